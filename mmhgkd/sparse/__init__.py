@@ -1,0 +1,3 @@
+from .sparse_feature import SparseFeature
+
+__all__ = ['SparseFeature']
