@@ -29,8 +29,8 @@ MODELS = Registry(
     parent=MMENGINE_MODELS,
     scope='mmhgkd',
     locations=[
-        'mmhgkd.masks', 'mmhgkd.teachers', 'mmhgkd.backbones', 'mmhgkd.necks',
-        'mmhgkd.losses', 'mmhgkd.algorithms'
+        'mmhgkd.masks', 'mmhgkd.teachers', 'mmhgkd.sparse', 'mmhgkd.backbones',
+        'mmhgkd.necks', 'mmhgkd.losses', 'mmhgkd.algorithms'
     ])
 HOOKS = Registry(
     'hook',

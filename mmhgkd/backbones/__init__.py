@@ -1,1 +1,3 @@
-__all__: list[str] = []
+from .sparse_resnet import SparseResNet
+
+__all__ = ['SparseResNet']

@@ -1,1 +1,11 @@
-__all__: list[str] = []
+from .distillation_head import DistillationHead
+from .embedding_queue import EmbeddingQueue
+from .feature_imitation_loss import FeatureImitationLoss
+from .pearson import pearson_correlation
+from .similarity_distribution_loss import SimilarityDistributionLoss
+from .student_embedding import StudentEmbedding
+
+__all__ = [
+    'DistillationHead', 'EmbeddingQueue', 'FeatureImitationLoss',
+    'SimilarityDistributionLoss', 'StudentEmbedding', 'pearson_correlation'
+]

@@ -1,1 +1,3 @@
-__all__: list[str] = []
+from .unet_neck import UNetNeck
+
+__all__ = ['UNetNeck']

@@ -1,0 +1,74 @@
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmhgkd.registry import MODELS
+from mmhgkd.sparse import SparseFeature
+
+SOURCES = ('decoder', 'encoder')
+PROJECTORS = ('none', 'linear', 'mlp')
+
+
+@MODELS.register_module()
+class StudentEmbedding(BaseModule):
+    """One embedding an image for ``L_sim``, in the teacher's space.
+
+    Args:
+        source (str): 'decoder' averages the decoded tokens; 'encoder'
+            averages the visible positions of the last stage, which gives
+            ``L_sim`` a direct path into the backbone. Defaults to 'decoder'.
+        projector (str): 'none', 'linear' or 'mlp' (one hidden layer as wide
+            as its input). Defaults to 'none'.
+        in_channels (int): Channels of the source. Defaults to 768.
+        out_channels (int): Width of the teacher's tokens, ``D``.
+            Defaults to 768.
+
+    Raises:
+        ValueError: If an option is unknown or the widths do not fit.
+    """
+
+    def __init__(self,
+                 source: str = 'decoder',
+                 projector: str = 'none',
+                 in_channels: int = 768,
+                 out_channels: int = 768) -> None:
+        super().__init__(dict(type='TruncNormal', layer='Linear', std=.02))
+        if source not in SOURCES:
+            raise ValueError(f'embedding `source` must be one of {SOURCES}, '
+                             f'got {source!r}')
+        if projector not in PROJECTORS:
+            raise ValueError(f'embedding `projector` must be one of '
+                             f'{PROJECTORS}, got {projector!r}')
+        if projector == 'none' and in_channels != out_channels:
+            raise ValueError(
+                f'an embedding of {in_channels} channels cannot be compared '
+                f"with the teacher's {out_channels}; set embedding "
+                "`projector='linear'` or 'mlp'")
+        self.source = source
+        self.projector: nn.Module = nn.Identity()
+        if projector == 'linear':
+            self.projector = nn.Linear(in_channels, out_channels)
+        elif projector == 'mlp':
+            self.projector = nn.Sequential(
+                nn.Linear(in_channels, in_channels), nn.GELU(),
+                nn.Linear(in_channels, out_channels))
+
+    def forward(self, tokens: Tensor,
+                features: Sequence[SparseFeature]) -> Tensor:
+        """Embed a batch.
+
+        Args:
+            tokens (Tensor): Decoded tokens, ``(B, L, D)``.
+            features (Sequence[SparseFeature]): Of the backbone's stages.
+
+        Returns:
+            Tensor: Of unit norm, fp32 at least, ``(B, D)``.
+        """
+        pooled = tokens.mean(
+            1) if self.source == 'decoder' else features[-1].image_mean()
+        embedding = self.projector(pooled)
+        if embedding.dtype.itemsize < 4:
+            embedding = embedding.float()
+        return F.normalize(embedding, dim=-1)

@@ -1,0 +1,168 @@
+"""The sparse ResNet against a masked dense network written here."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmhgkd.backbones import SparseResNet
+from mmhgkd.masks import RandomUnitMask, UnitMask
+from mmpretrain.models import ResNet
+from torch import Tensor, nn
+
+SMALL = dict(stem_channels=8, base_channels=4)
+
+
+def masked_norm(norm: nn.Module, x: Tensor, visible: Tensor) -> Tensor:
+    seen = x.permute(0, 2, 3, 1)[visible[:, 0]]
+    mean, var = seen.mean(0), seen.var(0, unbiased=False)
+    shape = (1, -1, 1, 1)
+    y = (x - mean.view(shape)) / (var.view(shape) + norm.eps).sqrt()
+    return (y * norm.weight.view(shape) + norm.bias.view(shape)) * visible
+
+
+def masked_conv(conv: nn.Conv2d, x: Tensor, units: Tensor) -> Tensor:
+    y = F.conv2d(x, conv.weight, None, conv.stride, conv.padding)
+    return y * grow(units, y)
+
+
+def grow(units: Tensor, x: Tensor) -> Tensor:
+    return F.interpolate(units, x.shape[2:], mode='nearest').bool()
+
+
+def masked_dense(net: ResNet, images: Tensor, units: Tensor) -> list[Tensor]:
+    """SparK's forward: dense layers, each followed by the mask."""
+
+    def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+        y = masked_conv(conv, x, units)
+        return masked_norm(norm, y, grow(units, y))
+
+    x = images * grow(units, images)
+    x = conv_norm(net.conv1, net.norm1, x).relu()
+    x = F.max_pool2d(x, 3, 2, 1)
+    x = x * grow(units, x)
+    outs = []
+    for name in net.res_layers:
+        for block in getattr(net, name):
+            y = conv_norm(block.conv1, block.norm1, x).relu()
+            y = conv_norm(block.conv2, block.norm2, y)
+            if hasattr(block, 'conv3'):
+                y = conv_norm(block.conv3, block.norm3, y.relu())
+            if block.downsample is not None:
+                x = conv_norm(*block.downsample, x)
+            x = (x + y).relu()
+        outs.append(x)
+    return outs
+
+
+def make_mask(kind: str) -> UnitMask:
+    if kind == 'full':
+        return RandomUnitMask(mask_ratio=0)(2, 96, 96)
+    if kind == 'single':
+        return UnitMask(torch.arange(9).view(9, 1), 3, 3, 32)
+    size = (64, 128) if kind == 'rectangular' else (96, 96)
+    return RandomUnitMask(seed=5)(2, *size)
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+@pytest.mark.parametrize('kind',
+                         ['random', 'full', 'single', 'rectangular'])
+def test_outputs_and_gradients_equal_masked_dense(depth: int,
+                                                  kind: str) -> None:
+    torch.manual_seed(0)
+    net = SparseResNet(depth, zero_init_residual=False, **SMALL).double()
+    mask = make_mask(kind)
+    units = mask.visible(32).double()
+    images = torch.randn(
+        len(mask.ids),
+        3,
+        mask.rows * 32,
+        mask.columns * 32,
+        dtype=torch.float64)
+    expected = masked_dense(net, images, units)
+    weights = [torch.randn_like(x) for x in expected]
+
+    def gradients(outs: list[Tensor]) -> list[Tensor]:
+        total = sum((x * w).sum() for x, w in zip(outs, weights, strict=True))
+        return torch.autograd.grad(total, list(net.parameters()))
+
+    actual = net(images, mask)
+    assert [feature.stride for feature in actual] == [4, 8, 16, 32]
+    dense = [feature.dense() for feature in actual]
+    for x, y in zip(dense, expected, strict=True):
+        assert torch.allclose(x, y, rtol=0, atol=1e-10)
+    for x, y in zip(gradients(dense), gradients(expected), strict=True):
+        assert (x - y).abs().max() <= 1e-10 * max(1, y.abs().max())
+
+
+def test_without_mask_it_is_the_dense_resnet() -> None:
+    torch.manual_seed(0)
+    net, plain = SparseResNet(18, **SMALL), ResNet(
+        18, out_indices=(0, 1, 2, 3), **SMALL)
+    plain.load_state_dict(net.state_dict(), strict=True)
+    images = torch.randn(2, 3, 64, 64)
+    for training in (True, False):
+        net.train(training)
+        plain.train(training)
+        for x, y in zip(net(images), plain(images), strict=True):
+            assert torch.allclose(x, y, atol=1e-5)
+    for key, value in plain.state_dict().items():
+        assert torch.allclose(net.state_dict()[key], value, atol=1e-5), key
+
+
+@pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
+def test_state_dict_keys_equal_those_of_resnet(depth: int) -> None:
+    expected = {k: v.shape for k, v in ResNet(depth).state_dict().items()}
+    actual = SparseResNet(depth).state_dict()
+    assert {k: v.shape for k, v in actual.items()} == expected
+
+
+def test_hidden_pixels_do_not_matter() -> None:
+    net = SparseResNet(18, **SMALL)
+    mask = RandomUnitMask()(2, 96, 96)
+    images = torch.randn(2, 3, 96, 96)
+    other = torch.where(mask.visible(1), images, torch.randn_like(images))
+    for x, y in zip(net(images, mask), net(other, mask), strict=True):
+        assert torch.equal(x.rows(), y.rows())
+
+
+def test_running_statistics_are_those_of_visible_positions() -> None:
+    net = SparseResNet(18, **SMALL).double()
+    mask = RandomUnitMask()(2, 96, 96)
+    images = torch.randn(2, 3, 96, 96, dtype=torch.float64)
+    units = mask.visible(32).double()
+    x = masked_conv(net.conv1, images * grow(units, images), units)
+    seen = x.permute(0, 2, 3, 1)[grow(units, x)[:, 0]]
+    net(images, mask)
+    assert torch.allclose(net.norm1.running_mean, .1 * seen.mean(0))
+    assert torch.allclose(net.norm1.running_var, .9 + .1 * seen.var(0))
+
+
+def test_gradient_checkpointing_and_drop_path() -> None:
+    torch.manual_seed(0)
+    options = dict(drop_path_rate=0.5, **SMALL)
+    net = SparseResNet(18, with_cp=True, **options)
+    plain = SparseResNet(18, **options)
+    plain.load_state_dict(net.state_dict())
+    mask = RandomUnitMask()(4, 96, 96)
+    images = torch.randn(4, 3, 96, 96)
+    grads = []
+    for model in (net, plain):
+        torch.manual_seed(1)
+        model(images, mask)[-1].rows().square().sum().backward()
+        grads.append(model.conv1.weight.grad)
+    assert torch.allclose(*grads, rtol=1e-3)
+    plain.eval()
+    assert torch.equal(
+        plain(images, mask)[-1].rows(),
+        plain(images, mask)[-1].rows())
+
+
+def test_a_layer_without_sparse_form_is_named() -> None:
+    net = SparseResNet(18, **SMALL)
+    net.maxpool = nn.LPPool2d(2, 2)
+    with pytest.raises(TypeError, match='LPPool2d has no sparse form'):
+        net(torch.zeros(1, 3, 32, 32), RandomUnitMask()(1, 32, 32))
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(ValueError, match='backend'):
+        SparseResNet(18, backend='dense')

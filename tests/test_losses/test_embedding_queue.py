@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmhgkd.losses import EmbeddingQueue
+
+
+def test_is_first_in_first_out() -> None:
+    queue = EmbeddingQueue(size=7, embed_dims=1)
+    expected: list[float] = []
+    for step in range(5):
+        batch = [step * 3., step * 3. + 1, step * 3. + 2]
+        queue.enqueue(torch.tensor(batch)[:, None])
+        expected = (expected + batch)[-7:]
+        # The order inside the ring does not matter to any loss.
+        assert sorted(queue().flatten().tolist()) == expected
+
+
+def test_grows_until_full() -> None:
+    queue = EmbeddingQueue(size=5, embed_dims=2)
+    assert queue().shape == (0, 2)
+    queue.enqueue(torch.ones(3, 2))
+    assert queue().tolist() == [[1, 1]] * 3
+    queue.enqueue(torch.ones(3, 2))
+    assert queue().shape == (5, 2)
+
+
+def test_batch_longer_than_the_queue_keeps_the_newest() -> None:
+    queue = EmbeddingQueue(size=3, embed_dims=1)
+    queue.enqueue(torch.arange(8.)[:, None])
+    assert sorted(queue().flatten().tolist()) == [5, 6, 7]
+    queue.enqueue(torch.tensor([[8.]]))
+    assert sorted(queue().flatten().tolist()) == [6, 7, 8]
+
+
+def test_backward_survives_enqueue() -> None:
+    queue = EmbeddingQueue(size=4, embed_dims=3)
+    queue.enqueue(torch.randn(4, 3))
+    student = torch.randn(2, 3, requires_grad=True)
+    bank = queue()
+    loss = (student @ bank.T).sum()
+    queue.enqueue(torch.randn(2, 3))
+    loss.backward()
+    assert torch.allclose(student.grad, bank.sum(0).expand(2, 3))
+
+
+def test_resumed_queue_goes_on() -> None:
+    queue = EmbeddingQueue(size=5, embed_dims=2)
+    queue.enqueue(torch.randn(3, 2))
+    resumed = EmbeddingQueue(size=5, embed_dims=2)
+    resumed.load_state_dict(queue.state_dict())
+    batch = torch.randn(4, 2)
+    queue.enqueue(batch)
+    resumed.enqueue(batch)
+    assert torch.equal(queue(), resumed())
+    assert int(resumed.received) == 7
+
+
+def test_no_gradient_enters() -> None:
+    queue = EmbeddingQueue(size=4, embed_dims=2)
+    queue.enqueue(torch.randn(2, 2, requires_grad=True))
+    assert not queue().requires_grad
+
+
+def gather(rank: int, store: str, out: str) -> None:
+    dist.init_process_group(
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
+    queue = EmbeddingQueue(size=6, embed_dims=1)
+    for step in range(2):
+        queue.enqueue(torch.tensor([[step * 10. + rank], [step * 10. + rank]]))
+    torch.save(queue(), f'{out}/{rank}.pt')
+    dist.destroy_process_group()
+
+
+def test_ranks_gather_in_rank_order(tmp_path: Path) -> None:
+    mp.spawn(gather, (str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
+    queues = [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)]
+    assert torch.equal(*queues)
+    # Steps 0 and 1 brought 0, 0, 1, 1 and 10, 10, 11, 11 to six places.
+    assert queues[0].flatten().tolist() == [11, 11, 1, 1, 10, 10]
+
+
+def test_size_must_be_positive() -> None:
+    with pytest.raises(ValueError, match='size'):
+        EmbeddingQueue(size=0)

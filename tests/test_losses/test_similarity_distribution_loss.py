@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+import torch.nn.functional as F
+from mmhgkd.losses import SimilarityDistributionLoss, pearson_correlation
+
+
+def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64
+         ) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(*shape, generator=generator, dtype=dtype)
+    return F.normalize(x, dim=-1)
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def naive(student: torch.Tensor,
+          teacher: torch.Tensor,
+          bank: torch.Tensor,
+          distance: str = 'pearson',
+          temperature: float | None = 0.2,
+          include_self: bool = True,
+          intra_weight: float = 0.0) -> float:
+    s, t, b = student.numpy(), teacher.numpy(), bank.numpy()
+    q, p = s @ b.T, t @ b.T
+    if include_self:
+        q = np.concatenate([(s * t).sum(1)[:, None], q], 1)
+        p = np.concatenate([(t * t).sum(1)[:, None], p], 1)
+    if temperature is not None:
+        q, p = softmax(q / temperature), softmax(p / temperature)
+    if distance == 'pearson':
+        loss = 1 - np.mean(
+            [scipy.stats.pearsonr(x, y)[0] for x, y in zip(q, p, strict=True)])
+        if intra_weight:
+            start = int(include_self)
+            loss += intra_weight * (1 - np.mean([
+                scipy.stats.pearsonr(q[:, j], p[:, j])[0]
+                for j in range(start, q.shape[1])
+            ]))
+        return loss
+    if distance == 'ce':
+        return np.mean([-(y * np.log(x)).sum()
+                        for x, y in zip(q, p, strict=True)])
+    return np.mean([
+        scipy.stats.entropy(y, x) for x, y in zip(q, p, strict=True)
+    ])
+
+
+@pytest.mark.parametrize('options', [
+    dict(),
+    dict(temperature=None),
+    dict(temperature=0.07, include_self=False),
+    dict(intra_weight=1.0),
+    dict(intra_weight=0.5, include_self=False, temperature=None),
+    dict(distance='kl'),
+    dict(distance='ce', include_self=False),
+])
+def test_loss_equals_scipy(options: dict) -> None:
+    student, teacher, bank = unit(6, 9), unit(6, 9, seed=1), unit(
+        40, 9, seed=2)
+    loss, _ = SimilarityDistributionLoss(**options)(student, teacher, bank)
+    assert loss.item() == pytest.approx(
+        naive(student, teacher, bank, **options), abs=1e-10)
+
+
+@pytest.mark.parametrize('options', [
+    dict(),
+    dict(temperature=None, include_self=False),
+    dict(intra_weight=1.0),
+    dict(distance='kl'),
+    dict(distance='ce'),
+])
+def test_gradient(options: dict) -> None:
+    student = unit(3, 5).requires_grad_()
+    teacher, bank = unit(3, 5, seed=1), unit(7, 5, seed=2)
+    loss = SimilarityDistributionLoss(**options)
+    assert torch.autograd.gradcheck(
+        lambda s: loss(s, teacher, bank)[0], (student, ))
+
+
+def test_pearson_of_a_long_softmax_in_fp32_equals_scipy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 65537, generator=generator)
+    y = x + torch.randn(4, 65537, generator=generator)
+    q, p = (0.1 * x / 0.2).softmax(-1), (0.1 * y / 0.2).softmax(-1)
+    expected = [
+        scipy.stats.pearsonr(a, b)[0] for a, b in zip(
+            q.double().numpy(), p.double().numpy(), strict=True)
+    ]
+    assert pearson_correlation(q, p).tolist() == pytest.approx(
+        expected, abs=1e-5)
+
+
+def test_pearson_bounds_and_constants() -> None:
+    x = unit(3, 50)
+    assert pearson_correlation(x, 2 * x + 3).tolist() == pytest.approx([1] * 3)
+    assert pearson_correlation(x, -x).tolist() == pytest.approx([-1] * 3)
+    constant = torch.ones(3, 50, dtype=torch.float64, requires_grad=True)
+    correlation = pearson_correlation(constant, x)
+    assert correlation.tolist() == [0, 0, 0]
+    correlation.sum().backward()
+    assert torch.isfinite(constant.grad).all()
+
+
+def test_pearson_along_the_batch() -> None:
+    x, y = unit(8, 4), unit(8, 4, seed=1)
+    expected = [
+        scipy.stats.pearsonr(x[:, j], y[:, j])[0] for j in range(4)
+    ]
+    assert pearson_correlation(
+        x, y, dim=0).tolist() == pytest.approx(expected)
+
+
+def test_half_precision_is_promoted() -> None:
+    student, teacher, bank = (
+        unit(4, 16, seed=seed, dtype=torch.float32) for seed in range(3))
+    loss = SimilarityDistributionLoss()
+    expected, _ = loss(student, teacher, bank)
+    with torch.autocast('cpu', torch.bfloat16):
+        actual, _ = loss(student, teacher, bank)
+    assert actual.dtype == torch.float32
+    assert actual.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_log_figures() -> None:
+    student, teacher, bank = unit(5, 9), unit(5, 9, seed=1), unit(
+        30, 9, seed=2)
+    loss, logs = SimilarityDistributionLoss()(student, teacher, bank)
+    assert logs['pearson'].item() == pytest.approx(1 - loss.item())
+    p = softmax(
+        np.concatenate([np.ones((5, 1)), (teacher @ bank.T).numpy()], 1) / .2)
+    deviation = (p - p.mean(1, keepdims=True))**2
+    share = (deviation[:, 0] / deviation.sum(1)).mean()
+    assert logs['self_variance_share'].item() == pytest.approx(share)
+    _, logs = SimilarityDistributionLoss(include_self=False)(student, teacher,
+                                                             bank)
+    assert 'self_variance_share' not in logs
+
+
+def test_weight_scales_the_loss() -> None:
+    parts = unit(5, 9), unit(5, 9, seed=1), unit(30, 9, seed=2)
+    one, _ = SimilarityDistributionLoss()(*parts)
+    three, _ = SimilarityDistributionLoss(loss_weight=3)(*parts)
+    assert three.item() == pytest.approx(3 * one.item())
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(distance='euclid'), 'distance'),
+    (dict(temperature=0), 'temperature'),
+    (dict(temperature=None, distance='kl'), 'temperature'),
+    (dict(intra_weight=1, distance='ce'), 'intra_weight'),
+])
+def test_bad_options(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SimilarityDistributionLoss(**options)
