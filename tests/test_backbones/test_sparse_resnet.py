@@ -3,10 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from mmhgkd.backbones import SparseResNet
-from mmhgkd.masks import RandomUnitMask, UnitMask
 from mmpretrain.models import ResNet
 from torch import Tensor, nn
+
+from mmhgkd.backbones import SparseResNet
+from mmhgkd.masks import RandomUnitMask, UnitMask
 
 SMALL = dict(stem_channels=8, base_channels=4)
 

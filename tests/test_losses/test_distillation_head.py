@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+
 from mmhgkd.losses import DistillationHead, SimilarityDistributionLoss
 from mmhgkd.losses.distillation_head import teacher_embedding
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from mmhgkd.losses import FeatureImitationLoss
 
 
@@ -11,7 +12,7 @@ def naive(student: torch.Tensor, teacher: torch.Tensor, visible: torch.Tensor,
     for image in range(student.size(0)):
         for token in range(student.size(1)):
             seen = bool(visible[image, token])
-            if region == 'visible' and not seen or region == 'masked' and seen:
+            if region == ('masked' if seen else 'visible'):
                 continue
             s = student[image, token].tolist()
             t = teacher[image, token].tolist()

@@ -3,6 +3,7 @@ import pytest
 import scipy.stats
 import torch
 import torch.nn.functional as F
+
 from mmhgkd.losses import SimilarityDistributionLoss, pearson_correlation
 
 

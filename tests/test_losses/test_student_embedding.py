@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+
 from mmhgkd.losses import StudentEmbedding
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.sparse import MaskedFeature

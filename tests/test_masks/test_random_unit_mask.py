@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from mmhgkd.masks import RandomUnitMask, UnitMask
 
 
@@ -92,8 +93,8 @@ def test_image_size_must_be_a_multiple(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     ('options', 'message'),
-    [(dict(mask_ratio=1.0), 'mask_ratio'), (dict(mask_ratio=-.1), 'mask_ratio'),
-     (dict(unit=0), 'unit')])
+    [(dict(mask_ratio=1.0), 'mask_ratio'),
+     (dict(mask_ratio=-.1), 'mask_ratio'), (dict(unit=0), 'unit')])
 def test_options_out_of_range(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RandomUnitMask(**options)

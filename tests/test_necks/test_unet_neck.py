@@ -1,10 +1,11 @@
 import pytest
 import torch
+from torch import Tensor, nn
+
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.necks import UNetNeck
 from mmhgkd.necks.densify import Densify
 from mmhgkd.sparse import MaskedFeature
-from torch import Tensor, nn
 
 CHANNELS = (4, 6, 8, 10)
 

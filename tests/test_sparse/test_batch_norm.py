@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from mmhgkd.sparse import SyncBatchNorm
 from torch import nn
+
+from mmhgkd.sparse import SyncBatchNorm
 
 
 def data(rows: int = 12) -> torch.Tensor:
