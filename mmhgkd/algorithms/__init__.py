@@ -1,1 +1,3 @@
-__all__: list[str] = []
+from .hgkd import HGKD
+
+__all__ = ['HGKD']

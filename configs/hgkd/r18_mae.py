@@ -1,0 +1,5 @@
+# Not yet run at full scale.
+_base_ = 'r50_mae.py'
+
+model = dict(
+    backbone=dict(depth=18), neck=dict(in_channels=(64, 128, 256, 512)))

@@ -1,0 +1,184 @@
+from typing import Any
+
+import torch
+from mmengine.dist import get_dist_info
+from mmpretrain.models import BaseSelfSupervisor
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmhgkd.masks import UnitMask
+from mmhgkd.registry import MODELS
+from mmhgkd.teachers import BaseTeacher
+
+
+@MODELS.register_module()
+class HGKD(BaseSelfSupervisor):
+    """Heterogeneous generative knowledge distillation.
+
+    A frozen Transformer that was pre-trained by masked image modelling
+    teaches a sparse CNN: the student sees the visible units of an image, its
+    UNet-like decoder fills the holes, and the decoded tokens imitate the
+    teacher's (arXiv 2309.09571). With a ``PixelTeacher`` and the masked
+    region it is SparK's pixel reconstruction on the same student.
+
+    The teacher is not a submodule: it is in no optimiser and no checkpoint.
+
+    Args:
+        teacher (dict): Config of the teacher.
+        backbone (dict): Config of the sparse student.
+        neck (dict): Config of the decoder.
+        head (dict): Config of the losses.
+        mask (dict, optional): Config of the mask generator. Defaults to None,
+            which means ``RandomUnitMask`` with its defaults.
+        data_preprocessor (dict, optional): Config of the preprocessor.
+            Defaults to None.
+        init_cfg (dict, optional): Config of the initialisation. Defaults to
+            None.
+
+    Raises:
+        ValueError: If teacher, decoder and losses do not fit together.
+    """
+
+    teacher: BaseTeacher
+
+    def __init__(self,
+                 teacher: dict,
+                 backbone: dict,
+                 neck: dict,
+                 head: dict,
+                 mask: dict | None = None,
+                 data_preprocessor: dict | None = None,
+                 init_cfg: dict | None = None) -> None:
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg)
+        self.mask = MODELS.build(mask or dict(type='mmhgkd.RandomUnitMask'))
+        # Past nn.Module's registration, see the class docstring.
+        object.__setattr__(self, 'teacher', MODELS.build(teacher))
+        mean, std = _image_norm(self.data_preprocessor)
+        self.teacher.set_image_norm(mean, std)
+        self._check_parts()
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample],
+             **kwargs: Any) -> dict[str, Tensor]:
+        """Compute the losses of a batch.
+
+        Args:
+            inputs (Tensor): Images, ``(B, 3, H, W)``.
+            data_samples (list[DataSample]): Not used.
+            **kwargs: Not used.
+
+        Returns:
+            dict[str, Tensor]: Losses and figures for the log, see
+            :class:`DistillationHead`.
+        """
+        rank, world_size = get_dist_info()
+        mask = self.mask(
+            len(inputs), *inputs.shape[2:], inputs.device, rank, world_size)
+        target, tokens, features = self._distil(inputs, mask)
+        visible = mask.visible(self.neck.out_stride).flatten(1)
+        return self.head.loss(tokens, features, target, visible,
+                              self.teacher.input == 'visible')
+
+    @torch.no_grad()
+    def predict(self,
+                inputs: Tensor,
+                data_samples: list[DataSample] | None = None,
+                draw: int = 0) -> list[DataSample]:
+        """Compute what teacher and student see, for pictures.
+
+        Args:
+            inputs (Tensor): Images, ``(B, 3, H, W)``.
+            data_samples (list[DataSample], optional): Receive the result.
+                Defaults to None, which means new ones.
+            draw (int): Number of the mask; the same number gives the same
+                mask. Defaults to 0.
+
+        Returns:
+            list[DataSample]: Each with ``student_tokens`` and
+            ``teacher_tokens`` ``(h, w, D)``, and ``visible``, the visible
+            tokens ``(h, w)`` bool.
+        """
+        mask = self.mask.draw(
+            len(inputs), *inputs.shape[2:], draw, inputs.device)
+        target, tokens, _ = self._distil(inputs, mask)
+        visible = mask.visible(self.neck.out_stride)[:, 0]
+        grid = visible.shape[1:]
+        samples = data_samples or [DataSample() for _ in inputs]
+        for index, sample in enumerate(samples):
+            sample.set_field(tokens[index].unflatten(0, grid),
+                             'student_tokens')
+            sample.set_field(target[index].unflatten(0, grid),
+                             'teacher_tokens')
+            sample.set_field(visible[index], 'visible')
+        return samples
+
+    def forward(self,
+                inputs: Tensor,
+                data_samples: list[DataSample] | None = None,
+                mode: str = 'tensor') -> Any:
+        """Entry of all modes.
+
+        Args:
+            inputs (Tensor): Images, ``(B, 3, H, W)``.
+            data_samples (list[DataSample], optional): Defaults to None.
+            mode (str): 'tensor' (dense feature maps of the unmasked images),
+                'loss' or 'predict'. Defaults to 'tensor'.
+
+        Returns:
+            tuple[Tensor] or dict[str, Tensor] or list[DataSample]: What
+            :meth:`extract_feat`, :meth:`loss` or :meth:`predict` returns.
+        """
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        return super().forward(inputs, data_samples, mode)
+
+    def _distil(self, inputs: Tensor,
+                mask: UnitMask) -> tuple[Tensor, Tensor, Any]:
+        self._check_grid(*inputs.shape[2:])
+        target = self.teacher(inputs, mask)
+        features = self.backbone(inputs, mask)
+        tokens = self.neck(features).flatten(2).transpose(1, 2)
+        return target, tokens, features
+
+    def _check_parts(self) -> None:
+        teacher, neck, loss = self.teacher, self.neck, self.head.feature_loss
+        if neck.out_channels != teacher.embed_dims:
+            raise ValueError(
+                f'the teacher has tokens of {teacher.embed_dims} channels, '
+                f'the decoder gives {neck.out_channels}; set '
+                f'`neck.out_channels={teacher.embed_dims}`')
+        if (teacher.input == 'visible' and loss is not None
+                and loss.region != 'visible'):
+            raise ValueError(
+                "a teacher with `input='visible'` has no tokens at masked "
+                "places; set `head.feature_loss.region='visible'`, or "
+                "`teacher.input='full'`")
+
+    def _check_grid(self, height: int, width: int) -> None:
+        stride = self.neck.out_stride
+        student, teacher = (height // stride,
+                            width // stride), self.teacher.grid(height, width)
+        if student != teacher:
+            raise ValueError(
+                f'for {height}x{width} px the teacher has a '
+                f'{teacher[0]}x{teacher[1]} grid of tokens, the decoder '
+                f'{student[0]}x{student[1]}; set `neck.out_stride` to the '
+                "teacher's patch size, or `teacher.input_size` so that the "
+                'grids agree')
+
+    def _apply(self, fn: Any, recurse: bool = True) -> 'HGKD':
+        # Moves and casts reach submodules only.
+        self.teacher._apply(fn)
+        return super()._apply(fn, recurse)
+
+
+def _image_norm(preprocessor: nn.Module) -> tuple[list[float], list[float]]:
+    """Statistics, per channel, that the preprocessor normalises with."""
+    mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
+    if mean is None or std is None:
+        return [0.0] * 3, [1.0] * 3
+    return mean.flatten().tolist(), std.flatten().tolist()
