@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
 from mmhgkd.teachers import BaseTeacher
+from mmhgkd.utils import ConfigError
 
 
 @MODELS.register_module()
@@ -36,7 +37,7 @@ class HGKD(BaseSelfSupervisor):
             None.
 
     Raises:
-        ValueError: If teacher, decoder and losses do not fit together.
+        ConfigError: If teacher, decoder and losses do not fit together.
     """
 
     teacher: BaseTeacher
@@ -147,13 +148,13 @@ class HGKD(BaseSelfSupervisor):
     def _check_parts(self) -> None:
         teacher, neck, loss = self.teacher, self.neck, self.head.feature_loss
         if neck.out_channels != teacher.embed_dims:
-            raise ValueError(
+            raise ConfigError(
                 f'the teacher has tokens of {teacher.embed_dims} channels, '
                 f'the decoder gives {neck.out_channels}; set '
                 f'`neck.out_channels={teacher.embed_dims}`')
         if (teacher.input == 'visible' and loss is not None
                 and loss.region != 'visible'):
-            raise ValueError(
+            raise ConfigError(
                 "a teacher with `input='visible'` has no tokens at masked "
                 "places; set `head.feature_loss.region='visible'`, or "
                 "`teacher.input='full'`")
@@ -163,7 +164,7 @@ class HGKD(BaseSelfSupervisor):
         student, teacher = (height // stride,
                             width // stride), self.teacher.grid(height, width)
         if student != teacher:
-            raise ValueError(
+            raise ConfigError(
                 f'for {height}x{width} px the teacher has a '
                 f'{teacher[0]}x{teacher[1]} grid of tokens, the decoder '
                 f'{student[0]}x{student[1]}; set `neck.out_stride` to the '

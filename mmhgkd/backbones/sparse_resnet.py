@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import MaskedFeature, SparseFeature
+from mmhgkd.utils import ConfigError
 
 from .sparse_blocks import SparseBasicBlock, SparseBottleneck
 
@@ -32,7 +33,7 @@ class SparseResNet(ResNet):
         **kwargs: Other arguments of mmpretrain's ``ResNet``.
 
     Raises:
-        ValueError: If the backend is unknown.
+        ConfigError: If the backend is unknown.
     """
 
     arch_settings = {
@@ -47,8 +48,8 @@ class SparseResNet(ResNet):
                  norm_cfg: dict | None = None,
                  **kwargs: Any) -> None:
         if backend not in BACKENDS:
-            raise ValueError(f'backbone `backend` must be one of '
-                             f'{sorted(BACKENDS)}, got {backend!r}')
+            raise ConfigError(f'backbone `backend` must be one of '
+                              f'{sorted(BACKENDS)}, got {backend!r}')
         super().__init__(
             depth,
             out_indices=out_indices,

@@ -1,1 +1,3 @@
-__all__: list[str] = []
+from .invalid_loss_hook import InvalidLossHook
+
+__all__ = ['InvalidLossHook']

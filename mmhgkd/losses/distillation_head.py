@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
+from mmhgkd.utils import ConfigError
 
 
 @MODELS.register_module()
@@ -24,7 +25,7 @@ class DistillationHead(BaseModule):
             ``L_sim``. Defaults to None.
 
     Raises:
-        ValueError: If both losses are left out, or ``L_sim`` lacks a part.
+        ConfigError: If both losses are left out, or ``L_sim`` lacks a part.
     """
 
     def __init__(self,
@@ -34,11 +35,13 @@ class DistillationHead(BaseModule):
                  queue: dict | None = None) -> None:
         super().__init__()
         if feature_loss is None and similarity_loss is None:
-            raise ValueError('set `head.feature_loss`, `head.similarity_loss` '
-                             'or both; without a loss nothing is learned')
+            raise ConfigError(
+                'set `head.feature_loss`, `head.similarity_loss` or both; '
+                'without a loss nothing is learned')
         if similarity_loss and not (embedding and queue):
-            raise ValueError('`head.similarity_loss` compares embeddings with '
-                             'a queue: set `head.embedding` and `head.queue`')
+            raise ConfigError(
+                '`head.similarity_loss` compares embeddings with a queue: '
+                'set `head.embedding` and `head.queue`')
         self.feature_loss = self.similarity_loss = None
         if feature_loss:
             self.feature_loss = MODELS.build(feature_loss)
@@ -108,4 +111,3 @@ def teacher_embedding(tokens: Tensor, visible: Tensor | None = None) -> Tensor:
         tokens = tokens * visible[..., None]
     # The norm takes away what a sum differs from a mean by.
     return F.normalize(tokens.sum(1), dim=-1)
-

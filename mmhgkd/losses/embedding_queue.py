@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
 
 
 @MODELS.register_module()
@@ -24,7 +25,7 @@ class EmbeddingQueue(BaseModule):
         embed_dims (int): Width of an embedding, ``D``. Defaults to 768.
 
     Raises:
-        ValueError: If ``size`` is not positive.
+        ConfigError: If ``size`` is not positive.
     """
 
     embeddings: Tensor
@@ -33,7 +34,7 @@ class EmbeddingQueue(BaseModule):
     def __init__(self, size: int = 65536, embed_dims: int = 768) -> None:
         super().__init__()
         if size < 1:
-            raise ValueError(f'queue `size` must be positive, got {size}')
+            raise ConfigError(f'queue `size` must be positive, got {size}')
         self.size = size
         self.register_buffer('embeddings', torch.zeros(size, embed_dims))
         self.register_buffer('received', torch.zeros((), dtype=torch.long))

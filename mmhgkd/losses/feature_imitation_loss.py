@@ -4,6 +4,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
 
 DISTANCES = ('mse', 'smooth_l1', 'l1', 'cosine')
 REGIONS = ('all', 'masked', 'visible')
@@ -24,7 +25,7 @@ class FeatureImitationLoss(BaseModule):
         loss_weight (float): Defaults to 1.0.
 
     Raises:
-        ValueError: If ``distance`` or ``region`` is unknown.
+        ConfigError: If ``distance`` or ``region`` is unknown.
     """
 
     def __init__(self,
@@ -33,11 +34,11 @@ class FeatureImitationLoss(BaseModule):
                  loss_weight: float = 1.0) -> None:
         super().__init__()
         if distance not in DISTANCES:
-            raise ValueError(f'feature_loss `distance` must be one of '
-                             f'{DISTANCES}, got {distance!r}')
+            raise ConfigError(f'feature_loss `distance` must be one of '
+                              f'{DISTANCES}, got {distance!r}')
         if region not in REGIONS:
-            raise ValueError(f'feature_loss `region` must be one of '
-                             f'{REGIONS}, got {region!r}')
+            raise ConfigError(f'feature_loss `region` must be one of '
+                              f'{REGIONS}, got {region!r}')
         self.distance = distance
         self.region = region
         self.loss_weight = loss_weight

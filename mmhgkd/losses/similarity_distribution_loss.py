@@ -4,6 +4,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
 
 from .pearson import pearson_correlation
 
@@ -34,7 +35,7 @@ class SimilarityDistributionLoss(BaseModule):
         loss_weight (float): Defaults to 1.0.
 
     Raises:
-        ValueError: If an option is out of range or does not fit another.
+        ConfigError: If an option is out of range or does not fit another.
     """
 
     def __init__(self,
@@ -45,17 +46,17 @@ class SimilarityDistributionLoss(BaseModule):
                  loss_weight: float = 1.0) -> None:
         super().__init__()
         if distance not in DISTANCES:
-            raise ValueError(f'similarity_loss `distance` must be one of '
-                             f'{DISTANCES}, got {distance!r}')
+            raise ConfigError(f'similarity_loss `distance` must be one of '
+                              f'{DISTANCES}, got {distance!r}')
         if temperature is not None and temperature <= 0:
-            raise ValueError(f'similarity_loss `temperature` must be positive '
-                             f'or None, got {temperature}')
+            raise ConfigError('similarity_loss `temperature` must be '
+                              f'positive or None, got {temperature}')
         if temperature is None and distance != 'pearson':
-            raise ValueError(f'similarity_loss `distance={distance!r}` '
-                             'compares probabilities; set a `temperature`')
+            raise ConfigError(f'similarity_loss `distance={distance!r}` '
+                              'compares probabilities; set a `temperature`')
         if intra_weight and distance != 'pearson':
-            raise ValueError('similarity_loss `intra_weight` belongs to '
-                             f"`distance='pearson'`, not {distance!r}")
+            raise ConfigError('similarity_loss `intra_weight` belongs to '
+                              f"`distance='pearson'`, not {distance!r}")
         self.distance = distance
         self.temperature = temperature
         self.include_self = include_self

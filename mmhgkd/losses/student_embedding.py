@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
+from mmhgkd.utils import ConfigError
 
 SOURCES = ('decoder', 'encoder')
 PROJECTORS = ('none', 'linear', 'mlp')
@@ -26,7 +27,7 @@ class StudentEmbedding(BaseModule):
             Defaults to 768.
 
     Raises:
-        ValueError: If an option is unknown or the widths do not fit.
+        ConfigError: If an option is unknown or the widths do not fit.
     """
 
     def __init__(self,
@@ -36,13 +37,13 @@ class StudentEmbedding(BaseModule):
                  out_channels: int = 768) -> None:
         super().__init__(dict(type='TruncNormal', layer='Linear', std=.02))
         if source not in SOURCES:
-            raise ValueError(f'embedding `source` must be one of {SOURCES}, '
-                             f'got {source!r}')
+            raise ConfigError(f'embedding `source` must be one of {SOURCES}, '
+                              f'got {source!r}')
         if projector not in PROJECTORS:
-            raise ValueError(f'embedding `projector` must be one of '
-                             f'{PROJECTORS}, got {projector!r}')
+            raise ConfigError(f'embedding `projector` must be one of '
+                              f'{PROJECTORS}, got {projector!r}')
         if projector == 'none' and in_channels != out_channels:
-            raise ValueError(
+            raise ConfigError(
                 f'an embedding of {in_channels} channels cannot be compared '
                 f"with the teacher's {out_channels}; set embedding "
                 "`projector='linear'` or 'mlp'")

@@ -3,6 +3,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
 
 from .unit_mask import UnitMask
 
@@ -26,7 +27,7 @@ class RandomUnitMask(BaseModule):
         seed (int): Seed of the draws. Defaults to 0.
 
     Raises:
-        ValueError: If ``unit`` or ``mask_ratio`` is out of range.
+        ConfigError: If ``unit`` or ``mask_ratio`` is out of range.
     """
 
     def __init__(self,
@@ -35,9 +36,9 @@ class RandomUnitMask(BaseModule):
                  seed: int = 0) -> None:
         super().__init__()
         if unit < 1:
-            raise ValueError(f'mask `unit` must be at least 1 px, got {unit}')
+            raise ConfigError(f'mask `unit` must be at least 1 px, got {unit}')
         if not 0 <= mask_ratio < 1:
-            raise ValueError(
+            raise ConfigError(
                 f'`mask_ratio` must lie in [0, 1), got {mask_ratio}')
         self.unit = unit
         self.mask_ratio = mask_ratio
@@ -70,7 +71,7 @@ class RandomUnitMask(BaseModule):
             UnitMask: With ids of shape ``(B, K)``.
 
         Raises:
-            ValueError: If the image is no whole number of units.
+            ConfigError: If the image is no whole number of units.
         """
         mask = self.draw(batch_size, height, width, self.draws, device, rank,
                          world_size)
@@ -90,7 +91,7 @@ class RandomUnitMask(BaseModule):
         See :meth:`forward` for the other arguments.
         """
         if height % self.unit or width % self.unit or not height * width:
-            raise ValueError(
+            raise ConfigError(
                 f'the image size {height}x{width} is no multiple of the mask '
                 f'unit of {self.unit} px; set the crop of the pipeline to a '
                 f'multiple of {self.unit}, or change `mask.unit`')
@@ -122,7 +123,7 @@ def _mix(seed: int, index: int) -> int:
     """
     bits = 2**64 - 1
     value = (seed * 0x9E3779B97F4A7C15 + index + 1) & bits
-    for multiplier, shift in ((0xBF58476D1CE4E5B9, 30),
-                              (0x94D049BB133111EB, 27)):
+    for multiplier, shift in ((0xBF58476D1CE4E5B9, 30), (0x94D049BB133111EB,
+                                                         27)):
         value = ((value ^ (value >> shift)) * multiplier) & bits
     return (value ^ (value >> 31)) >> 1

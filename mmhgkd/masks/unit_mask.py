@@ -3,6 +3,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmhgkd.utils import ConfigError
+
 
 class UnitMask(NamedTuple):
     """Which units of each image a sparse student sees.
@@ -38,10 +40,10 @@ class UnitMask(NamedTuple):
         """Positions along the side of a unit on a map of ``stride`` pixels.
 
         Raises:
-            ValueError: If a unit is no whole number of positions.
+            ConfigError: If a unit is no whole number of positions.
         """
         if self.unit % stride:
-            raise ValueError(
+            raise ConfigError(
                 f'a mask unit of {self.unit} px is no whole number of '
                 f'positions on a feature map of stride {stride}; use a mask '
                 f'unit that is a multiple of {stride}')

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
+from mmhgkd.utils import ConfigError
 
 from .densify import Densify
 
@@ -36,7 +37,7 @@ class UNetNeck(BaseModule):
             initialisation. Defaults to None, which means Kaiming.
 
     Raises:
-        ValueError: If the widths or strides do not fit.
+        ConfigError: If the widths or strides do not fit.
     """
 
     def __init__(self,
@@ -54,13 +55,13 @@ class UNetNeck(BaseModule):
         ])
         scales = len(in_channels)
         if width % 2**(scales - 1):
-            raise ValueError(f'neck `width` is halved at each of the {scales} '
-                             f'scales; {width} is no multiple of '
-                             f'{2**(scales - 1)}')
+            raise ConfigError(
+                f'neck `width` is halved at each of the {scales} scales; '
+                f'{width} is no multiple of {2**(scales - 1)}')
         if out_stride % finest_stride:
-            raise ValueError(f'neck `out_stride` must be a multiple of the '
-                             f'finest stride {finest_stride}, got '
-                             f'{out_stride}')
+            raise ConfigError(f'neck `out_stride` must be a multiple of the '
+                              f'finest stride {finest_stride}, got '
+                              f'{out_stride}')
         norm_cfg = norm_cfg or dict(type='mmhgkd.SyncBatchNorm')
         self.out_channels = out_channels
         self.out_stride = out_stride
@@ -74,12 +75,11 @@ class UNetNeck(BaseModule):
         self.blocks = nn.ModuleList([
             nn.Sequential(
                 DecoderConvModule(
-                    above, below, above, norm_cfg=norm_cfg, last_act=False),
-                *[
-                    ConvBlock2x(below, below, below, norm_cfg,
-                                dict(type='ReLU6'), False)
-                    for _ in range(depth - 1)
-                ]) for above, below in pairwise(widths)
+                    above, below, above, norm_cfg=norm_cfg, last_act=False), *[
+                        ConvBlock2x(below, below, below, norm_cfg,
+                                    dict(type='ReLU6'), False)
+                        for _ in range(depth - 1)
+                    ]) for above, below in pairwise(widths)
         ])
         kernel = out_stride // finest_stride
         self.to_tokens = nn.Conv2d(widths[-1], out_channels, kernel, kernel)

@@ -92,9 +92,10 @@ def test_loss_equals_its_parts_wired_by_hand() -> None:
 
 
 def test_overfitting_one_batch() -> None:
-    model = build(head=dict(
-        type='mmhgkd.DistillationHead',
-        feature_loss=dict(type='mmhgkd.FeatureImitationLoss')))
+    model = build(
+        head=dict(
+            type='mmhgkd.DistillationHead',
+            feature_loss=dict(type='mmhgkd.FeatureImitationLoss')))
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     x = images()
     history = []
@@ -116,7 +117,8 @@ def test_teacher_is_outside_optimiser_checkpoint_and_training() -> None:
     wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='Adam')))
     assert not teacher & {
         id(p)
-        for group in wrapper.param_groups for p in group['params']
+        for group in wrapper.param_groups
+        for p in group['params']
     }
     before = copy.deepcopy(model.teacher.state_dict())
     model.train()
@@ -151,14 +153,14 @@ def test_backbone_loads_into_a_plain_resnet() -> None:
 
 def test_resumed_model_goes_on_identically() -> None:
     model = build()
-    wrapper = build_optim_wrapper(
-        model, dict(optimizer=dict(type='SGD', lr=.01)))
+    wrapper = build_optim_wrapper(model,
+                                  dict(optimizer=dict(type='SGD', lr=.01)))
     for _ in range(2):
         model.train_step(data(), wrapper)
     resumed = build()
     resumed.load_state_dict(model.state_dict())
-    other = build_optim_wrapper(
-        resumed, dict(optimizer=dict(type='SGD', lr=.01)))
+    other = build_optim_wrapper(resumed,
+                                dict(optimizer=dict(type='SGD', lr=.01)))
     resumed.train()
     for _ in range(2):
         model.train_step(data(), wrapper)
@@ -179,8 +181,7 @@ def test_predict_returns_both_maps_and_the_mask() -> None:
     tokens = model.neck(model.backbone(x, mask)).permute(0, 2, 3, 1)
     for index, sample in enumerate(samples):
         assert torch.equal(sample.teacher_tokens, target[index])
-        assert torch.allclose(
-            sample.student_tokens, tokens[index], atol=1e-6)
+        assert torch.allclose(sample.student_tokens, tokens[index], atol=1e-6)
         assert sample.student_tokens.requires_grad is False
     assert model.mask.draws == 0
 
@@ -233,11 +234,10 @@ def test_pixel_teacher_makes_it_spark() -> None:
                                    column * 16:column * 16 + 16]
                     token = prediction[image, :, top // 16 + row,
                                        left // 16 + column]
-                    total += (token - patch.permute(1, 2, 0).flatten()
-                              ).square().mean().item()
+                    total += (token - patch.permute(
+                        1, 2, 0).flatten()).square().mean().item()
                     count += 1
-    assert losses['loss_feat'].item() == pytest.approx(
-        total / count, rel=1e-4)
+    assert losses['loss_feat'].item() == pytest.approx(total / count, rel=1e-4)
 
 
 def test_every_student_parameter_gets_a_gradient() -> None:
@@ -251,8 +251,10 @@ def test_every_student_parameter_gets_a_gradient() -> None:
 @pytest.mark.parametrize(('changes', 'message'), [
     (dict(
         neck=dict(
-            type='mmhgkd.UNetNeck', in_channels=(8, 16, 32, 64),
-            out_channels=32, width=32)), r'neck\.out_channels=24'),
+            type='mmhgkd.UNetNeck',
+            in_channels=(8, 16, 32, 64),
+            out_channels=32,
+            width=32)), r'neck\.out_channels=24'),
     (dict(teacher=dict(config()['teacher'], input='visible')),
      r"feature_loss\.region='visible'"),
 ])

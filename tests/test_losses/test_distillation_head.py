@@ -39,8 +39,8 @@ def test_queue_holds_the_teacher_of_earlier_steps() -> None:
 
 def test_losses_can_be_left_out() -> None:
     tokens, target, visible = batch(0)
-    assert set(DistillationHead(**FEATURE).loss(
-        tokens, (), target, visible)) == {'loss_feat'}
+    assert set(DistillationHead(**FEATURE).loss(tokens, (), target,
+                                                visible)) == {'loss_feat'}
     losses = DistillationHead(**SIMILARITY).loss(tokens, (), target, visible)
     assert 'loss_sim' in losses and 'loss_feat' not in losses
 

@@ -19,8 +19,7 @@ def naive(student: torch.Tensor, teacher: torch.Tensor, visible: torch.Tensor,
             pairs = list(zip(s, t, strict=True))
             if distance == 'cosine':
                 dot = sum(a * b for a, b in pairs)
-                norms = math.dist(s, [0] * len(s)) * math.dist(
-                    t, [0] * len(t))
+                norms = math.dist(s, [0] * len(s)) * math.dist(t, [0] * len(t))
                 values.append(1 - dot / norms)
                 continue
             terms = []
@@ -45,8 +44,8 @@ def test_loss_equals_naive_loop(distance: str, region: str) -> None:
     loss = FeatureImitationLoss(distance, region, loss_weight=2.0)
     expected = 2 * naive(student, teacher, visible, distance, region)
     assert loss(student, teacher, visible).item() == pytest.approx(expected)
-    assert torch.autograd.gradcheck(
-        lambda s: loss(s, teacher, visible), (student, ))
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher, visible),
+                                    (student, ))
 
 
 def test_empty_region_is_zero() -> None:

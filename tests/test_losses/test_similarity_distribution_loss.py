@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from mmhgkd.losses import SimilarityDistributionLoss, pearson_correlation
 
 
-def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64
-         ) -> torch.Tensor:
+def unit(*shape: int,
+         seed: int = 0,
+         dtype: torch.dtype = torch.float64) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(*shape, generator=generator, dtype=dtype)
     return F.normalize(x, dim=-1)
@@ -44,11 +45,10 @@ def naive(student: torch.Tensor,
             ]))
         return loss
     if distance == 'ce':
-        return np.mean([-(y * np.log(x)).sum()
-                        for x, y in zip(q, p, strict=True)])
-    return np.mean([
-        scipy.stats.entropy(y, x) for x, y in zip(q, p, strict=True)
-    ])
+        return np.mean(
+            [-(y * np.log(x)).sum() for x, y in zip(q, p, strict=True)])
+    return np.mean(
+        [scipy.stats.entropy(y, x) for x, y in zip(q, p, strict=True)])
 
 
 @pytest.mark.parametrize('options', [
@@ -61,8 +61,9 @@ def naive(student: torch.Tensor,
     dict(distance='ce', include_self=False),
 ])
 def test_loss_equals_scipy(options: dict) -> None:
-    student, teacher, bank = unit(6, 9), unit(6, 9, seed=1), unit(
-        40, 9, seed=2)
+    student, teacher, bank = unit(6, 9), unit(
+        6, 9, seed=1), unit(
+            40, 9, seed=2)
     loss, _ = SimilarityDistributionLoss(**options)(student, teacher, bank)
     assert loss.item() == pytest.approx(
         naive(student, teacher, bank, **options), abs=1e-10)
@@ -79,8 +80,8 @@ def test_gradient(options: dict) -> None:
     student = unit(3, 5).requires_grad_()
     teacher, bank = unit(3, 5, seed=1), unit(7, 5, seed=2)
     loss = SimilarityDistributionLoss(**options)
-    assert torch.autograd.gradcheck(
-        lambda s: loss(s, teacher, bank)[0], (student, ))
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher, bank)[0],
+                                    (student, ))
 
 
 def test_pearson_of_a_long_softmax_in_fp32_equals_scipy() -> None:
@@ -89,8 +90,8 @@ def test_pearson_of_a_long_softmax_in_fp32_equals_scipy() -> None:
     y = x + torch.randn(4, 65537, generator=generator)
     q, p = (0.1 * x / 0.2).softmax(-1), (0.1 * y / 0.2).softmax(-1)
     expected = [
-        scipy.stats.pearsonr(a, b)[0] for a, b in zip(
-            q.double().numpy(), p.double().numpy(), strict=True)
+        scipy.stats.pearsonr(a, b)[0]
+        for a, b in zip(q.double().numpy(), p.double().numpy(), strict=True)
     ]
     assert pearson_correlation(q, p).tolist() == pytest.approx(
         expected, abs=1e-5)
@@ -109,11 +110,8 @@ def test_pearson_bounds_and_constants() -> None:
 
 def test_pearson_along_the_batch() -> None:
     x, y = unit(8, 4), unit(8, 4, seed=1)
-    expected = [
-        scipy.stats.pearsonr(x[:, j], y[:, j])[0] for j in range(4)
-    ]
-    assert pearson_correlation(
-        x, y, dim=0).tolist() == pytest.approx(expected)
+    expected = [scipy.stats.pearsonr(x[:, j], y[:, j])[0] for j in range(4)]
+    assert pearson_correlation(x, y, dim=0).tolist() == pytest.approx(expected)
 
 
 def test_half_precision_is_promoted() -> None:
@@ -128,8 +126,9 @@ def test_half_precision_is_promoted() -> None:
 
 
 def test_log_figures() -> None:
-    student, teacher, bank = unit(5, 9), unit(5, 9, seed=1), unit(
-        30, 9, seed=2)
+    student, teacher, bank = unit(5, 9), unit(
+        5, 9, seed=1), unit(
+            30, 9, seed=2)
     loss, logs = SimilarityDistributionLoss()(student, teacher, bank)
     assert logs['pearson'].item() == pytest.approx(1 - loss.item())
     p = softmax(

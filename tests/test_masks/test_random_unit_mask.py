@@ -11,8 +11,9 @@ def naive_visible(mask: UnitMask, stride: int) -> torch.Tensor:
     for image, ids in enumerate(mask.ids.tolist()):
         for y in range(height):
             for x in range(width):
-                unit = (y * stride // mask.unit * mask.columns +
-                        x * stride // mask.unit)
+                unit = (
+                    y * stride // mask.unit * mask.columns +
+                    x * stride // mask.unit)
                 visible[image, 0, y, x] = unit in ids
     return visible
 
@@ -46,8 +47,7 @@ def test_draws_differ_and_repeat_with_the_seed() -> None:
     first, again = RandomUnitMask(seed=1), RandomUnitMask(seed=1)
     draws = [first(4, 224, 224).ids for _ in range(3)]
     assert not torch.equal(draws[0], draws[1])
-    assert all(
-        torch.equal(again(4, 224, 224).ids, ids) for ids in draws)
+    assert all(torch.equal(again(4, 224, 224).ids, ids) for ids in draws)
     other = RandomUnitMask(seed=2)
     assert not torch.equal(other(4, 224, 224).ids, draws[0])
     # Neighbouring seeds share no shifted stream.
@@ -91,10 +91,10 @@ def test_image_size_must_be_a_multiple(size: tuple[int, int]) -> None:
         RandomUnitMask()(1, *size)
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [(dict(mask_ratio=1.0), 'mask_ratio'),
-     (dict(mask_ratio=-.1), 'mask_ratio'), (dict(unit=0), 'unit')])
+@pytest.mark.parametrize(('options', 'message'),
+                         [(dict(mask_ratio=1.0), 'mask_ratio'),
+                          (dict(mask_ratio=-.1), 'mask_ratio'),
+                          (dict(unit=0), 'unit')])
 def test_options_out_of_range(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RandomUnitMask(**options)

@@ -16,8 +16,7 @@ def features(dtype: torch.dtype = torch.float64) -> tuple[MaskedFeature, ...]:
     maps = []
     for index, channels in enumerate(CHANNELS):
         stride = 4 * 2**index
-        x = torch.randn(
-            2, channels, 64 // stride, 96 // stride, dtype=dtype)
+        x = torch.randn(2, channels, 64 // stride, 96 // stride, dtype=dtype)
         maps.append(MaskedFeature(x * mask.visible(stride), mask, stride))
     return tuple(maps)
 
@@ -32,8 +31,8 @@ def naive_densify(module: Densify, feature: MaskedFeature) -> Tensor:
         for row in range(x.size(1)):
             for column in range(x.size(2)):
                 if visible[image, row, column]:
-                    value = (x[image, row, column] - mean) / (
-                        var + module.norm.eps).sqrt()
+                    value = (x[image, row, column] -
+                             mean) / (var + module.norm.eps).sqrt()
                     value = value * module.norm.weight + module.norm.bias
                 else:
                     value = module.mask_token

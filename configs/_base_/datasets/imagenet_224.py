@@ -7,7 +7,7 @@ data_preprocessor = dict(
     to_rgb=True)
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmhgkd.LoadImage'),
     dict(
         type='RandomResizedCrop',
         scale=224,

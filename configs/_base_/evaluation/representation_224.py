@@ -1,7 +1,7 @@
 # kNN and linear probe on embeddings of the encoder, during training. Labels
 # are read by the evaluation only.
 eval_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmhgkd.LoadImage'),
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow'),
     dict(type='CenterCrop', crop_size=224),
     dict(
@@ -17,22 +17,10 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='ConcatDataset',
-        datasets=[
-            dict(
-                type='mmhgkd.ImageFolder',
-                data_root='data/imagenet',
-                split='train',
-                with_label=True,
-                max_images=100000,
-                pipeline=eval_pipeline),
-            dict(
-                type='mmhgkd.ImageFolder',
-                data_root='data/imagenet',
-                split='val',
-                with_label=True,
-                pipeline=eval_pipeline)
-        ]))
+        type='mmhgkd.ProbeImages',
+        data_root='data/imagenet',
+        max_bank_images=100000,
+        pipeline=eval_pipeline))
 val_cfg = dict(type='mmhgkd.RepresentationLoop')
 val_evaluator = [dict(type='mmhgkd.KNNAccuracy', k=20, temperature=0.07)]
 

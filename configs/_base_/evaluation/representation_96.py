@@ -1,6 +1,6 @@
 # kNN and linear probe of small images, see representation_224.py.
 eval_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmhgkd.LoadImage'),
     dict(type='ResizeEdge', scale=96, edge='short', backend='pillow'),
     dict(type='CenterCrop', crop_size=96),
     dict(
@@ -16,21 +16,9 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='ConcatDataset',
-        datasets=[
-            dict(
-                type='mmhgkd.ImageFolder',
-                data_root='data/scenes',
-                split='train',
-                with_label=True,
-                pipeline=eval_pipeline),
-            dict(
-                type='mmhgkd.ImageFolder',
-                data_root='data/scenes',
-                split='val',
-                with_label=True,
-                pipeline=eval_pipeline)
-        ]))
+        type='mmhgkd.ProbeImages',
+        data_root='data/scenes',
+        pipeline=eval_pipeline))
 val_cfg = dict(type='mmhgkd.RepresentationLoop')
 val_evaluator = [
     dict(type='mmhgkd.KNNAccuracy', k=20, temperature=0.07),

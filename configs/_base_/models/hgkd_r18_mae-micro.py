@@ -1,5 +1,5 @@
 # A student for 96 px images on a laptop; unit 32, so 4 of 9 units are seen.
-teacher_checkpoint = 'checkpoints/mae_vit-micro_scenes.safetensors'
+teacher_checkpoint = '{{ fileDirname }}/../../mae/vit-micro_scenes.safetensors'
 
 model = dict(
     type='mmhgkd.HGKD',
@@ -13,7 +13,7 @@ model = dict(
                 num_heads=3,
                 feedforward_channels=768),
             img_size=96,
-            patch_size=8),
+            patch_size=16),
         checkpoint=teacher_checkpoint),
     mask=dict(type='mmhgkd.RandomUnitMask', unit=32, mask_ratio=0.6),
     backbone=dict(type='mmhgkd.SparseResNet', depth=18),
@@ -22,7 +22,7 @@ model = dict(
         in_channels=(64, 128, 256, 512),
         width=256,
         out_channels=192,
-        out_stride=8),
+        out_stride=16),
     head=dict(
         type='mmhgkd.DistillationHead',
         feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),

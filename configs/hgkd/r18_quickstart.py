@@ -1,0 +1,24 @@
+# The run of tools/quickstart.py: a narrow student, a few minutes on two cores.
+_base_ = 'r18_scenes.py'
+
+model = dict(
+    backbone=dict(stem_channels=32, base_channels=32),
+    neck=dict(in_channels=(32, 64, 128, 256), width=128))
+
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-3,
+        by_epoch=True,
+        begin=0,
+        end=1,
+        convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        by_epoch=True,
+        begin=1,
+        end=12,
+        T_max=11,
+        convert_to_iter_based=True)
+]
+train_cfg = dict(max_epochs=12, val_interval=12)

@@ -1,0 +1,4 @@
+from .configs import config_folder, load_config
+from .quickstart import run_quickstart
+
+__all__ = ['config_folder', 'load_config', 'run_quickstart']

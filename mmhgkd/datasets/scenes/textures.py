@@ -1,0 +1,82 @@
+import colorsys
+import math
+
+import cv2
+import numpy as np
+
+from .photo_patch import photo_patch
+
+# Smooth surfaces are as common as all others, as in the world.
+_PATTERNS = ('gradient', ) * 5 + ('stripes', 'checks', 'dots', 'noise',
+                                  'photo')
+
+
+def random_texture(rng: np.random.Generator, height: int, width: int,
+                   side: float) -> np.ndarray:
+    """Draw a random texture for an object.
+
+    Patterns, colours and sizes are drawn without regard to the shape, so
+    they tell nothing about its class.
+
+    Args:
+        rng (Generator): Source of randomness.
+        height (int): Height of the texture in pixels.
+        width (int): Width of the texture in pixels.
+        side (float): Square root of the object's area in pixels, the length
+            that periods are measured in.
+
+    Returns:
+        ndarray: RGB in [0, 1], ``(height, width, 3)`` float32.
+    """
+    pattern = _PATTERNS[rng.integers(len(_PATTERNS))]
+    if pattern == 'photo':
+        return photo_patch(rng, height, width)
+    dark, light = _colour_pair(rng)
+    weight = _weight(rng, pattern, height, width, side)[..., None]
+    return dark + weight * (light - dark)
+
+
+def _weight(rng: np.random.Generator, pattern: str, height: int, width: int,
+            side: float) -> np.ndarray:
+    """Share of the second colour at each pixel, in [0, 1]."""
+    if pattern == 'noise':
+        cells = int(rng.integers(3, 9))
+        octaves = [
+            cv2.resize(
+                rng.random((count, count), dtype=np.float32), (width, height),
+                interpolation=cv2.INTER_CUBIC) for count in (cells, 3 * cells)
+        ]
+        return np.clip(2 * (octaves[0] + 0.5 * octaves[1]) - 1, 0, 1)
+
+    angle = rng.uniform(0, math.pi)
+    y = np.arange(height, dtype=np.float32)[:, None] / side
+    x = np.arange(width, dtype=np.float32)[None, :] / side
+    u = math.cos(angle) * x + math.sin(angle) * y + rng.random()
+    v = math.cos(angle) * y - math.sin(angle) * x + rng.random()
+    if pattern == 'gradient':
+        u -= u.min()
+        return (u / u.max()).astype(np.float32)
+
+    # A period below four pixels would alias.
+    cycles = min(rng.uniform(1.5, 5), side / 4)
+    wave_u = np.sin(2 * math.pi * cycles * u)
+    if pattern == 'stripes':
+        level = wave_u
+    else:
+        wave_v = np.sin(2 * math.pi * cycles * v)
+        checks = pattern == 'checks'
+        level = wave_u * wave_v if checks else wave_u + wave_v - 0.6
+    # The slope makes an edge about a pixel wide.
+    slope = side / (2 * math.pi * cycles)
+    return np.clip(0.5 + slope * level, 0, 1).astype(np.float32)
+
+
+def _colour_pair(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two random colours that differ in brightness."""
+    dark = rng.uniform(0.15, 0.65)
+    values = (dark, dark + rng.uniform(0.1, 0.3))
+    first, second = (
+        np.array(
+            colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.15, 0.9), value),
+            np.float32) for value in values)
+    return (first, second) if rng.random() < 0.5 else (second, first)

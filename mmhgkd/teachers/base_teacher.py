@@ -1,0 +1,275 @@
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmhgkd.masks import UnitMask
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class BaseTeacher(nn.Module, metaclass=ABCMeta):
+    """Base of the frozen teachers of H-GKD.
+
+    A teacher turns images into one token per patch. It is never trained: no
+    parameter asks for a gradient, :meth:`train` leaves it in evaluation mode
+    (a drop path that comes back to life would make the target random), and
+    the forward pass records no graph.
+
+    A subclass sets up its network after ``super().__init__``, calls
+    :meth:`freeze` and implements :meth:`extract_tokens`.
+
+    Args:
+        embed_dims (int): Width of a token, ``D``.
+        patch_size (int): Side of a patch in pixels.
+        mean (Sequence[float]): RGB means, in 0..255, of the normalisation
+            that the teacher was trained with.
+        std (Sequence[float]): RGB standard deviations, in 0..255, of the
+            normalisation that the teacher was trained with.
+        input (str): What the teacher sees: 'full', the whole image, or
+            'visible', only the patches that the student sees, as in `Masked
+            Autoencoders Enable Efficient Knowledge Distillers
+            <https://arxiv.org/abs/2208.12256>`_ and `Generic-to-Specific
+            Distillation of Masked Autoencoders
+            <https://arxiv.org/abs/2302.14771>`_. Defaults to 'full'.
+        target_norm (str): Normalisation of each token: 'layer_norm' (no
+            affine, eps 1e-6), 'l2' (unit length) or 'none'. Defaults to
+            'layer_norm'.
+        input_size (int or Sequence[int], optional): Side of the square, or
+            height and width, in pixels, to which images are resized for the
+            teacher, so that for instance patches of 14 px give 14x14 tokens
+            of a 224 px image at 196 px. Defaults to None, which keeps the
+            size.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    input_scale: Tensor
+    input_shift: Tensor
+
+    def __init__(self,
+                 embed_dims: int,
+                 patch_size: int,
+                 mean: Sequence[float],
+                 std: Sequence[float],
+                 input: str = 'full',
+                 target_norm: str = 'layer_norm',
+                 input_size: int | Sequence[int] | None = None) -> None:
+        super().__init__()
+        if input not in ('full', 'visible'):
+            raise ValueError("`teacher.input` must be 'full' or 'visible', "
+                             f'got {input!r}')
+        if target_norm not in ('layer_norm', 'l2', 'none'):
+            raise ValueError("`teacher.target_norm` must be 'layer_norm', "
+                             f"'l2' or 'none', got {target_norm!r}")
+        if isinstance(input_size, int):
+            input_size = (input_size, input_size)
+        if input_size is not None and (len(input_size) != 2 or any(
+                side < patch_size or side % patch_size
+                for side in input_size)):
+            raise ValueError(
+                '`teacher.input_size` must be a multiple of the patch size '
+                f'of {patch_size} px, or two of them, got {input_size}')
+        self.embed_dims = embed_dims
+        self.patch_size = patch_size
+        self.input = input
+        self.target_norm = target_norm
+        self.input_size = input_size
+        #: The one grid that the network can work on, None = any.
+        self.fixed_grid: tuple[int, int] | None = None
+        self.mean = _image_statistics('mean', mean)
+        self.std = _image_statistics('std', std)
+        self.register_buffer(
+            'input_scale', torch.ones(3, 1, 1), persistent=False)
+        self.register_buffer(
+            'input_shift', torch.zeros(3, 1, 1), persistent=False)
+        self.renormalise = False
+
+    def freeze(self) -> None:
+        """Take all parameters out of training."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> 'BaseTeacher':
+        """Stay in evaluation mode, whatever ``mode`` is."""
+        return super().train(False)
+
+    def set_image_norm(self, mean: Sequence[float] | Tensor,
+                       std: Sequence[float] | Tensor) -> None:
+        """Tell how the images that come in are normalised.
+
+        The student's preprocessor and the teacher's pre-training may differ
+        in their statistics. Without this call the images are taken to be
+        normalised by the teacher's own.
+
+        Args:
+            mean (Sequence[float] or Tensor): RGB means in 0..255.
+            std (Sequence[float] or Tensor): RGB standard deviations in
+                0..255.
+
+        Raises:
+            ValueError: If the statistics are not three numbers in 0..255.
+        """
+        mean = _image_statistics('mean', mean)
+        std = _image_statistics('std', std)
+        # Not equality: preprocessors round their statistics to fp32.
+        same = torch.allclose(mean, self.mean) and torch.allclose(
+            std, self.std)
+        self.renormalise = not same
+        self.input_scale.copy_((std / self.std).view(3, 1, 1))
+        self.input_shift.copy_(((mean - self.mean) / self.std).view(3, 1, 1))
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tokens for images of a size in pixels.
+
+        Raises:
+            ValueError: If the teacher cannot work on such images.
+        """
+        size = (height, width)
+        if self.input_size is not None:
+            size = (self.input_size[0], self.input_size[1])
+            if height * size[1] != width * size[0]:
+                raise ValueError(
+                    f'resizing {height}x{width} px to `teacher.input_size` '
+                    f'{size[0]}x{size[1]} would distort the images; set it '
+                    'to (height, width) of their aspect ratio')
+        patch = self.patch_size
+        if size[0] % patch or size[1] % patch:
+            raise ValueError(
+                f'an image of {size[0]}x{size[1]} px is no whole number of '
+                f"the teacher's patches of {patch} px; set "
+                f'`teacher.input_size` to a multiple of {patch}')
+        grid = (size[0] // patch, size[1] // patch)
+        if self.fixed_grid not in (None, grid):
+            rows, columns = self.fixed_grid
+            raise ValueError(
+                f'this teacher takes images of {rows * patch}x'
+                f'{columns * patch} px only, got {size[0]}x{size[1]}; set '
+                f'`teacher.input_size` to ({rows * patch}, '
+                f'{columns * patch})')
+        return grid
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, mask: UnitMask | None = None) -> Tensor:
+        """Compute the target of every patch.
+
+        Args:
+            images (Tensor): Normalised images, ``(B, 3, H, W)``.
+            mask (UnitMask, optional): Which units the student sees; needed
+                by ``input='visible'`` and of no effect otherwise.
+                Defaults to None.
+
+        Returns:
+            Tensor: Row-major patch tokens, ``(B, L, D)``. With
+            ``input='visible'`` those of masked patches are zero.
+
+        Raises:
+            ValueError: If the teacher cannot work on images of this size, or
+                ``mask`` is missing or does not fit.
+        """
+        height, width = images.shape[-2:]
+        grid = self.grid(height, width)
+        visible = None
+        if self.input == 'visible':
+            visible = self._visible_patches(mask, height, width, grid)
+        tokens = self.extract_tokens(self.prepare(images), visible)
+        if self.target_norm == 'layer_norm':
+            tokens = F.layer_norm(tokens, (self.embed_dims, ), eps=1e-6)
+        elif self.target_norm == 'l2':
+            tokens = F.normalize(tokens, dim=-1)
+        if visible is None:
+            return tokens
+        full = tokens.new_zeros(
+            tokens.size(0), grid[0] * grid[1], self.embed_dims)
+        return full.scatter(1, visible[..., None].expand_as(tokens), tokens)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Normalise and resize the images as the teacher was trained."""
+        if self.renormalise:
+            images = images * self.input_scale + self.input_shift
+        if self.input_size is not None:
+            size = (self.input_size[0], self.input_size[1])
+            if images.shape[-2:] != size:
+                images = F.interpolate(
+                    images, size, mode='bicubic', antialias=True)
+        return images
+
+    @abstractmethod
+    def extract_tokens(self, images: Tensor, visible: Tensor | None) -> Tensor:
+        """Run the network.
+
+        Args:
+            images (Tensor): Images as the teacher was trained on.
+            visible (Tensor, optional): Flat indices of the patches that the
+                network may see, ``(B, V)``. None means all patches.
+
+        Returns:
+            Tensor: Patch tokens, ``(B, L, D)``, or ``(B, V, D)`` in the order
+            of ``visible``.
+        """
+
+    @staticmethod
+    def select_tokens(tokens: Tensor, visible: Tensor,
+                      num_prefix: int) -> Tensor:
+        """Keep the prefix tokens (CLS) and the visible patch tokens.
+
+        Args:
+            tokens (Tensor): Prefix and patch tokens, ``(B, P + L, D)``.
+            visible (Tensor): Flat indices of patches, ``(B, V)``.
+            num_prefix (int): Number of prefix tokens, ``P``.
+
+        Returns:
+            Tensor: ``(B, P + V, D)``.
+        """
+        index = visible[..., None].expand(-1, -1, tokens.size(2))
+        patches = tokens[:, num_prefix:].gather(1, index)
+        return torch.cat([tokens[:, :num_prefix], patches], dim=1)
+
+    @staticmethod
+    def check_layer(layer: int, num_layers: int) -> int:
+        """Index of a block from the front, for ``layer`` from either end.
+
+        Raises:
+            ValueError: If there is no such block.
+        """
+        if not -num_layers <= layer < num_layers:
+            raise ValueError(f'`teacher.layer` is {layer}, but the network '
+                             f'has {num_layers} blocks')
+        return layer % num_layers
+
+    def _visible_patches(self, mask: UnitMask | None, height: int, width: int,
+                         grid: tuple[int, int]) -> Tensor:
+        """Flat indices of the patches in visible units, ``(B, V)``."""
+        if mask is None:
+            raise ValueError("a teacher with `input='visible'` needs the "
+                             "student's mask: call teacher(images, mask)")
+        unit, rows, columns = mask.unit, mask.rows, mask.columns
+        if (height, width) != (rows * unit, columns * unit):
+            raise ValueError(
+                f'the mask of {rows}x{columns} units of {unit} px does not '
+                f'belong to images of {height}x{width} px')
+        block = grid[0] // rows
+        if grid != (rows * block, columns * block):
+            raise ValueError(
+                f'the {grid[0]}x{grid[1]} patches of the teacher are no '
+                f'whole number in each of the {rows}x{columns} mask units; '
+                'set `teacher.input_size` so that the patch size divides a '
+                "unit, or use `input='full'`")
+        return mask._replace(unit=block).positions(1)
+
+
+def _image_statistics(name: str, values: Sequence[float] | Tensor) -> Tensor:
+    """Statistics of the three channels, checked, ``(3, )`` in fp64."""
+    statistics = torch.as_tensor(
+        values, dtype=torch.float64, device='cpu').flatten()
+    low, high = (0.0, 255.0) if name == 'mean' else (1.0, 255.0)
+    if statistics.numel() != 3 or not torch.all((statistics >= low)
+                                                & (statistics <= high)):
+        raise ValueError(
+            f'image `{name}` must be three numbers, one for each RGB channel '
+            f'in 0..255 (not 0..1), got {statistics.tolist()}')
+    return statistics

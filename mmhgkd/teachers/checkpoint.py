@@ -1,0 +1,265 @@
+import hashlib
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier, is_distributed
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+
+#: Renames keys of the MAE, BEiT and timm layout to those of mmpretrain.
+MMPRETRAIN_NAMES = (
+    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
+    (r'^blocks\.', 'layers.'),
+    (r'\.norm([12])\.', r'.ln\1.'),
+    (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'),
+    (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
+    (r'^norm\.', 'ln1.'),
+)
+#: Renames keys of the mmpretrain layout to those of MAE, BEiT and timm.
+TIMM_NAMES = (
+    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+    (r'^layers\.', 'blocks.'),
+    (r'\.ln([12])\.', r'.norm\1.'),
+    (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'),
+    (r'\.ffn\.layers\.1\.', '.mlp.fc2.'),
+    (r'^ln1\.', 'norm.'),
+)
+# What a teacher has no use for: decoders, heads, mask tokens, the norm behind
+# average pooling, and index tables, which the networks compute themselves.
+_UNUSED = re.compile(
+    r'^(mask_token$|decoder_|lm_head\.|cls_pt_layers\.|head\.|fc_norm\.|ln2\.|'
+    r'attn_pool\.)|(^|\.)relative_position_index$')
+_LABELLED = re.compile(
+    r'^head\.(fc\.|layers\.head\.)?weight$|^fc_norm\.weight$')
+# By-products of training, apart from tensors, in the checkpoints of MMEngine
+# (logs), facebookresearch/mae, unilm and timm (command line).
+_BY_PRODUCTS = ('argparse.Namespace', 'builtins.getattr',
+                'mmengine.logging.history_buffer.HistoryBuffer',
+                'numpy.core.multiarray._reconstruct',
+                'numpy.core.multiarray.scalar',
+                'numpy._core.multiarray._reconstruct',
+                'numpy._core.multiarray.scalar', 'numpy.dtype',
+                'numpy.ndarray')
+
+
+class _Discarded:
+    """Stands in for every object of a checkpoint that is no tensor.
+
+    So nothing but PyTorch's own tensor code runs while a file is read.
+    """
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def require_checkpoint(checkpoint: str | None, allow_random: bool) -> None:
+    """Refuse a random teacher that nobody asked for.
+
+    Raises:
+        ValueError: If there is neither checkpoint nor permission.
+    """
+    if checkpoint is None and not allow_random:
+        raise ValueError(
+            '`teacher.checkpoint` is not set, and a random teacher teaches '
+            'nothing; set it to the file or URL of pre-trained weights (or, '
+            'for a test, `teacher.allow_random=True`)')
+
+
+def load_weights(network: nn.Module,
+                 source: str,
+                 names: Sequence[tuple[str, str]],
+                 adapt: Callable[[State], State] | None = None) -> None:
+    """Load the encoder of a pre-training checkpoint, all of it or not at all.
+
+    Args:
+        network (nn.Module): The encoder.
+        source (str): File or URL: a PyTorch or safetensors checkpoint of
+            facebookresearch/mae, unilm, timm, mmpretrain or MMEngine.
+        names (Sequence[tuple[str, str]]): Patterns and replacements that
+            turn the keys of other layouts into those of ``network``.
+        adapt (Callable, optional): Adapts the renamed weights to the shapes
+            of ``network``. Defaults to None.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no checkpoint, or does not fit.
+    """
+    state = read_state_dict(source)
+    labelled = [key for key in state if _LABELLED.search(key)]
+    if labelled:
+        warnings.warn(
+            f'{source}: has the head of a classifier ({labelled[0]}), so it '
+            'was probably trained or fine-tuned with labels, and these leak '
+            'into the student; use a checkpoint of masked image modelling '
+            'alone',
+            stacklevel=2)
+    if any(key.startswith('backbone.') for key in state):
+        state = _strip_prefix(state, 'backbone.')
+    encoder = {}
+    for key, value in state.items():
+        for pattern, replacement in names:
+            key = re.sub(pattern, replacement, key)
+        if not _UNUSED.search(key):
+            encoder[key] = value
+    if adapt is not None:
+        encoder = adapt(encoder)
+    _check_fit(network, encoder, source)
+    network.load_state_dict(encoder, strict=False)
+
+
+def read_state_dict(source: str) -> State:
+    """Read the tensors of a checkpoint without running code from it.
+
+    Args:
+        source (str): File or URL.
+
+    Returns:
+        dict[str, Tensor]: The innermost state dict.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read, or holds no weights.
+    """
+    if urlparse(source).scheme in ('http', 'https'):
+        path = _download(source)
+    else:
+        path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: no such file; set `teacher.checkpoint` to the file or '
+            'URL of the pre-trained weights')
+    try:
+        content = _read(path)
+    except ImportError:
+        raise
+    except Exception as error:
+        foreign = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if foreign is not None:
+            raise ValueError(
+                f'{path}: holds the Python object {foreign[1]}, which is not '
+                'loaded because it can run code; if you trust the file, save '
+                'its weights alone to a new one, and set '
+                '`teacher.checkpoint` to that') from error
+        raise ValueError(
+            f'{path}: cannot be read as a checkpoint of PyTorch or '
+            'safetensors, it is truncated or another kind of file; download '
+            'it again, or set `teacher.checkpoint` to another file') from error
+    top = content
+    while isinstance(content, Mapping):
+        inner = [
+            content[key] for key in ('state_dict', 'model', 'module')
+            if isinstance(content.get(key), Mapping)
+        ]
+        if not inner:
+            break
+        content = inner[0]
+    state = {}
+    if isinstance(content, Mapping):
+        state = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+    if not state:
+        found = ', '.join(map(str, top)) if isinstance(
+            top, Mapping) else type(top).__name__
+        raise ValueError(
+            f'{path}: holds no weights under `state_dict`, `model`, `module` '
+            f'or at its top, but: {found}; save the state dict of the '
+            'encoder alone, and set `teacher.checkpoint` to that file')
+    if all(key.startswith('module.') for key in state):
+        state = _strip_prefix(state, 'module.')
+    return state
+
+
+def _read(path: Path) -> object:
+    """Read a file of PyTorch or safetensors."""
+    if path.suffix == '.safetensors':
+        try:
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise ImportError(
+                f'{path}: reading it needs safetensors, which comes with '
+                'timm: pip install "mmhgkd[timm]"') from error
+        return load_file(path)
+    with torch.serialization.safe_globals([(_Discarded, name)
+                                           for name in _BY_PRODUCTS]):
+        return torch.load(
+            path,
+            map_location='cpu',
+            weights_only=True,
+            mmap=zipfile.is_zipfile(path))
+
+
+def _download(url: str) -> Path:
+    """Download into the cache of torch.hub, once for a machine."""
+    # The same file name is in use at many places.
+    digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    path = folder / f'{digest}-{Path(urlparse(url).path).name}'
+    waits = is_distributed() and os.environ.get('LOCAL_RANK', '0') != '0'
+    if not path.is_file() and not waits:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path))
+        except (URLError, OSError) as error:
+            raise ValueError(
+                f'{url}: cannot be downloaded ({error}); download it in '
+                'another way, and set `teacher.checkpoint` to the file'
+            ) from error
+    barrier()
+    return path
+
+
+def _strip_prefix(state: State, prefix: str) -> State:
+    """Keep the keys that start with ``prefix``, without it."""
+    return {
+        key.removeprefix(prefix): value
+        for key, value in state.items() if key.startswith(prefix)
+    }
+
+
+def _check_fit(network: nn.Module, state: State, source: str) -> None:
+    """Compare keys and shapes.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    own = {
+        key: value.shape
+        for key, value in network.state_dict().items()
+        if not _UNUSED.search(key)
+    }
+    problems = {
+        'missing': [key for key in own if key not in state],
+        'unexpected': [key for key in state if key not in own],
+        'of another shape': [
+            f'{key} {tuple(state[key].shape)}, not {tuple(shape)}'
+            for key, shape in own.items()
+            if key in state and not _same_shape(key, state[key].shape, shape)
+        ]
+    }
+    lines = [
+        f'  {len(keys)} {kind}: ' + ', '.join(keys[:5]) +
+        (', ...' if len(keys) > 5 else '') for kind, keys in problems.items()
+        if keys
+    ]
+    if lines:
+        raise ValueError(
+            f'{source}: the weights do not fit {type(network).__name__}, '
+            'choose its architecture as in the pre-training\n' +
+            '\n'.join(lines))
+
+
+def _same_shape(key: str, loaded: torch.Size, own: torch.Size) -> bool:
+    """Equal shapes, but the network itself resizes position embeddings."""
+    if key == 'pos_embed':
+        return loaded[::2] == own[::2]
+    return loaded == own

@@ -1,0 +1,38 @@
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from torch import distributed
+
+from .config_error import ConfigError
+
+
+def set_up_cpu_distributed(cfg: Config) -> None:
+    """Let several processes train or test on a machine without a GPU.
+
+    MMEngine binds each process to a GPU, both when it starts the process
+    group and when it wraps the model, so without one the group is started
+    here and the wrapper is told to bind to none.
+
+    Args:
+        cfg (Config): The final config; changed in place.
+
+    Raises:
+        ConfigError: If the launcher is not PyTorch's.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none' or get_device() != 'cpu':
+        return
+    if launcher != 'pytorch':
+        raise ConfigError(
+            f'`--launcher {launcher}` needs GPUs and finds none; without them '
+            'use `tools/dist_train.sh`, or `--launcher none`')
+    env_cfg = cfg.setdefault('env_cfg', {})
+    dist_cfg = env_cfg.setdefault('dist_cfg', {})
+    if dist_cfg.get('backend', 'nccl') == 'nccl':
+        dist_cfg['backend'] = 'gloo'
+        print_log('No GPU found: `env_cfg.dist_cfg.backend` is set to gloo.')
+    distributed.init_process_group(dist_cfg['backend'])
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False))
+    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}

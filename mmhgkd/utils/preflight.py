@@ -1,0 +1,141 @@
+"""Checks of a config before anything is built from it.
+
+What would otherwise fail minutes later, or with a traceback from deep inside
+a dataset, ends here in one message with the option that mends it.
+"""
+
+import inspect
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import DATASETS
+
+from .config_error import ConfigError
+
+
+def check_config(cfg: Config, sections: Sequence[str]) -> None:
+    """Run all checks.
+
+    Args:
+        cfg (Config): The final config.
+        sections (Sequence[str]): Top-level keys that the run uses and that
+            may hold datasets.
+
+    Raises:
+        ConfigError: If a check fails.
+    """
+    check_data_roots(cfg, sections)
+    check_load_from(cfg)
+    check_model_checkpoints(cfg)
+    check_mixed_precision(cfg)
+
+
+def require(cfg: Config, sections: Sequence[str]) -> None:
+    """The config has the top-level keys that the run cannot do without.
+
+    Raises:
+        ConfigError: If one is missing.
+    """
+    for section in sections:
+        if cfg.get(section) is None:
+            raise ConfigError(
+                f'the config has no `{section}`, which this run needs')
+
+
+def check_data_roots(cfg: Config, sections: Sequence[str]) -> None:
+    """Each local ``data_root`` exists, or its dataset downloads it.
+
+    Raises:
+        ConfigError: If a folder is missing.
+    """
+    for section in sections:
+        for path, dataset in find_key(cfg.get(section), 'data_root', section):
+            root = dataset['data_root']
+            if _is_missing(root) and not _downloads(cfg, dataset):
+                raise ConfigError(
+                    f'the data folder `{root}` of `{path}` does not exist; '
+                    f'add `--cfg-options {path}=FOLDER`')
+
+
+def check_load_from(cfg: Config) -> None:
+    """The checkpoint to test, to resume or to start from exists.
+
+    Raises:
+        ConfigError: If the file is missing.
+    """
+    if _is_missing(cfg.get('load_from')):
+        raise ConfigError(
+            f'the checkpoint `{cfg.load_from}` does not exist; check the path '
+            'on the command line or `load_from` in the config')
+
+
+def check_model_checkpoints(cfg: Config) -> None:
+    """Pre-trained parts of the model, such as the teacher, exist.
+
+    Raises:
+        ConfigError: If a file is missing.
+    """
+    for path, part in find_key(cfg.get('model'), 'checkpoint', 'model'):
+        if _is_missing(part['checkpoint']):
+            raise ConfigError(
+                f'the checkpoint `{part["checkpoint"]}` of `{path}` does not '
+                f'exist; add `--cfg-options {path}=FILE`')
+
+
+def check_mixed_precision(cfg: Config) -> None:
+    """``AmpOptimWrapper`` has a device that it works on.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise ConfigError(
+            'mixed precision training needs a GPU; leave `--amp` out, or add '
+            '`--cfg-options optim_wrapper.type=OptimWrapper`')
+
+
+def find_key(node: Any, key: str,
+             path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Find a key at any depth.
+
+    Args:
+        node (Any): A part of a config.
+        key (str): The key to find.
+        path (str): Option path of ``node``.
+
+    Yields:
+        tuple[str, dict]: Option path of the key, and the dictionary it is in.
+    """
+    if isinstance(node, dict):
+        if key in node:
+            yield f'{path}.{key}', node
+        for name, child in node.items():
+            yield from find_key(child, key, f'{path}.{name}')
+    elif isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from find_key(child, key, f'{path}.{index}')
+
+
+def _is_missing(path: Any) -> bool:
+    """Whether a value is the path of a local file that does not exist."""
+    return (isinstance(path, (str, os.PathLike)) and bool(path)
+            and '://' not in str(path)
+            and not os.path.exists(os.path.expanduser(path)))
+
+
+def _downloads(cfg: Config, dataset: dict[str, Any]) -> bool:
+    """Whether a dataset fetches its files into a missing folder itself."""
+    if 'download' in dataset:
+        return dataset['download']
+    scope = cfg.get('default_scope')
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        kind = dataset.get('type')
+        cls = registry.get(kind) if isinstance(kind, str) else kind
+    if cls is None:
+        return False
+    download = inspect.signature(cls).parameters.get('download')
+    return download is not None and download.default is True

@@ -1,0 +1,209 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from .token_pca import TokenPCA
+
+DISTANCES = {
+    'mse': 'Squared error',
+    'cosine': '1 - cosine',
+}
+DPI = 128  # a power of two, so that inches give whole pixels
+GAP = 8
+HEADER = 30
+COLOUR_BAR = 14
+COLOUR_BAR_LABELS = 48
+GREY = np.float32(0.55)
+
+
+def feature_panel(images: Tensor,
+                  visible: Tensor,
+                  student: Tensor,
+                  teacher: Tensor,
+                  reconstruction: Tensor | None = None,
+                  distance: str = 'mse',
+                  height: int = 192) -> np.ndarray:
+    """Draw what a student imitates and where it fails, a row per image.
+
+    The columns are the image, its visible units, reconstructed pixels if
+    given, the teacher's and the student's tokens as colours of the teacher's
+    principal components (see :class:`TokenPCA`), and the error of each token.
+    All rows share the basis and the scale of the error.
+
+    Args:
+        images (Tensor): RGB images ``(B, 3, H, W)``, uint8 or float in
+            ``[0, 1]``.
+        visible (Tensor): Pixels that the student sees, ``(B, 1, H, W)`` bool,
+            as from ``mask.visible(1)``.
+        student (Tensor): Student tokens, ``(B, h, w, D)``.
+        teacher (Tensor): Target tokens, ``(B, h, w, D)``.
+        reconstruction (Tensor, optional): Reconstructed images in the form of
+            ``images``; floats are clipped. Defaults to None.
+        distance (str): Error of a token, 'mse' (mean over channels) or
+            'cosine' (one minus the cosine similarity). Defaults to 'mse'.
+        height (int): Height of an image in the panel in pixels.
+            Defaults to 192.
+
+    Returns:
+        np.ndarray: The panel, ``(H', W', 3)`` uint8 RGB.
+
+    Raises:
+        ValueError: If shapes, types or the range of the images do not fit,
+            or features hold NaN.
+    """
+    _check(images, visible, student, teacher, reconstruction, distance, height)
+    pca = TokenPCA(teacher)
+    pictures = _pictures(images)
+    seen = visible.cpu().permute(0, 2, 3, 1).numpy()
+    columns = {
+        'Image': pictures,
+        'Masked image': np.where(seen, pictures, GREY)
+    }
+    if reconstruction is not None:
+        columns['Reconstruction'] = _pictures(reconstruction)
+    columns['Teacher'] = pca(teacher)
+    columns['Student'] = pca(student)
+    columns[DISTANCES[distance]] = token_error(student, teacher, distance)
+    return _draw(columns, height,
+                 round(height * images.size(3) / images.size(2)))
+
+
+def save_panel(path: str | Path,
+               images: Tensor,
+               visible: Tensor,
+               student: Tensor,
+               teacher: Tensor,
+               reconstruction: Tensor | None = None,
+               distance: str = 'mse',
+               height: int = 192) -> None:
+    """Write a panel to an image file and create its folder.
+
+    Args:
+        path (str or Path): The file; its ending chooses the format.
+        images (Tensor): See :func:`feature_panel`, as for all others.
+        visible (Tensor): Pixels that the student sees.
+        student (Tensor): Student tokens.
+        teacher (Tensor): Target tokens.
+        reconstruction (Tensor, optional): Reconstructed images.
+            Defaults to None.
+        distance (str): Error of a token. Defaults to 'mse'.
+        height (int): Height of an image in the panel in pixels.
+            Defaults to 192.
+    """
+    panel = feature_panel(images, visible, student, teacher, reconstruction,
+                          distance, height)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(panel).save(path)
+
+
+def token_error(student: Tensor,
+                teacher: Tensor,
+                distance: str = 'mse') -> np.ndarray:
+    """Error of each token.
+
+    Args:
+        student (Tensor): ``(..., D)``.
+        teacher (Tensor): ``(..., D)``.
+        distance (str): 'mse' or 'cosine'. Defaults to 'mse'.
+
+    Returns:
+        np.ndarray: ``(...)`` float64.
+    """
+    student, teacher = student.detach().double(), teacher.detach().double()
+    if distance == 'mse':
+        error = (student - teacher).square().mean(dim=-1)
+    else:
+        error = 1 - functional.cosine_similarity(student, teacher, dim=-1)
+    return error.cpu().numpy()
+
+
+def _pictures(images: Tensor) -> np.ndarray:
+    """Images as ``(B, H, W, 3)`` float in ``[0, 1]``."""
+    scale = 255 if images.dtype == torch.uint8 else 1
+    pictures = images.detach().cpu().float() / scale
+    return pictures.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+
+def _draw(columns: dict[str, np.ndarray], height: int,
+          width: int) -> np.ndarray:
+    """Draw the columns, the last one with a colour bar, at whole pixels."""
+    errors = list(columns.values())[-1]
+    # Rounding noise of a perfect student is not worth a colour.
+    maximum = float(errors.max()) if errors.max() > 1e-6 else 1.0
+    rows = len(errors)
+    total_height = HEADER + rows * (height + GAP)
+    bar = GAP + len(columns) * (width + GAP)
+    total_width = bar + COLOUR_BAR + COLOUR_BAR_LABELS
+    figure = Figure((total_width / DPI, total_height / DPI), dpi=DPI)
+    canvas = FigureCanvasAgg(figure)
+
+    def axes(left: int, top: int, width: int, height: int) -> Axes:
+        return figure.add_axes(
+            (left / total_width, 1 - (top + height) / total_height,
+             width / total_width, height / total_height))
+
+    for column, (title, tiles) in enumerate(columns.items()):
+        left = GAP + column * (width + GAP)
+        figure.text(
+            (left + width / 2) / total_width,
+            1 - HEADER / 2 / total_height,
+            title,
+            ha='center',
+            va='center',
+            fontsize=9)
+        for row, tile in enumerate(tiles):
+            cell = axes(left, HEADER + row * (height + GAP), width, height)
+            cell.axis('off')
+            cell.imshow(
+                tile, aspect='auto', cmap='inferno', vmin=0, vmax=maximum)
+    scale = axes(bar, HEADER, COLOUR_BAR, rows * (height + GAP) - GAP)
+    scale.imshow(
+        np.linspace(1, 0, 256)[:, None],
+        aspect='auto',
+        cmap='inferno',
+        extent=(0, 1, 0, maximum))
+    scale.yaxis.tick_right()
+    scale.set_xticks([])
+    scale.tick_params(labelsize=7)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _check(images: Tensor, visible: Tensor, student: Tensor, teacher: Tensor,
+           reconstruction: Tensor | None, distance: str, height: int) -> None:
+    if distance not in DISTANCES:
+        raise ValueError(f'`distance` must be one of {list(DISTANCES)}, got '
+                         f'{distance!r}')
+    if height < 1:
+        raise ValueError(f'`height` must be at least 1 px, got {height}')
+    if images.ndim != 4 or images.size(1) != 3 or not images.numel():
+        raise ValueError('`images` must be RGB images (B, 3, H, W), got the '
+                         f'shape {tuple(images.shape)}')
+    if images.dtype != torch.uint8 and not (images.is_floating_point()
+                                            and images.min() >= 0
+                                            and images.max() <= 1):
+        raise ValueError('`images` must be uint8 or float in [0, 1]; undo the '
+                         'normalisation of the data preprocessor first')
+    mask_shape = (len(images), 1, *images.shape[2:])
+    if visible.shape != mask_shape or visible.dtype != torch.bool:
+        raise ValueError(
+            f'`visible` must be bool {mask_shape}, got {visible.dtype} '
+            f'{tuple(visible.shape)}; use `mask.visible(1)`')
+    if student.shape != teacher.shape or student.ndim != 4 or len(
+            student) != len(images):
+        raise ValueError(
+            '`student` and `teacher` must be tokens (B, h, w, D) of the same '
+            f'images, got {tuple(student.shape)} and {tuple(teacher.shape)} '
+            f'for {len(images)} images')
+    if reconstruction is not None and reconstruction.shape != images.shape:
+        raise ValueError(
+            f'`reconstruction` must have the shape {tuple(images.shape)} of '
+            f'`images`, got {tuple(reconstruction.shape)}')

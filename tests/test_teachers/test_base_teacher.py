@@ -1,0 +1,149 @@
+import re
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as TF
+
+from mmhgkd.masks import RandomUnitMask, UnitMask
+from mmhgkd.teachers import BaseTeacher
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+class ConvTeacher(BaseTeacher):
+    """One linear layer, with a dropout that must never be active."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(6, 4, **{'mean': MEAN, 'std': STD, **kwargs})
+        self.layer = nn.Conv2d(3, 6, 4, 4)
+        self.dropout = nn.Dropout(0.9)
+        self.freeze()
+
+    def extract_tokens(self, images: Tensor, visible: Tensor | None) -> Tensor:
+        tokens = self.dropout(self.layer(images)).flatten(2).transpose(1, 2)
+        if visible is None:
+            return tokens
+        return self.select_tokens(tokens, visible, 0)
+
+
+def convolve(teacher: ConvTeacher, images: Tensor) -> Tensor:
+    return teacher.layer(images).flatten(2).transpose(1, 2)
+
+
+def test_is_frozen_and_stays_in_evaluation_mode() -> None:
+    teacher = ConvTeacher()
+    assert teacher.train() is teacher
+    assert not any(module.training for module in teacher.modules())
+    student = nn.ModuleDict({'teacher': teacher})
+    student.train()
+    assert not any(module.training for module in teacher.modules())
+    assert not any(p.requires_grad for p in teacher.parameters())
+    images = torch.randn(1, 3, 8, 8, requires_grad=True)
+    assert not teacher(images).requires_grad
+    assert not [key for key in teacher.state_dict() if 'input_' in key]
+
+
+def test_renormalises_to_the_statistics_of_its_own_training() -> None:
+    teacher = ConvTeacher(target_norm='none').double()
+    raw = 255 * torch.rand(2, 3, 8, 12, dtype=torch.float64)
+
+    def normalise(mean: tuple, std: tuple) -> Tensor:
+        return TF.normalize(raw, mean, std)
+
+    expected = convolve(teacher, normalise(MEAN, STD))
+    torch.testing.assert_close(teacher(normalise(MEAN, STD)), expected)
+    mean, std = (127.5, 90.0, 3.0), (58.0, 127.5, 20.0)
+    teacher.set_image_norm(mean, torch.tensor(std).view(3, 1, 1))
+    torch.testing.assert_close(
+        teacher(normalise(mean, std)), expected, rtol=1e-6, atol=1e-5)
+    teacher.set_image_norm(torch.tensor(MEAN), STD)
+    images = normalise(MEAN, STD)
+    assert teacher.prepare(images) is images
+
+
+def test_normalises_the_tokens() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 8, 12)
+    for target_norm, expected in {
+            'none': lambda x: x,
+            'layer_norm': lambda x: F.layer_norm(x, (6, ), eps=1e-6),
+            'l2': lambda x: x / x.square().sum(-1, keepdim=True).sqrt()
+    }.items():
+        teacher = ConvTeacher(target_norm=target_norm)
+        torch.testing.assert_close(
+            teacher(images), expected(convolve(teacher, images)))
+
+
+@pytest.mark.parametrize(('input_size', 'size'), [(8, (8, 8)),
+                                                  ([8, 16], (8, 16))])
+def test_resizes_its_input(input_size: int | list[int],
+                           size: tuple[int, int]) -> None:
+    images = torch.randn(2, 3, 2 * size[0], 2 * size[1])
+    teacher = ConvTeacher(input_size=input_size, target_norm='none')
+    assert teacher.grid(*images.shape[2:]) == (size[0] // 4, size[1] // 4)
+    resized = TF.resize(
+        images, list(size), TF.InterpolationMode.BICUBIC, antialias=True)
+    torch.testing.assert_close(teacher(images), convolve(teacher, resized))
+
+
+@pytest.mark.parametrize('input_size', [None, (16, 24), (8, 12)])
+def test_visible_tokens_lie_in_visible_units(
+        input_size: tuple[int, int] | None) -> None:
+    mask = RandomUnitMask(unit=8, mask_ratio=0.5)(3, 16, 24)
+    images = torch.randn(3, 3, 16, 24)
+    teacher = ConvTeacher(input='visible', input_size=input_size)
+    full = ConvTeacher(input_size=input_size)
+    full.layer = teacher.layer
+    tokens, expected = teacher(images, mask), full(images)
+    # The patch size of the teacher in pixels of the student.
+    stride = 4 if input_size is None else 4 * 16 // input_size[0]
+    visible = mask.visible(stride).flatten(1)
+    assert 0 < visible.sum() < visible.numel()
+    torch.testing.assert_close(tokens[visible], expected[visible])
+    assert not tokens[~visible].any()
+
+
+def test_says_what_is_wrong_with_its_arguments() -> None:
+    for kwargs, message in (
+        (dict(input='masked'), "`teacher.input` must be 'full' or 'visible'"),
+        (dict(target_norm='bn'), "`teacher.target_norm` must be 'layer_norm'"),
+        (dict(input_size=10), 'multiple of the patch size of 4 px'),
+        (dict(input_size=[8, 8, 8]), 'got [8, 8, 8]'),
+        (dict(input_size=0), 'got (0, 0)'),
+        (dict(std=(0.229, 0.224, 0.225)), 'in 0..255 (not 0..1)'),
+        (dict(mean=(120.0, )), 'image `mean` must be three numbers'),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            ConvTeacher(**kwargs)
+    with pytest.raises(ValueError, match='image `std` must be three'):
+        ConvTeacher().set_image_norm(MEAN, (58.0, 57.0, float('nan')))
+
+
+def test_says_which_images_do_not_fit() -> None:
+    with pytest.raises(ValueError, match='10x8 px is no whole number of the'):
+        ConvTeacher()(torch.zeros(1, 3, 10, 8))
+    with pytest.raises(ValueError, match='resizing 16x8 px to'):
+        ConvTeacher(input_size=8)(torch.zeros(1, 3, 16, 8))
+    teacher = ConvTeacher()
+    teacher.fixed_grid = (2, 3)
+    assert teacher.grid(8, 12) == (2, 3)
+    with pytest.raises(
+            ValueError, match=r'8x12 px only, got 8x8; set .*input'):
+        teacher(torch.zeros(1, 3, 8, 8))
+
+
+def test_says_which_masks_do_not_fit() -> None:
+    teacher = ConvTeacher(input='visible')
+    images = torch.zeros(1, 3, 12, 12)
+    ids = torch.tensor([[0]])
+    with pytest.raises(ValueError, match="needs the student's mask"):
+        teacher(images)
+    with pytest.raises(ValueError, match='2x2 units of 8 px does not belong'):
+        teacher(images, UnitMask(ids, 2, 2, 8))
+    for unit in (6, 2):
+        mask = UnitMask(ids, 12 // unit, 12 // unit, unit)
+        with pytest.raises(ValueError, match='3x3 patches of the teacher are'):
+            teacher(images, mask)

@@ -1,0 +1,148 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+
+
+def run_script(name: str, *argv: str,
+               **variables: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+    environment = {**os.environ, 'PATH': path, **variables}
+    return subprocess.run(['bash', str(TOOLS / name), *argv],
+                          env=environment,
+                          capture_output=True,
+                          text=True)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> str:
+    """A PATH whose ``python`` and ``srun`` print one argument a line."""
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+    for name in ('python', 'srun'):
+        program = folder / name
+        program.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@"\n')
+        program.chmod(0o755)
+    return f'{folder}{os.pathsep}{os.defpath}'
+
+
+@pytest.mark.parametrize(('name', 'arguments'), [
+    ('dist_train.sh', ['CONFIG', 'GPUS']),
+    ('dist_test.sh', ['CONFIG', 'CHECKPOINT', 'GPUS']),
+    ('slurm_train.sh', ['PARTITION', 'JOB_NAME', 'CONFIG', 'WORK_DIR']),
+    ('slurm_test.sh', ['PARTITION', 'JOB_NAME', 'CONFIG', 'CHECKPOINT']),
+])
+def test_usage(name: str, arguments: list[str], recorder: str) -> None:
+    process = run_script(name, *arguments[1:], PATH=recorder)
+    assert process.returncode == 2
+    assert process.stdout == ''
+    assert process.stderr.startswith('usage:')
+    assert f'{name} {" ".join(arguments)} [' in process.stderr
+    assert run_script(name, *arguments, PATH=recorder).returncode == 0
+
+
+def test_dist_train_arguments(recorder: str) -> None:
+    process = run_script(
+        'dist_train.sh',
+        'my config.py',
+        '4',
+        '--work-dir',
+        'my run',
+        PATH=recorder,
+        NNODES='2',
+        NODE_RANK='1',
+        MASTER_ADDR='node0',
+        PORT='1234')
+    assert process.stdout.splitlines() == [
+        'python', '-m', 'torch.distributed.run', '--nnodes=2', '--node_rank=1',
+        '--master_addr=node0', '--master_port=1234', '--nproc_per_node=4',
+        f'{TOOLS}/train.py', 'my config.py', '--launcher', 'pytorch',
+        '--work-dir', 'my run'
+    ]
+
+
+def test_dist_test_arguments(recorder: str) -> None:
+    process = run_script(
+        'dist_test.sh',
+        'my config.py',
+        'a b.pth',
+        '2',
+        '--out',
+        'my results.pkl',
+        PATH=recorder)
+    assert process.stdout.splitlines() == [
+        'python', '-m', 'torch.distributed.run', '--nnodes=1', '--node_rank=0',
+        '--master_addr=127.0.0.1', '--master_port=29500', '--nproc_per_node=2',
+        f'{TOOLS}/test.py', 'my config.py', 'a b.pth', '--launcher', 'pytorch',
+        '--out', 'my results.pkl'
+    ]
+
+
+@pytest.mark.parametrize(('variables', 'resources', 'launcher'), [
+    ({}, ['--gres=gpu:8', '--ntasks=8', '--ntasks-per-node=8'], 'slurm'),
+    ({
+        'GPUS': '2'
+    }, ['--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2'], 'slurm'),
+    ({
+        'GPUS': '16',
+        'GPUS_PER_NODE': '4'
+    }, ['--gres=gpu:4', '--ntasks=16', '--ntasks-per-node=4'], 'slurm'),
+    ({
+        'GPUS': '0'
+    }, ['--ntasks=1'], 'none'),
+])
+@pytest.mark.parametrize(
+    ('name', 'last', 'program'),
+    [('slurm_train.sh', 'my run',
+      ['train.py', 'my config.py', '--work-dir', 'my run']),
+     ('slurm_test.sh', 'a b.pth', ['test.py', 'my config.py', 'a b.pth'])])
+def test_slurm_arguments(recorder: str, name: str, last: str,
+                         program: list[str], variables: dict[str, str],
+                         resources: list[str], launcher: str) -> None:
+    process = run_script(
+        name,
+        'gpu',
+        'my job',
+        'my config.py',
+        last,
+        '--amp',
+        PATH=recorder,
+        CPUS_PER_TASK='3',
+        SRUN_ARGS='--mem=1G --exclusive',
+        **variables)
+    assert process.stdout.splitlines() == [
+        'srun', '--partition=gpu', '--job-name=my job', *resources,
+        '--cpus-per-task=3', '--kill-on-bad-exit=1', '--mem=1G', '--exclusive',
+        'python', '-u', f'{TOOLS}/{program[0]}', *program[1:], '--launcher',
+        launcher, '--amp'
+    ]
+
+
+def test_dist_train_runs_two_processes_on_the_cpu(toy: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    process = run_script(
+        'dist_train.sh',
+        str(toy),
+        '2',
+        '--work-dir',
+        'run',
+        '--cfg-options',
+        'train_dataloader.batch_size=1',
+        CUDA_VISIBLE_DEVICES='',
+        OMP_NUM_THREADS='1',
+        PYTHONPATH=str(Path(__file__).parent),
+        PORT=str(port))
+    assert process.returncode == 0, process.stderr
+    assert 'backend` is set to gloo' in process.stdout
+    state = torch.load('run/iter_1.pth', weights_only=False)['state_dict']
+    assert state['world_size'] == 2
+    # the gradients of the ranks are 0 and 1
+    assert state['weight'].item() == pytest.approx(0.95)

@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+
+def merged(train: ModuleType, *argv: str) -> Any:
+    args = train.parse_args(argv)
+    cfg = train.load_config(args.config, args.cfg_options)
+    train.merge_args(cfg, args)
+    return cfg
+
+
+def test_run_trains_validates_and_saves(train: ModuleType, toy: Path) -> None:
+    assert train.main([str(toy), '--work-dir', 'run']) == 0
+    state = torch.load('run/iter_1.pth', weights_only=False)['state_dict']
+    assert state['steps'] == 1
+    # mean of the inputs 0 and 1 is the gradient: 1 - 0.1 * 0.5
+    assert state['weight'].item() == pytest.approx(0.95)
+    scalars = next(Path('run').glob('*/vis_data/scalars.json')).read_text()
+    last = json.loads(scalars.splitlines()[-1])
+    assert last['sum'] == pytest.approx(0.95 * (0 + 1 + 2 + 3))
+
+
+def test_resume(train: ModuleType, toy: Path) -> None:
+    train.main([str(toy), '--work-dir', 'run'])
+    checkpoint = torch.load('run/iter_1.pth', weights_only=False)
+    checkpoint['state_dict']['steps'] += 100
+    torch.save(checkpoint, 'run/iter_1.pth')
+
+    for work_dir, resume in (('run', ['--resume']),
+                             ('new', ['--resume', 'run/iter_1.pth'])):
+        train.main([
+            str(toy), '--work-dir', work_dir, *resume, '--cfg-options',
+            'train_cfg.max_iters=2', f'experiment_name={work_dir}'
+        ])
+        resumed = torch.load(f'{work_dir}/iter_2.pth', weights_only=False)
+        assert resumed['state_dict']['steps'] == 102
+    assert not Path('new/iter_1.pth').exists()
+
+
+def test_no_validate(train: ModuleType, toy: Path) -> None:
+    # only validation writes a value so early in the run
+    assert train.main([str(toy), '--work-dir', 'run', '--no-validate']) == 0
+    assert Path('run/iter_1.pth').exists()
+    assert not list(Path('run').glob('*/vis_data/scalars.json'))
+
+
+def test_work_dir(train: ModuleType, toy: Path) -> None:
+    assert merged(train, str(toy)).work_dir == './work_dirs/toy'
+    option = ('--cfg-options', 'work_dir=b')
+    assert merged(train, str(toy), *option).work_dir == 'b'
+    both = merged(train, str(toy), '--work-dir', 'a', *option)
+    assert both.work_dir == 'a'
+
+
+def test_options_are_merged(train: ModuleType, toy: Path) -> None:
+    cfg = merged(train, str(toy), '--cfg-options',
+                 'optim_wrapper.optimizer.lr=0.5', 'randomness.seed=3',
+                 'model.new=[1,2]')
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.5)
+    assert cfg.randomness.seed == 3
+    assert cfg.model.new == [1, 2]
+
+
+def test_amp(train: ModuleType, toy: Path) -> None:
+    wrapper = merged(train, str(toy), '--amp').optim_wrapper
+    assert wrapper.type == 'AmpOptimWrapper'
+    assert wrapper.loss_scale == 'dynamic'
+    kept = merged(train, str(toy), '--amp', '--cfg-options',
+                  'optim_wrapper.loss_scale=512.')
+    assert kept.optim_wrapper.loss_scale == 512
+
+
+def test_auto_scale_lr(train: ModuleType, toy: Path) -> None:
+    """The base batch is 8 and the batch is 2, so the rate is a quarter."""
+    train.main([
+        str(toy), '--work-dir', 'run', '--auto-scale-lr', '--cfg-options',
+        'auto_scale_lr.base_batch_size=8'
+    ])
+    state = torch.load('run/iter_1.pth', weights_only=False)['state_dict']
+    assert state['weight'].item() == pytest.approx(1 - 0.1 / 4 * 0.5)
+
+
+def test_dataloader_defaults_of_mmpretrain(train: ModuleType,
+                                           toy: Path) -> None:
+    options = ('--cfg-options', 'default_scope=mmpretrain',
+               'train_dataloader.num_workers=2',
+               'val_dataloader.collate_fn.type=other')
+    cfg = merged(train, str(toy), *options)
+    assert cfg.train_dataloader.collate_fn == dict(type='default_collate')
+    assert cfg.train_dataloader.pin_memory
+    assert cfg.train_dataloader.persistent_workers
+    assert cfg.val_dataloader.collate_fn == dict(type='other')
+    # PyTorch refuses persistent workers where there are no workers
+    assert not cfg.val_dataloader.persistent_workers
+
+    cfg = merged(train, str(toy), '--no-pin-memory', '--no-persistent-workers',
+                 *options)
+    assert not cfg.train_dataloader.pin_memory
+    assert not cfg.train_dataloader.persistent_workers
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_other_scopes_keep_their_dataloaders(train: ModuleType, toy: Path,
+                                             scope: str) -> None:
+    cfg = merged(train, str(toy), '--cfg-options', f'default_scope={scope}',
+                 'train_dataloader.num_workers=2')
+    assert not {'collate_fn', 'pin_memory', 'persistent_workers'} & set(
+        cfg.train_dataloader)
+
+
+def test_own_runner_type(train: ModuleType, toy: Path) -> None:
+    with pytest.raises(KeyError, match='OtherRunner'):
+        train.main([str(toy), '--cfg-options', 'runner_type=OtherRunner'])
