@@ -1,5 +1,9 @@
 from .config_error import ConfigError
 from .config_options import load_config
+from .full_precision import fall_back_to_full_precision
 from .versions import check_versions
 
-__all__ = ['ConfigError', 'check_versions', 'load_config']
+__all__ = [
+    'ConfigError', 'check_versions', 'fall_back_to_full_precision',
+    'load_config'
+]

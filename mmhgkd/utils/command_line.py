@@ -90,11 +90,15 @@ def build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def report(error: ConfigError) -> int:
+def report(error: Exception) -> int:
     """Print an error in one line.
 
     Returns:
         int: The exit code for it.
     """
-    print('error:', ' '.join(str(error).split()), file=sys.stderr)
+    text = str(error)
+    if 'DataLoader worker process' in text:
+        # PyTorch wraps the message of a worker in the worker's traceback.
+        text = text.split(f'{type(error).__name__}: ')[-1]
+    print('error:', ' '.join(text.split()), file=sys.stderr)
     return 2

@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+# Tests run side by side; threads that wait for each other cost more than
+# they compute.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session')
+def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny data set: {train,val}/{a,b}/*.png."""
+    root = tmp_path_factory.mktemp('images')
+    rng = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for name in ('a', 'b'):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(4):
+                pixels = rng.integers(0, 256, (112, 120, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f'{index}.png')
+    return root

@@ -1,0 +1,139 @@
+"""Test a checkpoint of a downstream task."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import mmengine
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.registry import METRICS
+
+from mmhgkd.utils import ConfigError, command_line, load_config, preflight
+
+REQUIRED = ('test_dataloader', 'test_cfg', 'test_evaluator')
+WITH_DATASETS = ('test_dataloader', 'test_cfg')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Test a model')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--out', help='file for the predictions (.pkl) or the metrics')
+    parser.add_argument(
+        '--out-item',
+        choices=['metrics', 'pred'],
+        default='pred',
+        help='what to write to --out')
+    parser.add_argument(
+        '--amp', action='store_true', help='test with mixed precision')
+    parser.add_argument(
+        '--show-dir', help='folder for images with predictions')
+    parser.add_argument(
+        '--show', action='store_true', help='show predictions in a window')
+    parser.add_argument(
+        '--interval',
+        type=int,
+        default=1,
+        help='draw every n-th sample; defaults to 1')
+    parser.add_argument(
+        '--wait-time',
+        type=float,
+        default=2,
+        help='seconds to show an image; defaults to 2')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test with `tta_model` and `tta_pipeline` of the config')
+    command_line.add_common_arguments(parser)
+    return command_line.parse_arguments(parser, argv)
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the command line options into the config.
+
+    Raises:
+        ConfigError: If the config lacks what an option needs.
+    """
+    command_line.merge_common_arguments(cfg, args)
+    cfg.load_from = args.checkpoint
+    if args.out and args.out_item == 'pred' and not args.out.endswith(
+        ('.pkl', '.pickle')):
+        raise ConfigError(f'--out {args.out}: predictions are written to a '
+                          '.pkl file; for metrics add `--out-item metrics`')
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.show or args.show_dir:
+        set_visualization(cfg, args)
+    if args.tta:
+        set_test_time_augmentation(cfg)
+
+
+def set_visualization(cfg: Config, args: argparse.Namespace) -> None:
+    """Switch the visualization hook of the config on.
+
+    Raises:
+        ConfigError: If the config has none.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if hook is None:
+        raise ConfigError('--show and --show-dir need '
+                          '`default_hooks.visualization` in the config')
+    hook.update(show=args.show, wait_time=args.wait_time)
+    hook.interval = args.interval
+    scope = cfg.get('default_scope')
+    if scope == 'mmdet':
+        hook.update(draw=True, test_out_dir=args.show_dir)
+    elif scope == 'mmseg':
+        hook.draw = True
+        if args.show_dir:
+            cfg.visualizer.save_dir = args.show_dir
+    else:
+        hook.update(enable=True, out_dir=args.show_dir)
+
+
+def set_test_time_augmentation(cfg: Config) -> None:
+    """Replace the model and the test pipeline by the augmented ones.
+
+    Raises:
+        ConfigError: If the config has none.
+    """
+    for name in ('tta_model', 'tta_pipeline'):
+        if name not in cfg:
+            raise ConfigError(f'--tta needs `{name}` in the config')
+    cfg.tta_model.module = cfg.model
+    cfg.model = cfg.tta_model
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Test.
+
+    Returns:
+        int: The exit code.
+    """
+    args = parse_args(argv)
+    try:
+        cfg = load_config(args.config, args.cfg_options)
+        preflight.require(cfg, REQUIRED)
+        merge_args(cfg, args)
+        preflight.check_config(cfg, WITH_DATASETS)
+        runner = command_line.build_runner(cfg)
+    except ConfigError as error:
+        return command_line.report(error)
+    if args.out and args.out_item == 'pred':
+        # MMDetection's metric stores masks in a compressed form.
+        kind = ('mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet'
+                else 'mmengine.DumpResults')
+        runner.test_evaluator.metrics.append(
+            METRICS.build(dict(type=kind, out_file_path=args.out)))
+    metrics = runner.test()
+    if args.out and args.out_item == 'metrics' and is_main_process():
+        mmengine.dump(metrics, args.out)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Train the model of a config: pre-training or a downstream task."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mmengine.config import Config
+
+from mmhgkd.utils import (ConfigError, command_line,
+                          fall_back_to_full_precision, load_config, preflight)
+
+REQUIRED = ('train_dataloader', 'train_cfg', 'optim_wrapper')
+WITH_DATASETS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg',
+                 'custom_hooks')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from a checkpoint, without one from the latest in the '
+        'work folder')
+    parser.add_argument(
+        '--amp', action='store_true', help='train with mixed precision')
+    parser.add_argument(
+        '--no-validate',
+        action='store_true',
+        help='do not evaluate during training')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the ratio of the actual total batch '
+        'size to `auto_scale_lr.base_batch_size` of the config')
+    command_line.add_common_arguments(parser)
+    return command_line.parse_arguments(parser, argv)
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the command line options into the config.
+
+    Raises:
+        ConfigError: If the config lacks what an option needs.
+    """
+    command_line.merge_common_arguments(cfg, args)
+    if args.no_validate:
+        cfg.val_cfg = None
+        cfg.val_dataloader = None
+        cfg.val_evaluator = None
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        fall_back_to_full_precision(cfg)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ConfigError(
+                '--auto-scale-lr needs the total batch size that the learning '
+                'rate of the config is meant for; add `auto_scale_lr = '
+                'dict(base_batch_size=...)` to the config')
+        cfg.auto_scale_lr.enable = True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train.
+
+    Returns:
+        int: The exit code.
+    """
+    args = parse_args(argv)
+    try:
+        cfg = load_config(args.config, args.cfg_options)
+        preflight.require(cfg, REQUIRED)
+        merge_args(cfg, args)
+        preflight.check_config(cfg, WITH_DATASETS)
+        command_line.build_runner(cfg).train()
+    except (ConfigError, FloatingPointError) as error:
+        return command_line.report(error)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
