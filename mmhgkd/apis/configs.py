@@ -2,6 +2,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmhgkd.utils import ConfigError
+
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -30,7 +32,7 @@ def load_config(name: str) -> Config:
         Config: The config.
 
     Raises:
-        ValueError: If there is no such config.
+        ConfigError: If there is no such config.
     """
     folder = config_folder()
     path = folder / f'{name}.py'
@@ -38,6 +40,6 @@ def load_config(name: str) -> Config:
         known = sorted(
             str(file.relative_to(folder).with_suffix(''))
             for file in folder.rglob('*.py') if '_base_' not in file.parts)
-        raise ValueError(f'there is no config {name!r}; the configs are '
-                         f'{", ".join(known)}')
+        raise ConfigError(f'there is no config {name!r}; the configs are '
+                          f'{", ".join(known)}')
     return Config.fromfile(path)

@@ -37,7 +37,8 @@ def run_quickstart(work_dir: str | Path = 'work_dirs/quickstart',
                    num_train: int = 2000,
                    num_val: int = 500,
                    epochs: int | None = None,
-                   seed: int = 0) -> dict[str, dict[str, float]]:
+                   seed: int = 0,
+                   workers: int = 1) -> dict[str, dict[str, float]]:
     """Train and compare the three students.
 
     Args:
@@ -50,19 +51,22 @@ def run_quickstart(work_dir: str | Path = 'work_dirs/quickstart',
         epochs (int, optional): Epochs of each training. Defaults to None,
             which means those of the config.
         seed (int): Seed of students and masks. Defaults to 0.
+        workers (int): Processes that load images. Defaults to 1.
 
     Returns:
         dict[str, dict[str, float]]: For each student its metrics in percent
         and the seconds it took.
     """
-    root = write_scenes(data_root, 'cls', num_train, num_val, workers=2)
+    root = write_scenes(data_root, 'cls', num_train, num_val)
     results = {}
     for arm, name in ARMS.items():
         config = load_config(name)
         config.work_dir = str(_arm_folder(work_dir, arm))
         config.randomness.seed = seed
-        config.train_dataloader.dataset.data_root = str(root)
-        config.val_dataloader.dataset.data_root = str(root)
+        for loader in (config.train_dataloader, config.val_dataloader):
+            loader.dataset.data_root = str(root)
+            loader.num_workers = workers
+            loader.persistent_workers = workers > 0
         if epochs is not None:
             config.train_cfg.max_epochs = epochs
         results[arm] = _run_arm(config, train=arm != 'untrained')
@@ -131,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=int,
         help="of each training; by default the config's")
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--workers', type=int, default=1)
     args = parser.parse_args(argv)
     try:
         results = run_quickstart(**vars(args))

@@ -36,12 +36,17 @@ load_from = None
 
 
 def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f'tool_{name}',
+    spec = importlib.util.spec_from_file_location(f'tool_{Path(name).name}',
                                                   TOOLS / f'{name}.py')
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope='session')
+def save_backbone() -> ModuleType:
+    return _load('model_converters/save_backbone')
 
 
 @pytest.fixture(scope='session')

@@ -16,4 +16,5 @@ train_pipeline = [
 train_dataloader = dict(
     batch_size=64,
     num_workers=2,
+    drop_last=False,
     dataset=dict(data_root='data/scenes', pipeline=train_pipeline))
