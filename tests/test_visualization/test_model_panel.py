@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mmhgkd.registry import MODELS
+from mmhgkd.visualization import feature_panel
+from mmhgkd.visualization.model_panel import save_model_panel
+
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+
+
+def build(teacher: dict, channels: int) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return MODELS.build(
+        dict(
+            type='mmhgkd.HGKD',
+            data_preprocessor=dict(
+                type='mmpretrain.SelfSupDataPreprocessor', mean=MEAN, std=STD),
+            teacher=teacher,
+            backbone=dict(
+                type='mmhgkd.SparseResNet',
+                depth=18,
+                stem_channels=8,
+                base_channels=8),
+            neck=dict(
+                type='mmhgkd.UNetNeck',
+                in_channels=(8, 16, 32, 64),
+                width=16,
+                out_channels=channels),
+            head=dict(
+                type='mmhgkd.DistillationHead',
+                feature_loss=dict(type='mmhgkd.FeatureImitationLoss'))))
+
+
+def pixels() -> torch.Tensor:
+    return torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+
+
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
+    return (images * 255 - mean) / std
+
+
+def test_panel_shows_the_images_and_both_maps(tmp_path: Path) -> None:
+    teacher = dict(
+        type='mmhgkd.MIMTeacher',
+        backbone=dict(
+            type='mmpretrain.MAEViT',
+            arch=dict(
+                embed_dims=24,
+                num_layers=1,
+                num_heads=2,
+                feedforward_channels=24),
+            img_size=64,
+            patch_size=16),
+        allow_random=True)
+    model = build(teacher, 24).train()
+    inputs = normalised(pixels())
+    save_model_panel(tmp_path / 'panel.png', model, inputs, draw=3)
+    assert model.training
+    mask = model.mask.draw(2, 64, 96, 3)
+    model.eval()
+    with torch.no_grad():
+        student = model.neck(model.backbone(inputs, mask))
+    expected = feature_panel(pixels(), mask.visible(1),
+                             student.permute(0, 2, 3, 1),
+                             model.teacher(inputs).view(2, 4, 6, 24))
+    actual = np.asarray(Image.open(tmp_path / 'panel.png'))
+    # Rounding to bytes may differ by one.
+    assert np.abs(actual.astype(int) - expected.astype(int)).max() <= 2
+
+
+def test_pixel_teacher_adds_the_reconstruction(tmp_path: Path) -> None:
+    model = build(dict(type='mmhgkd.PixelTeacher'), 768)
+    inputs = normalised(pixels())
+    save_model_panel(tmp_path / 'pixels.png', model, inputs)
+    mask = model.mask.draw(2, 64, 96, 0)
+    model.eval()
+    with torch.no_grad():
+        tokens = model.neck(model.backbone(inputs, mask)).permute(0, 2, 3, 1)
+    target = model.teacher(inputs).view(2, 4, 6, 768)
+    std = torch.tensor(STD).view(3, 1, 1)
+    mean = torch.tensor(MEAN).view(3, 1, 1)
+    restored = model.teacher.to_images(tokens.flatten(1, 2), inputs)
+    restored = ((restored * std + mean) / 255).clamp(0, 1)
+    expected = feature_panel(pixels(), mask.visible(1), tokens, target,
+                             restored)
+    actual = np.asarray(Image.open(tmp_path / 'pixels.png'))
+    assert np.abs(actual.astype(int) - expected.astype(int)).max() <= 2
