@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
-from mmhgkd.utils import (ConfigError, command_line,
-                          fall_back_to_full_precision, load_config, preflight)
+from mmhgkd.utils import ConfigError, command_line, load_config, preflight
+from mmhgkd.utils.full_precision import fall_back_to_full_precision
 
 REQUIRED = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 WITH_DATASETS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg',
