@@ -9,10 +9,14 @@ from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-__all__ = ['DATASETS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', 'TRANSFORMS']
+__all__ = [
+    'DATASETS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', 'OPTIMIZERS',
+    'TRANSFORMS'
+]
 
 DATASETS = Registry(
     'dataset',
@@ -32,6 +36,11 @@ MODELS = Registry(
         'mmhgkd.masks', 'mmhgkd.teachers', 'mmhgkd.sparse', 'mmhgkd.backbones',
         'mmhgkd.necks', 'mmhgkd.losses', 'mmhgkd.algorithms'
     ])
+OPTIMIZERS = Registry(
+    'optimizer',
+    parent=MMENGINE_OPTIMIZERS,
+    scope='mmhgkd',
+    locations=['mmhgkd.optimizers'])
 HOOKS = Registry(
     'hook',
     parent=MMENGINE_HOOKS,

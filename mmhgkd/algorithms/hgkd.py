@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from mmpretrain.models import BaseSelfSupervisor
@@ -33,6 +34,12 @@ class HGKD(BaseSelfSupervisor):
             which means ``RandomUnitMask`` with its defaults.
         data_preprocessor (dict, optional): Config of the preprocessor.
             Defaults to None.
+        compile (bool or dict): Whether to compile teacher, backbone and
+            decoder by ``torch.compile``, each on its own, at their first
+            call; a dict is passed on as its options, such as
+            ``dict(mode='max-autotune-no-cudagraphs')``. State dicts stay the
+            same, and a copy (the average of ``EMAHook``) is not compiled.
+            Defaults to False.
         init_cfg (dict, optional): Config of the initialisation. Defaults to
             None.
 
@@ -49,6 +56,7 @@ class HGKD(BaseSelfSupervisor):
                  head: dict,
                  mask: dict | None = None,
                  data_preprocessor: dict | None = None,
+                 compile: bool | dict = False,
                  init_cfg: dict | None = None) -> None:
         super().__init__(
             backbone=backbone,
@@ -62,6 +70,8 @@ class HGKD(BaseSelfSupervisor):
         mean, std = _image_norm(self.data_preprocessor)
         self.teacher.set_image_norm(mean, std)
         self._check_parts()
+        if compile is not False:
+            self._compile_parts({} if compile is True else compile)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample],
              **kwargs: Any) -> dict[str, Tensor]:
@@ -144,6 +154,16 @@ class HGKD(BaseSelfSupervisor):
         features = self.backbone(inputs, mask)
         tokens = self.neck(features).flatten(2).transpose(1, 2)
         return target, tokens, features
+
+    def _compile_parts(self, options: dict) -> None:
+        for part in (self.teacher, self.backbone, self.neck):
+            for module in part.modules():
+                # A comparison with a NumPy scalar, which rates of drop path
+                # are, breaks the graph.
+                rate = getattr(module, 'drop_prob', None)
+                if isinstance(rate, np.floating):
+                    module.drop_prob = float(rate)
+            part.compile(**options)
 
     def _check_parts(self) -> None:
         teacher, neck, loss = self.teacher, self.neck, self.head.feature_loss

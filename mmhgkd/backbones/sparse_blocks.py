@@ -16,9 +16,8 @@ class SparseBasicBlock(BasicBlock):
         """Transform ``x``; dense in gives dense out, sparse gives sparse."""
         if isinstance(x, Tensor):
             return super().forward(x)
-        return _residual(
-            self, x, [self.conv1, self.norm1, self.relu, self.conv2,
-                      self.norm2])  # yapf: disable
+        return _residual(self, x, [(self.conv1, self.norm1),
+                                   (self.conv2, self.norm2)])
 
 
 class SparseBottleneck(Bottleneck):
@@ -28,21 +27,24 @@ class SparseBottleneck(Bottleneck):
         """Transform ``x``; dense in gives dense out, sparse gives sparse."""
         if isinstance(x, Tensor):
             return super().forward(x)
-        return _residual(self, x, [
-            self.conv1, self.norm1, self.relu, self.conv2, self.norm2,
-            self.relu, self.conv3, self.norm3
-        ])
+        return _residual(self, x, [(self.conv1, self.norm1),
+                                   (self.conv2, self.norm2),
+                                   (self.conv3, self.norm3)])
 
 
 def _residual(block: BasicBlock | Bottleneck, x: SparseFeature,
-              layers: list[nn.Module]) -> SparseFeature:
+              layers: list[tuple[nn.Module, nn.Module]]) -> SparseFeature:
 
     def transform(x: SparseFeature) -> SparseFeature:
         out = x
-        for layer in layers:
-            out = out.apply(layer)
-        out = out.apply(block.drop_path)
+        for conv, norm in layers[:-1]:
+            out = out.apply(conv).norm_act(norm, block.relu)
+        conv, norm = layers[-1]
+        out = out.apply(conv)
         shortcut = x if block.downsample is None else x.apply(block.downsample)
+        if isinstance(block.drop_path, nn.Identity):
+            return out.norm_act(norm, block.relu, shortcut)
+        out = out.apply(norm).apply(block.drop_path)
         return out.add(shortcut).apply(block.relu)
 
     if block.with_cp and block.training:

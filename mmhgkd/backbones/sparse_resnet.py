@@ -1,16 +1,19 @@
 from typing import Any
 
 from mmpretrain.models.backbones import ResNet
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
-from mmhgkd.sparse import MaskedFeature, SparseFeature
+from mmhgkd.sparse import MaskedFeature, PackedFeature, SparseFeature
 from mmhgkd.utils import ConfigError
 
 from .sparse_blocks import SparseBasicBlock, SparseBottleneck
 
-BACKENDS: dict[str, type[SparseFeature]] = {'masked': MaskedFeature}
+BACKENDS: dict[str, type[SparseFeature]] = {
+    'masked': MaskedFeature,
+    'packed': PackedFeature
+}
 
 
 @MODELS.register_module()
@@ -25,7 +28,8 @@ class SparseResNet(ResNet):
     Args:
         depth (int): Network depth, from {18, 34, 50, 101, 152}.
         backend (str): How sparse features are held and computed:
-            'masked' (dense maps times the mask). Defaults to 'masked'.
+            'packed' (one matrix of the visible positions) or 'masked'
+            (dense maps times the mask). Defaults to 'packed'.
         out_indices (tuple[int]): Stages whose features are returned.
             Defaults to (0, 1, 2, 3).
         norm_cfg (dict, optional): Config of the norm layers. Defaults to
@@ -43,7 +47,7 @@ class SparseResNet(ResNet):
 
     def __init__(self,
                  depth: int,
-                 backend: str = 'masked',
+                 backend: str = 'packed',
                  out_indices: tuple[int, ...] = (0, 1, 2, 3),
                  norm_cfg: dict | None = None,
                  **kwargs: Any) -> None:
@@ -75,9 +79,7 @@ class SparseResNet(ResNet):
         """
         if mask is None:
             return super().forward(x)
-        feature = BACKENDS[self.backend].from_images(x, mask)
-        for layer in self._stem():
-            feature = feature.apply(layer)
+        feature = self._stem(BACKENDS[self.backend].from_images(x, mask))
         features = []
         for index, name in enumerate(self.res_layers):
             for block in getattr(self, name):
@@ -86,7 +88,10 @@ class SparseResNet(ResNet):
                 features.append(feature)
         return tuple(features)
 
-    def _stem(self) -> list[nn.Module]:
+    def _stem(self, feature: SparseFeature) -> SparseFeature:
         if self.deep_stem:
-            return [self.stem, self.maxpool]
-        return [self.conv1, self.norm1, self.relu, self.maxpool]
+            feature = feature.apply(self.stem)
+        else:
+            feature = feature.apply(self.conv1).norm_act(
+                self.norm1, self.relu)
+        return feature.apply(self.maxpool)

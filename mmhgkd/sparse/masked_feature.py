@@ -1,5 +1,6 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
@@ -54,8 +55,26 @@ class MaskedFeature(SparseFeature):
         return self._visible(module(self.values))
 
     @override
+    def avg_pool(self, module: nn.AvgPool2d) -> 'MaskedFeature':
+        return self._visible(module(self.values))
+
+    @override
     def map(self, function: Callable[[Tensor], Tensor]) -> 'MaskedFeature':
         return self._visible(function(self.values))
+
+    @override
+    def map_channels(
+            self, function: Callable[[Tensor], Tensor]) -> 'MaskedFeature':
+        values = function(self.values.permute(0, 2, 3, 1))
+        return self._visible(values.permute(0, 3, 1, 2))
+
+    @override
+    def concatenate(self, others: Sequence[SparseFeature]) -> 'MaskedFeature':
+        parts = [self.values]
+        for other in others:
+            assert isinstance(other, MaskedFeature)
+            parts.append(other.values)
+        return MaskedFeature(torch.cat(parts, 1), self.mask, self.stride)
 
     @override
     def add(self, other: SparseFeature) -> 'MaskedFeature':
@@ -65,7 +84,8 @@ class MaskedFeature(SparseFeature):
 
     @override
     def scale_images(self, factor: Tensor) -> 'MaskedFeature':
-        values = self.values * factor.to(self.values.dtype).view(-1, 1, 1, 1)
+        shape = (factor.size(0), -1, 1, 1)
+        values = self.values * factor.to(self.values.dtype).view(shape)
         return MaskedFeature(values, self.mask, self.stride)
 
     def _visible(self, values: Tensor) -> 'MaskedFeature':

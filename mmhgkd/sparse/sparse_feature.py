@@ -1,14 +1,13 @@
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.masks import UnitMask
 
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish)
+from .layers import apply_layer
 
 
 class SparseFeature(ABC):
@@ -57,8 +56,26 @@ class SparseFeature(ABC):
         """Take the maximum; a masked position counts as zero."""
 
     @abstractmethod
+    def avg_pool(self, module: nn.AvgPool2d) -> 'SparseFeature':
+        """Take the mean; a masked position counts as zero."""
+
+    @abstractmethod
     def map(self, function: Callable[[Tensor], Tensor]) -> 'SparseFeature':
         """Apply an elementwise function to the visible values."""
+
+    @abstractmethod
+    def map_channels(
+            self, function: Callable[[Tensor], Tensor]) -> 'SparseFeature':
+        """Apply a function of the channels of each visible position.
+
+        Args:
+            function (Callable): Takes and returns ``(..., C)``.
+        """
+
+    @abstractmethod
+    def concatenate(self,
+                    others: Sequence['SparseFeature']) -> 'SparseFeature':
+        """Append the channels of features of the same mask and stride."""
 
     @abstractmethod
     def add(self, other: 'SparseFeature') -> 'SparseFeature':
@@ -66,40 +83,40 @@ class SparseFeature(ABC):
 
     @abstractmethod
     def scale_images(self, factor: Tensor) -> 'SparseFeature':
-        """Multiply every image by its own factor, ``(B, )``."""
+        """Multiply every image by its own factor, ``(B, )`` or ``(B, C)``."""
 
     def apply(self, module: nn.Module) -> 'SparseFeature':
         """Apply a dense layer sparsely.
 
         Raises:
-            TypeError: If the layer has no sparse form.
+            NoSparseForm: If the layer has no sparse form.
         """
-        if isinstance(module, nn.Conv2d):
-            return self.conv(module)
-        if isinstance(module, _BatchNorm):
-            return self.norm(module)
-        if isinstance(module, ACTIVATIONS):
-            return self.map(module)
-        if isinstance(module, nn.MaxPool2d):
-            return self.max_pool(module)
-        if isinstance(module, nn.Identity):
-            return self
-        if isinstance(module, DropPath):
-            return self._drop_path(module)
-        if isinstance(module, nn.Sequential):
-            feature: SparseFeature = self
-            for child in module:
-                feature = feature.apply(child)
-            return feature
-        raise TypeError(
-            f'{type(module).__name__} has no sparse form; the student must '
-            'consist of convolutions, batch norms, activations and max '
-            'pooling')
+        return apply_layer(self, module)
+
+    def norm_act(self,
+                 norm: nn.Module,
+                 act: nn.Module,
+                 residual: 'SparseFeature | None' = None) -> 'SparseFeature':
+        """Normalise, add a residual and activate: a step that may be fused.
+
+        Args:
+            norm (nn.Module): The norm layer.
+            act (nn.Module): The activation.
+            residual (SparseFeature, optional): Feature that is added before
+                the activation. Defaults to None.
+        """
+        feature = self.apply(norm)
+        if residual is not None:
+            feature = feature.add(residual)
+        return feature.apply(act)
 
     def image_mean(self) -> Tensor:
         """Mean over the visible positions of each image, ``(B, C)``."""
-        rows = self.rows()
-        return rows.view(self.mask.ids.size(0), -1, rows.size(1)).mean(1)
+        return self._by_image().mean(1)
+
+    def image_norm(self) -> Tensor:
+        """L2 norm over the visible positions of each image, ``(B, C)``."""
+        return torch.linalg.vector_norm(self._by_image(), dim=1)
 
     def dense(self, fill: Tensor | None = None) -> Tensor:
         """Put the values back on the grid.
@@ -114,13 +131,10 @@ class SparseFeature(ABC):
         """
         return rows_to_dense(self.rows(), self.mask, self.stride, fill)
 
-    def _drop_path(self, module: DropPath) -> 'SparseFeature':
-        if not module.training or module.drop_prob == 0:
-            return self
-        keep = 1 - module.drop_prob
-        ids = self.mask.ids
-        kept = torch.rand(ids.size(0), device=ids.device) < keep
-        return self.scale_images(kept / keep)
+    def _by_image(self) -> Tensor:
+        """Visible values, ``(B, K * block * block, C)``."""
+        rows = self.rows()
+        return rows.view(self.mask.ids.size(0), -1, rows.size(1))
 
 
 def rows_to_dense(rows: Tensor,

@@ -10,7 +10,6 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .config_error import ConfigError
 from .cpu_distributed import set_up_cpu_distributed
 
 

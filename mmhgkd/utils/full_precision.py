@@ -11,8 +11,9 @@ def fall_back_to_full_precision(cfg: Config) -> None:
     Args:
         cfg (Config): The config; changed in place.
     """
-    wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') != 'AmpOptimWrapper' or get_device() != 'cpu':
+    wrapper = cfg.get('optim_wrapper')
+    if (wrapper is None or wrapper.type != 'AmpOptimWrapper'
+            or get_device() != 'cpu'):
         return
     wrapper.type = 'OptimWrapper'
     for option in ('dtype', 'loss_scale', 'use_fsdp'):

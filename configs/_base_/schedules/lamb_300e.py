@@ -2,10 +2,12 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     dtype='bfloat16',
     optimizer=dict(
-        type='Lamb',
+        type='mmhgkd.Lamb',
         lr=2e-4 * 4096 / 256,
         betas=(0.9, 0.95),
-        weight_decay=0.04),
+        weight_decay=0.04,
+        # The norm below is the only limit.
+        max_grad_norm=None),
     clip_grad=dict(max_norm=5.0),
     paramwise_cfg=dict(
         bias_decay_mult=0.0,

@@ -1,0 +1,68 @@
+from torch import Tensor, nn
+
+from mmhgkd.masks import UnitMask
+from mmhgkd.sparse import SparseFeature
+from mmhgkd.utils import ConfigError
+
+from .sparse_graph import SparseGraph
+from .sparse_resnet import BACKENDS
+
+
+class SparseNetwork(nn.Module):
+    """Lets a dense network see only the visible units of a masked image.
+
+    It is put in front of the class of a dense network, whose layers and
+    state dict it leaves as they are. With a mask every layer is run in its
+    sparse form: an output exists where the downsampled mask is visible, and
+    statistics are those of the visible positions.
+
+    Attributes:
+        backend (str): How sparse features are held and computed.
+        feature_channels (tuple[int]): Channels of the features, for the
+            ``in_channels`` of a decoder.
+        feature_strides (tuple[int]): Pixels between two of their positions.
+    """
+
+    def make_sparse(self, backend: str) -> None:
+        """Prepare the sparse form; call it when all layers exist.
+
+        Args:
+            backend (str): 'masked' or 'packed'.
+
+        Raises:
+            ConfigError: If the backend is unknown, or a layer has no sparse
+                form.
+        """
+        if backend not in BACKENDS:
+            raise ConfigError(f'backbone `backend` must be one of '
+                              f'{sorted(BACKENDS)}, got {backend!r}')
+        self.backend = backend
+        self.sparse_graph = SparseGraph(self, 'dense_forward')
+        self.feature_channels = self.sparse_graph.channels
+        self.feature_strides = self.sparse_graph.strides
+
+    def dense_forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Forward of the dense network."""
+        return super().forward(x)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: UnitMask | None = None
+    ) -> tuple[Tensor, ...] | tuple[SparseFeature, ...]:
+        """Compute the feature maps of the chosen stages.
+
+        Args:
+            x (Tensor): Images, ``(B, 3, H, W)``.
+            mask (UnitMask, optional): Visible units. Defaults to None, which
+                means the dense network.
+
+        Returns:
+            tuple[Tensor] or tuple[SparseFeature]: One item a stage, dense
+            without a mask, sparse with one.
+        """
+        if mask is None:
+            maps = self.dense_forward(x)
+            return (maps, ) if isinstance(maps, Tensor) else tuple(maps)
+        images = BACKENDS[self.backend].from_images(x, mask)
+        return self.sparse_graph.run(self, images)

@@ -1,0 +1,74 @@
+import types
+from typing import Any
+
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from torch import nn
+
+from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
+
+from .sparse_network import SparseNetwork
+
+
+@MODELS.register_module(name='SparseNetwork')
+def sparsify(network: nn.Module | dict,
+             backend: str = 'packed',
+             sync_norm: bool = True) -> nn.Module:
+    """Make a dense CNN of mmpretrain or timm a sparse student, in place.
+
+    The network keeps its weights and the keys of its state dict, and
+    computes what it did where it gets no mask. In a config::
+
+        backbone=dict(
+            type='mmhgkd.SparseNetwork',
+            network=dict(
+                type='mmpretrain.TIMMBackbone',
+                model_name='resnet26d',
+                features_only=True,
+                out_indices=(1, 2, 3, 4)))
+
+    Args:
+        network (nn.Module or dict): The network, or its config. It takes
+            images and returns the feature maps of its stages.
+        backend (str): How sparse features are held and computed, 'masked' or
+            'packed'. Defaults to 'packed'.
+        sync_norm (bool): Whether batch norms are synchronised over ranks.
+            Defaults to True.
+
+    Returns:
+        nn.Module: The same network, whose forward also takes a ``UnitMask``;
+        see :class:`SparseNetwork`.
+
+    Raises:
+        ConfigError: If layers have no sparse form. All of them are named, and
+            the network stays as it was.
+    """
+    if isinstance(network, dict):
+        network = MMPRETRAIN_MODELS.build(network)
+    if isinstance(network, SparseNetwork):
+        raise ConfigError(f'{type(network).__name__} is sparse already')
+    dense: Any = type(network)
+    network.__class__ = types.new_class(f'Sparse{dense.__name__}',
+                                        (SparseNetwork, dense))
+    assert isinstance(network, SparseNetwork)
+    try:
+        network.make_sparse(backend)
+    except ConfigError:
+        network.__class__ = dense
+        raise
+    if sync_norm:
+        training = {name: x.training for name, x in network.named_modules()}
+        _synchronise(network)
+        for name, module in network.named_modules():
+            module.training = training[name]
+    return network
+
+
+def _synchronise(network: nn.Module) -> None:
+    """Exchange batch norms by synchronised ones, in place."""
+    try:
+        # PyTorch's conversion would drop the activation in timm's norms.
+        from timm.layers import convert_sync_batchnorm
+    except ImportError:
+        convert_sync_batchnorm = nn.SyncBatchNorm.convert_sync_batchnorm
+    convert_sync_batchnorm(network)

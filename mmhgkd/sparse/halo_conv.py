@@ -1,0 +1,87 @@
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
+
+from .geometry import Geometry, first_reader
+from .table_conv import gather
+from .window import Window
+
+
+def halo_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
+              window: Window, groups: int) -> Tensor:
+    """Convolve every unit, with the positions around it, densely.
+
+    The input gradient gathers the outputs that read a unit and convolves
+    them with the transposed weights, so that no sum over units is needed.
+
+    See :func:`mmhgkd.sparse.gather_conv.gather_conv`.
+    """
+    readers = (
+        geometry.output_halo(stride, window) if rows.requires_grad else None)
+    halo = geometry.halo(stride, window)
+    return _HaloConv.apply(rows, weight, halo, readers,
+                           geometry.mask.block(stride), window, groups)
+
+
+class _HaloConv(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, halo: Tensor,
+                readers: Tensor | None, block: int, window: Window,
+                groups: int) -> Tensor:
+        ctx.save_for_backward(rows, weight, halo, readers)
+        ctx.block, ctx.window, ctx.groups = block, window, groups
+        return _rows(
+            F.conv2d(
+                _maps(rows, halo),
+                weight,
+                stride=window.stride,
+                dilation=window.dilation,
+                groups=groups))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, halo, readers = ctx.saved_tensors
+        window, groups, block = ctx.window, ctx.groups, ctx.block
+        d_rows = d_weight = None
+        if ctx.needs_input_grad[0]:
+            # The first reader writes to places before the unit: drop those.
+            padding = [
+                window.padding[axis] -
+                first_reader(window, axis) * window.stride
+                for axis in range(2)
+            ]
+            maps = F.conv_transpose2d(
+                _maps(grad, readers),
+                weight,
+                stride=window.stride,
+                padding=padding,
+                output_padding=window.stride - 1,
+                dilation=window.dilation,
+                groups=groups)
+            d_rows = _rows(maps[:, :, :block, :block])
+        if ctx.needs_input_grad[1]:
+            side = block // window.stride
+            d_weight = conv2d_weight(
+                _maps(rows, halo),
+                weight.shape,
+                grad.view(-1, side, side, grad.size(1)).permute(0, 3, 1, 2),
+                stride=window.stride,
+                dilation=window.dilation,
+                groups=groups)
+        return d_rows, d_weight, None, None, None, None, None
+
+
+def _maps(rows: Tensor, halo: Tensor) -> Tensor:
+    """Each unit with its halo, ``(units, C, height, width)``."""
+    return gather(rows, halo).permute(0, 3, 1, 2)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Packed rows of ``(units, C, block, block)``."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.size(1))

@@ -1,0 +1,124 @@
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .gather_conv import gather_conv, uses_tables
+from .geometry import Geometry
+from .table_conv import gather, interleave
+from .window import Window
+
+
+def max_pool(rows: Tensor, geometry: Geometry, stride: int,
+             window: Window) -> Tensor:
+    """Maximum over a window; what is masked counts as zero.
+
+    Positions outside the image do not count, as in PyTorch.
+
+    Args:
+        rows (Tensor): ``(N_in, C)``.
+        geometry (Geometry): Tables of the mask.
+        stride (int): Pixels between two input positions.
+        window (Window): The window of the pooling.
+
+    Returns:
+        Tensor: ``(N_out, C)``.
+    """
+    if uses_tables(rows):
+        phases = geometry.phases(stride, window) if rows.requires_grad else ()
+        return _TableMaxPool.apply(
+            rows, geometry.table(stride, window, mark_outside=True),
+            geometry.mask.block(stride), window.stride,
+            tuple(phase.taps for phase in phases),
+            *(phase.table for phase in phases))
+    halo = geometry.halo(stride, window, mark_outside=True)
+    pooled = F.max_pool2d(
+        _Halo.apply(rows, halo).permute(0, 3, 1, 2),
+        window.kernel,
+        window.stride,
+        dilation=window.dilation)
+    return pooled.permute(0, 2, 3, 1).reshape(-1, rows.size(1))
+
+
+def avg_pool(rows: Tensor,
+             geometry: Geometry,
+             stride: int,
+             window: Window,
+             divisor: int | None = None,
+             count_include_pad: bool = True) -> Tensor:
+    """Mean over a window; what is masked counts as zero.
+
+    Args:
+        rows (Tensor): ``(N_in, C)``.
+        geometry (Geometry): Tables of the mask.
+        stride (int): Pixels between two input positions.
+        window (Window): The window of the pooling.
+        divisor (int, optional): What the sum is divided by. Defaults to
+            None, which means the number of positions.
+        count_include_pad (bool): Whether positions outside the image are
+            counted. Defaults to True.
+
+    Returns:
+        Tensor: ``(N_out, C)``.
+    """
+    channels = rows.size(1)
+    ones = rows.new_ones(channels, 1, *window.kernel)
+    total = gather_conv(rows, ones, geometry, stride, window, channels)
+    if divisor is None and not count_include_pad and any(window.padding):
+        table = geometry.table(stride, window, mark_outside=True)
+        inside = table <= geometry.num_rows(stride)
+        return total / inside.sum(1, keepdim=True).to(rows.dtype)
+    return total / (divisor or window.taps)
+
+
+class _Halo(torch.autograd.Function):
+    """Units with their halo, ``(units, height, width, C)``."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, halo: Tensor) -> Tensor:
+        ctx.save_for_backward(halo)
+        ctx.size = rows.size(0)
+        return gather(_with_zero_row(rows), halo, float('-inf'))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        halo, = ctx.saved_tensors
+        channels = grad.size(3)
+        dtype = torch.promote_types(grad.dtype, torch.float32)
+        total = grad.new_zeros(ctx.size + 2, channels, dtype=dtype)
+        total.index_add_(0, halo.flatten(),
+                         grad.reshape(-1, channels).to(dtype))
+        return total[:ctx.size].to(grad.dtype), None
+
+
+class _TableMaxPool(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, table: Tensor, block: int,
+                stride: int, taps: tuple[tuple[int, ...], ...],
+                *phases: Tensor) -> Tensor:
+        read = gather(_with_zero_row(rows), table, float('-inf'))
+        out, tap = read.max(1)
+        ctx.save_for_backward(tap.to(torch.int16), *phases)
+        ctx.block, ctx.stride, ctx.taps = block, stride, taps
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        chosen, *phases = ctx.saved_tensors
+        parts = []
+        for taps, phase in zip(ctx.taps, phases, strict=True):
+            part = grad.new_zeros(phase.size(0), grad.size(1))
+            for tap, readers in zip(taps, phase.unbind(1), strict=True):
+                here = gather(chosen, readers) == tap
+                part = part + gather(grad, readers) * here
+            parts.append(part)
+        d_rows = interleave(parts, ctx.block, ctx.stride)
+        return d_rows, *[None] * (4 + len(phases))
+
+
+def _with_zero_row(rows: Tensor) -> Tensor:
+    return torch.cat([rows, rows.new_zeros(1, rows.size(1))])

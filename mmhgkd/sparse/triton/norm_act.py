@@ -1,0 +1,137 @@
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import get_world_size
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmhgkd.sparse.batch_norm import SyncBatchNorm
+
+from .norm_kernels import apply_norm, norm_gradient, norm_gradient_sums
+from .row_statistics import row_statistics
+
+__all__ = ['norm_act']
+
+
+def norm_act(module: _BatchNorm,
+             rows: Tensor,
+             residual: Tensor | None = None,
+             relu: bool = False) -> Tensor:
+    """Batch norm, residual addition and ReLU in two passes over the rows.
+
+    It computes what :func:`mmhgkd.sparse.batch_norm.batch_norm` does, with
+    statistics in float32.
+
+    Args:
+        module (_BatchNorm): Any of PyTorch's batch norms. The statistics of
+            a synchronised one span all ranks.
+        rows (Tensor): ``(N, C)``.
+        residual (Tensor, optional): Added before ReLU, ``(N, C)``. Defaults
+            to None.
+        relu (bool): Whether ReLU follows. Defaults to False.
+
+    Returns:
+        Tensor: ``(N, C)``.
+    """
+    running = None
+    if (not module.training and module.running_mean is not None
+            and module.running_var is not None):
+        running = torch.stack([module.running_mean, module.running_var])
+    synchronised = isinstance(module, (SyncBatchNorm, nn.SyncBatchNorm))
+    ranks = get_world_size() if synchronised and running is None else 1
+    out, statistics = _NormAct.apply(rows, module.weight, module.bias,
+                                     residual, running, module.eps, relu,
+                                     ranks)
+    if module.training:
+        mean, variance = statistics
+        _track(module, mean, variance, rows.size(0) * ranks)
+    return out
+
+
+def _track(module: _BatchNorm, mean: Tensor, variance: Tensor,
+           count: int) -> None:
+    """Update the running statistics as PyTorch does."""
+    if (module.running_mean is None or module.running_var is None
+            or module.num_batches_tracked is None):
+        return
+    module.num_batches_tracked.add_(1)
+    momentum = module.momentum
+    if momentum is None:
+        momentum = 1 / float(module.num_batches_tracked)
+    dtype = module.running_mean.dtype
+    unbiased = variance * (count / max(count - 1, 1))
+    module.running_mean.lerp_(mean.to(dtype), momentum)
+    module.running_var.lerp_(unbiased.to(dtype), momentum)
+
+
+class _NormAct(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor | None,
+                bias: Tensor | None, residual: Tensor | None,
+                running: Tensor | None, eps: float, relu: bool,
+                ranks: int) -> tuple[Tensor, Tensor]:
+        if running is None:
+            statistics = _statistics(rows, ranks)
+        else:
+            statistics = running.float()
+        mean, variance = statistics
+        inverse_std = (variance + eps).rsqrt()
+        scale = inverse_std if weight is None else inverse_std * weight
+        shift = torch.zeros_like(mean) if bias is None else bias.float()
+        out = apply_norm(rows, torch.stack([mean, scale, shift]), residual,
+                         relu)
+        ctx.save_for_backward(rows, weight, mean, inverse_std,
+                              out if relu else None)
+        ctx.ranks, ctx.batch_statistics = ranks, running is None
+        ctx.mark_non_differentiable(statistics)
+        return out, statistics
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor,
+                 _: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, mean, inverse_std, out = ctx.saved_tensors
+        sums = norm_gradient_sums(grad, rows, out, mean, inverse_std)
+        d_weight = d_bias = None
+        scale = inverse_std
+        if weight is not None:
+            d_bias, d_weight = sums.to(weight.dtype)
+            scale = inverse_std * weight
+        if ctx.batch_statistics:
+            sums = _all_reduce(sums, ctx.ranks)
+            first, second = sums * (scale / (rows.size(0) * ctx.ranks))
+            coefficients = [mean, scale, -second * inverse_std, -first]
+        else:
+            zero = torch.zeros_like(mean)
+            coefficients = [mean, scale, zero, zero]
+        # Without ReLU the gradient of the residual is that of the output.
+        wanted = ctx.needs_input_grad[3]
+        d_rows, d_residual = norm_gradient(grad, rows, out,
+                                           torch.stack(coefficients), wanted
+                                           and out is not None)
+        if not wanted:
+            d_residual = None
+        elif out is None:
+            d_residual = grad
+        return d_rows, d_weight, d_bias, d_residual, *[None] * 4
+
+
+def _statistics(rows: Tensor, ranks: int) -> Tensor:
+    """Mean and biased variance over all ranks, ``(2, C)``."""
+    own, squares = row_statistics(rows)
+    if ranks == 1:
+        return torch.stack([own, squares / rows.size(0)])
+    mean = _all_reduce(own, ranks) / ranks
+    squares = squares + (own - mean).square() * rows.size(0)
+    total = _all_reduce(squares, ranks)
+    return torch.stack([mean, total / (rows.size(0) * ranks)])
+
+
+def _all_reduce(values: Tensor, ranks: int) -> Tensor:
+    """Sum over ranks; the argument stays as it is."""
+    if ranks == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total

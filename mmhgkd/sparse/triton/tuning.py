@@ -1,0 +1,119 @@
+"""Block sizes of the kernels, chosen by hand and not yet measured on a GPU.
+
+They fit the 99 KiB of shared memory that a program may have on every GPU
+since Ampere. Picking them from a table instead of timing them when a layer
+first runs makes results repeat bit for bit between runs and machines.
+"""
+
+from typing import NamedTuple
+
+__all__ = [
+    'Blocks', 'depthwise_blocks', 'gather_gemm_blocks', 'norm_blocks',
+    'split_rows', 'stem_blocks', 'weight_gradient_blocks'
+]
+
+# Programs that fill the largest GPU (132 SMs) about four times.
+PROGRAMS = 512
+
+
+class Blocks(NamedTuple):
+    """Launch configuration of a matrix product.
+
+    Args:
+        height (int): Rows of the tile of the result.
+        width (int): Columns of that tile.
+        depth (int): Summands that one step takes.
+        warps (int): Warps of a program.
+        stages (int): Steps of the loop in flight. A load at a loaded
+            index takes two, so 5 means three buffers.
+    """
+
+    height: int
+    width: int
+    depth: int
+    warps: int
+    stages: int
+
+
+# (bytes of an element, width of the tile): the forward product.
+GATHER_GEMM = {
+    (2, 16): Blocks(128, 16, 64, 4, 5),
+    (2, 32): Blocks(128, 32, 64, 4, 5),
+    (2, 64): Blocks(128, 64, 64, 4, 5),
+    (2, 128): Blocks(128, 128, 64, 8, 5),
+    (4, 16): Blocks(64, 16, 32, 4, 5),
+    (4, 32): Blocks(64, 32, 32, 4, 5),
+    (4, 64): Blocks(64, 64, 32, 4, 5),
+    (4, 128): Blocks(64, 64, 32, 4, 5),
+}
+
+# (bytes of an element, height of the tile): the weight gradient, whose
+# summands are the rows.
+WEIGHT_GRADIENT = {
+    (2, 16): Blocks(16, 64, 64, 4, 5),
+    (2, 32): Blocks(32, 64, 64, 4, 5),
+    (2, 64): Blocks(64, 64, 64, 4, 5),
+    (2, 128): Blocks(128, 64, 64, 4, 5),
+    (4, 16): Blocks(16, 64, 32, 4, 5),
+    (4, 32): Blocks(32, 64, 32, 4, 5),
+    (4, 64): Blocks(64, 64, 32, 4, 5),
+    (4, 128): Blocks(64, 64, 32, 4, 5),
+}
+
+
+def gather_gemm_blocks(c_in: int, c_out: int, element_size: int) -> Blocks:
+    """Blocks of ``(n, c_in)`` rows times ``(c_in, c_out)`` weights."""
+    blocks = GATHER_GEMM[element_size, _power(c_out, 16, 128)]
+    return blocks._replace(depth=_power(c_in, 16, blocks.depth))
+
+
+def weight_gradient_blocks(c_in: int, c_out: int, element_size: int) -> Blocks:
+    """Blocks of a ``(c_in, c_out)`` weight gradient."""
+    blocks = WEIGHT_GRADIENT[element_size, _power(c_in, 16, 128)]
+    return blocks._replace(width=_power(c_out, 16, blocks.width))
+
+
+def stem_blocks(c_out: int) -> Blocks:
+    """Blocks of the stem, for both directions.
+
+    Indices take most registers: larger blocks spill.
+    """
+    return Blocks(64, _power(c_out, 16, 64), 32, 4, 2)
+
+
+def depthwise_blocks(channels: int) -> tuple[int, int]:
+    """Rows and channels of a tile of a depthwise kernel."""
+    width = _power(channels, 16, 128)
+    return 4096 // width, width
+
+
+def norm_blocks(channels: int) -> tuple[int, int]:
+    """Rows and channels of a tile of a normalisation kernel."""
+    width = _power(channels, 16, 128)
+    return 2048 // width, width
+
+
+def split_rows(num_rows: int, tiles: int, block: int) -> tuple[int, int]:
+    """Spread a sum over rows so that the programs fill the GPU.
+
+    Args:
+        num_rows (int): Summands.
+        tiles (int): Programs if nothing were spread.
+        block (int): Rows of one step.
+
+    Returns:
+        tuple[int, int]: Number of partial sums and rows of each; the last
+        may have fewer, but none is empty.
+    """
+    steps = _ceil_divide(num_rows, block)
+    each = _ceil_divide(steps, min(steps, max(1, PROGRAMS // tiles)))
+    return _ceil_divide(steps, each), each * block
+
+
+def _power(value: int, low: int, high: int) -> int:
+    """Smallest power of two that is at least ``value``, within bounds."""
+    return min(max(1 << (value - 1).bit_length(), low), high)
+
+
+def _ceil_divide(value: int, divisor: int) -> int:
+    return -(-value // divisor)
