@@ -17,8 +17,8 @@ param_scheduler = [
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=1,
-        end=12,
-        T_max=11,
+        end=10,
+        T_max=9,
         convert_to_iter_based=True)
 ]
-train_cfg = dict(max_epochs=12, val_interval=12)
+train_cfg = dict(max_epochs=10, val_interval=10)

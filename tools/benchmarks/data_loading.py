@@ -1,0 +1,136 @@
+"""Speed of the data pipeline on one core."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mmcv
+import torch
+from common import Numbers, quiet
+from mmengine.dataset import BaseDataset
+from torchvision.io import ImageReadMode, decode_image
+
+from mmhgkd.datasets.scenes import SceneGenerator
+from mmhgkd.datasets.scenes.scene_writer import write_image
+from mmhgkd.registry import DATASETS
+
+TORCHVISION = 'torchvision'
+
+
+@contextmanager
+def image_folder(data_root: str | None, count: int,
+                 side: int) -> Iterator[str]:
+    """A folder of images, drawn in a temporary place if there is none."""
+    if data_root is not None:
+        yield data_root
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = SceneGenerator(side)
+        for index in range(count):
+            write_image(
+                Path(folder) / f'{index:04}.jpg',
+                scenes.scene('train', index).image)
+        yield folder
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep the libraries of the pipeline on one core, as a worker does."""
+    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(cv2_threads)
+
+
+def build_dataset(config: dict[str, Any],
+                  data_root: str,
+                  decoder: str | None = None) -> BaseDataset:
+    """Build the data set of a config on a folder, with a decode backend."""
+    load, *rest = config['pipeline']
+    if decoder is not None:
+        load = {**load, 'imdecode_backend': decoder}
+    with quiet():
+        return DATASETS.build({
+            **config, '_scope_': 'mmpretrain',
+            'data_root': data_root,
+            'pipeline': [load, *rest]
+        })
+
+
+def decoders(path: str) -> dict[str, Callable[[bytes], Any]]:
+    """The decode backends that can read a file."""
+    data = Path(path).read_bytes()
+    found: dict[str, Callable[[bytes], Any]] = {}
+    for name in ('cv2', 'pillow', 'turbojpeg'):
+        decode = partial(mmcv.imfrombytes, backend=name)
+        try:
+            # Only this loads the library of turbojpeg.
+            mmcv.use_backend(name)
+            decode(data)
+        # A missing package, a missing library, or no JPEG.
+        except (ImportError, RuntimeError, OSError):
+            continue
+        finally:
+            mmcv.use_backend('cv2')
+        found[name] = decode
+    found[TORCHVISION] = _decode_by_torchvision
+    return found
+
+
+def _decode_by_torchvision(data: bytes) -> torch.Tensor:
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return decode_image(encoded, ImageReadMode.RGB)
+
+
+def measure(config: dict[str, Any], data_root: str, count: int,
+            repeats: int) -> dict[str, Numbers]:
+    """Time decoding alone and the whole pipeline, by decode backend.
+
+    The backends take turns over all images.
+
+    Args:
+        config (dict): Config of a data set whose pipeline loads an image
+            first.
+        data_root (str): Folder of images.
+        count (int): Images to load, as far as there are.
+        repeats (int): Timed turns.
+
+    Returns:
+        dict[str, dict[str, float]]: Images per second on one core of each
+        backend: ``decode`` and ``pipeline``. torchvision decodes only, as
+        the transforms do not use it.
+    """
+    dataset = build_dataset(config, data_root)
+    indices = range(min(count, len(dataset)))
+    paths = [dataset.get_data_info(index)['img_path'] for index in indices]
+    files = [Path(path).read_bytes() for path in paths]
+    tasks: dict[tuple[str, str], tuple[Callable, Iterable]] = {}
+    for name, decode in decoders(paths[0]).items():
+        tasks[name, 'decode'] = decode, files
+        if name != TORCHVISION:
+            dataset = build_dataset(config, data_root, name)
+            tasks[name, 'pipeline'] = dataset.__getitem__, indices
+    times: dict[tuple[str, str], list[float]] = {task: [] for task in tasks}
+    with one_thread():
+        for _ in range(repeats + 1):
+            for task, (load, items) in tasks.items():
+                start = time.perf_counter()
+                for item in items:
+                    load(item)
+                times[task].append(time.perf_counter() - start)
+    table: dict[str, Numbers] = {}
+    for (name, kind), seconds in times.items():
+        # The first turn fills the caches.
+        speed = len(files) / statistics.median(seconds[1:])
+        table.setdefault(name, {})[kind] = speed
+    return table
