@@ -12,7 +12,7 @@ def fall_back_to_full_precision(cfg: Config) -> None:
         cfg (Config): The config; changed in place.
     """
     wrapper = cfg.get('optim_wrapper')
-    if (wrapper is None or wrapper.type != 'AmpOptimWrapper'
+    if (wrapper is None or wrapper.get('type') != 'AmpOptimWrapper'
             or get_device() != 'cpu'):
         return
     wrapper.type = 'OptimWrapper'

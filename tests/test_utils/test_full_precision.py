@@ -26,3 +26,12 @@ def test_gpu_keeps_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config()
     fall_back_to_full_precision(cfg)
     assert cfg.optim_wrapper == config().optim_wrapper
+
+
+@pytest.mark.parametrize('wrapper', [None, dict(optimizer=dict(type='SGD'))])
+def test_other_wrappers_stay(wrapper: dict | None,
+                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full_precision, 'get_device', lambda: 'cpu')
+    cfg = Config(dict(optim_wrapper=wrapper))
+    fall_back_to_full_precision(cfg)
+    assert cfg.optim_wrapper == wrapper
