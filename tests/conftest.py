@@ -1,13 +1,23 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 # Tests run side by side; threads that wait for each other cost more than
 # they compute.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_default_scope() -> Iterator[None]:
+    """Types are looked up in the scope that a runner has left behind."""
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict = before
 
 
 @pytest.fixture(scope='session')

@@ -7,7 +7,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 from .geometry import Geometry, first_reader
-from .table_conv import gather
+from .table_conv import gather, weight_gradient
 from .window import Window
 
 
@@ -22,18 +22,21 @@ def halo_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
     """
     readers = (
         geometry.output_halo(stride, window) if rows.requires_grad else None)
-    halo = geometry.halo(stride, window)
-    return _HaloConv.apply(rows, weight, halo, readers,
-                           geometry.mask.block(stride), window, groups)
+    # oneDNN's half-precision weight gradient spins while other programs hold
+    # a core. A product is as fast, if there are more channels than in images.
+    product = rows.element_size() == 2 and groups == 1 and rows.size(1) > 4
+    table = geometry.table(stride, window) if product else None
+    return _HaloConv.apply(rows, weight, geometry.halo(stride, window), readers,
+                           table, geometry.mask.block(stride), window, groups)
 
 
 class _HaloConv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, halo: Tensor,
-                readers: Tensor | None, block: int, window: Window,
-                groups: int) -> Tensor:
-        ctx.save_for_backward(rows, weight, halo, readers)
+                readers: Tensor | None, table: Tensor | None, block: int,
+                window: Window, groups: int) -> Tensor:
+        ctx.save_for_backward(rows, weight, halo, readers, table)
         ctx.block, ctx.window, ctx.groups = block, window, groups
         return _rows(
             F.conv2d(
@@ -46,7 +49,7 @@ class _HaloConv(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weight, halo, readers = ctx.saved_tensors
+        rows, weight, halo, readers, table = ctx.saved_tensors
         window, groups, block = ctx.window, ctx.groups, ctx.block
         d_rows = d_weight = None
         if ctx.needs_input_grad[0]:
@@ -65,7 +68,9 @@ class _HaloConv(torch.autograd.Function):
                 dilation=window.dilation,
                 groups=groups)
             d_rows = _rows(maps[:, :, :block, :block])
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[1] and table is not None:
+            d_weight = weight_gradient(rows, grad, table, weight, groups)
+        elif ctx.needs_input_grad[1]:
             side = block // window.stride
             d_weight = conv2d_weight(
                 _maps(rows, halo),
@@ -74,7 +79,7 @@ class _HaloConv(torch.autograd.Function):
                 stride=window.stride,
                 dilation=window.dilation,
                 groups=groups)
-        return d_rows, d_weight, None, None, None, None, None
+        return d_rows, d_weight, *[None] * 6
 
 
 def _maps(rows: Tensor, halo: Tensor) -> Tensor:

@@ -56,6 +56,26 @@ def interleave(phases: list[Tensor], block: int, stride: int) -> Tensor:
     return grid.permute(2, 3, 0, 4, 1, 5).reshape(-1, channels)
 
 
+def weight_gradient(rows: Tensor, grad: Tensor, table: Tensor, weight: Tensor,
+                    groups: int) -> Tensor:
+    """Gradient of the weight by one product with what was read.
+
+    Args:
+        rows (Tensor): Input, ``(N_in, C_in)``.
+        grad (Tensor): Gradient of the output, ``(N_out, C_out)``.
+        table (Tensor): ``(N_out, taps)``, see :meth:`Geometry.table`.
+        weight (Tensor): ``(C_out, C_in / groups, height, width)``.
+        groups (int): Groups of channels.
+
+    Returns:
+        Tensor: Of the shape of ``weight``.
+    """
+    read = gather(rows, table).unflatten(2, (groups, -1))
+    d_weight = torch.einsum('ngy,ntgx->gytx', grad.unflatten(1, (groups, -1)),
+                            read)
+    return d_weight.transpose(2, 3).reshape(weight.shape)
+
+
 class _TableConv(torch.autograd.Function):
 
     @staticmethod
@@ -65,8 +85,10 @@ class _TableConv(torch.autograd.Function):
         ctx.save_for_backward(rows, weight, table, *phases)
         ctx.block, ctx.stride, ctx.groups, ctx.taps = (block, stride, groups,
                                                        taps)
+        # einsum contracts in alphabetical order: with t(aps) before x (input
+        # channels) and y (output channels) it need not copy what was read.
         read = gather(rows, table).unflatten(2, (groups, -1))
-        out = torch.einsum('ntgc,goct->ngo', read, _grouped(weight, groups))
+        out = torch.einsum('ntgx,gyxt->ngy', read, _grouped(weight, groups))
         return out.flatten(1)
 
     @staticmethod
@@ -81,17 +103,14 @@ class _TableConv(torch.autograd.Function):
                 if taps:
                     read = gather(grad, phase).unflatten(2, (groups, -1))
                     part = torch.einsum(
-                        'ntgo,tgoc->ngc', read,
+                        'ntgy,tgyx->ngx', read,
                         torch.stack([by_tap[tap] for tap in taps])).flatten(1)
                 else:
                     part = rows.new_zeros(phase.size(0), rows.size(1))
                 parts.append(part)
             d_rows = interleave(parts, ctx.block, ctx.stride)
         if ctx.needs_input_grad[1]:
-            read = gather(rows, table).unflatten(2, (groups, -1))
-            d_weight = torch.einsum('ngo,ntgc->goct',
-                                    grad.unflatten(1, (groups, -1)),
-                                    read).reshape(weight.shape)
+            d_weight = weight_gradient(rows, grad, table, weight, groups)
         return d_rows, d_weight, *[None] * (5 + len(phases))
 
 
