@@ -26,8 +26,9 @@ def halo_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
     # a core. A product is as fast, if there are more channels than in images.
     product = rows.element_size() == 2 and groups == 1 and rows.size(1) > 4
     table = geometry.table(stride, window) if product else None
-    return _HaloConv.apply(rows, weight, geometry.halo(stride, window), readers,
-                           table, geometry.mask.block(stride), window, groups)
+    halo = geometry.halo(stride, window)
+    return _HaloConv.apply(rows, weight, halo, readers, table,
+                           geometry.mask.block(stride), window, groups)
 
 
 class _HaloConv(torch.autograd.Function):
