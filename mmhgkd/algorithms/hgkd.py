@@ -37,9 +37,9 @@ class HGKD(BaseSelfSupervisor):
         compile (bool or dict): Whether to compile teacher, backbone and
             decoder by ``torch.compile``, each on its own, at their first
             call; a dict is passed on as its options, such as
-            ``dict(mode='max-autotune-no-cudagraphs')``. State dicts stay the
-            same, and a copy (the average of ``EMAHook``) is not compiled.
-            Defaults to False.
+            ``dict(mode='reduce-overhead')``, which asks for CUDA graphs.
+            State dicts stay the same, and a copy (the average of ``EMAHook``)
+            is not compiled. Defaults to False.
         init_cfg (dict, optional): Config of the initialisation. Defaults to
             None.
 
@@ -70,8 +70,24 @@ class HGKD(BaseSelfSupervisor):
         mean, std = _image_norm(self.data_preprocessor)
         self.teacher.set_image_norm(mean, std)
         self._check_parts()
+        if not isinstance(compile, (bool, dict)):
+            raise ConfigError('`model.compile` must be True, False or a dict '
+                              f'of options of torch.compile, got {compile!r}')
+        self.compiled = compile is not False
         if compile is not False:
             self._compile_parts({} if compile is True else compile)
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Compute the dense feature maps of unmasked images.
+
+        Args:
+            inputs (Tensor): Images, ``(B, 3, H, W)``.
+
+        Returns:
+            tuple[Tensor]: One map a stage, ``(B, C, h, w)``.
+        """
+        self._begin_step()
+        return super().extract_feat(inputs)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample],
              **kwargs: Any) -> dict[str, Tensor]:
@@ -150,10 +166,17 @@ class HGKD(BaseSelfSupervisor):
     def _distil(self, inputs: Tensor,
                 mask: UnitMask) -> tuple[Tensor, Tensor, Any]:
         self._check_grid(*inputs.shape[2:])
+        self._begin_step()
         target = self.teacher(inputs, mask)
         features = self.backbone(inputs, mask)
         tokens = self.neck(features).flatten(2).transpose(1, 2)
         return target, tokens, features
+
+    def _begin_step(self) -> None:
+        if self.compiled:
+            # Else CUDA graphs take each part for a step of its own, and free
+            # the teacher's tokens when the student starts.
+            torch.compiler.cudagraph_mark_step_begin()
 
     def _compile_parts(self, options: dict) -> None:
         for part in (self.teacher, self.backbone, self.neck):
@@ -172,6 +195,16 @@ class HGKD(BaseSelfSupervisor):
                 f'the teacher has tokens of {teacher.embed_dims} channels, '
                 f'the decoder gives {neck.out_channels}; set '
                 f'`neck.out_channels={teacher.embed_dims}`')
+        if self.head.similarity_loss is not None:
+            for option, width in (
+                ('head.embedding.out_channels',
+                 self.head.embedding.out_channels),
+                ('head.queue.embed_dims', self.head.queue.embed_dims)):
+                if width != teacher.embed_dims:
+                    raise ConfigError(
+                        f'the teacher has tokens of {teacher.embed_dims} '
+                        f'channels, `{option}` is {width}; set it to '
+                        f'{teacher.embed_dims}')
         if (teacher.input == 'visible' and loss is not None
                 and loss.region != 'visible'):
             raise ConfigError(

@@ -2,10 +2,10 @@ from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.sparse import SparseFeature
-from mmhgkd.utils import ConfigError
 
+from .backends import BACKENDS, check_backend
 from .sparse_graph import SparseGraph
-from .sparse_resnet import BACKENDS
+from .sync_norms import synchronise_norms
 
 
 class SparseNetwork(nn.Module):
@@ -27,17 +27,16 @@ class SparseNetwork(nn.Module):
         """Prepare the sparse form; call it when all layers exist.
 
         Args:
-            backend (str): 'masked' or 'packed'.
+            backend (str): 'packed', 'masked' or 'spconv'.
 
         Raises:
-            ConfigError: If the backend is unknown, or a layer has no sparse
-                form.
+            ConfigError: If the backend is unknown or its package is missing,
+                or a layer has no sparse form.
         """
-        if backend not in BACKENDS:
-            raise ConfigError(f'backbone `backend` must be one of '
-                              f'{sorted(BACKENDS)}, got {backend!r}')
+        check_backend(backend, self)
         self.backend = backend
         self.sparse_graph = SparseGraph(self, 'dense_forward')
+        synchronise_norms(self, nn.SyncBatchNorm)
         self.feature_channels = self.sparse_graph.channels
         self.feature_strides = self.sparse_graph.strides
 

@@ -1,19 +1,15 @@
 from typing import Any
 
 from mmpretrain.models.backbones import ResNet
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
-from mmhgkd.sparse import MaskedFeature, PackedFeature, SparseFeature
-from mmhgkd.utils import ConfigError
+from mmhgkd.sparse import SparseFeature
 
+from .backends import BACKENDS, check_backend
 from .sparse_blocks import SparseBasicBlock, SparseBottleneck
-
-BACKENDS: dict[str, type[SparseFeature]] = {
-    'masked': MaskedFeature,
-    'packed': PackedFeature
-}
+from .sync_norms import synchronise_norms
 
 
 @MODELS.register_module()
@@ -28,8 +24,9 @@ class SparseResNet(ResNet):
     Args:
         depth (int): Network depth, from {18, 34, 50, 101, 152}.
         backend (str): How sparse features are held and computed:
-            'packed' (one matrix of the visible positions) or 'masked'
-            (dense maps times the mask). Defaults to 'packed'.
+            'packed' (one matrix of the visible positions), 'masked' (dense
+            maps times the mask) or 'spconv' (the package of that name, on
+            a GPU, to compare with). Defaults to 'packed'.
         out_indices (tuple[int]): Stages whose features are returned.
             Defaults to (0, 1, 2, 3).
         norm_cfg (dict, optional): Config of the norm layers. Defaults to
@@ -37,7 +34,7 @@ class SparseResNet(ResNet):
         **kwargs: Other arguments of mmpretrain's ``ResNet``.
 
     Raises:
-        ConfigError: If the backend is unknown.
+        ConfigError: If the backend is unknown or its package is missing.
     """
 
     arch_settings = {
@@ -51,14 +48,13 @@ class SparseResNet(ResNet):
                  out_indices: tuple[int, ...] = (0, 1, 2, 3),
                  norm_cfg: dict | None = None,
                  **kwargs: Any) -> None:
-        if backend not in BACKENDS:
-            raise ConfigError(f'backbone `backend` must be one of '
-                              f'{sorted(BACKENDS)}, got {backend!r}')
         super().__init__(
             depth,
             out_indices=out_indices,
             norm_cfg=norm_cfg or dict(type='mmhgkd.SyncBatchNorm'),
             **kwargs)
+        check_backend(backend, self)
+        synchronise_norms(self, nn.SyncBatchNorm)
         self.backend = backend
 
     def forward(

@@ -8,6 +8,7 @@ from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
 
 from .sparse_network import SparseNetwork
+from .sync_norms import synchronise_norms
 
 
 @MODELS.register_module(name='SparseNetwork')
@@ -30,18 +31,19 @@ def sparsify(network: nn.Module | dict,
     Args:
         network (nn.Module or dict): The network, or its config. It takes
             images and returns the feature maps of its stages.
-        backend (str): How sparse features are held and computed, 'masked' or
-            'packed'. Defaults to 'packed'.
-        sync_norm (bool): Whether batch norms are synchronised over ranks.
-            Defaults to True.
+        backend (str): How sparse features are held and computed, see
+            :class:`SparseResNet`. Defaults to 'packed'.
+        sync_norm (bool): Whether batch norms are synchronised over ranks;
+            those that are already stay so. Defaults to True.
 
     Returns:
         nn.Module: The same network, whose forward also takes a ``UnitMask``;
         see :class:`SparseNetwork`.
 
     Raises:
-        ConfigError: If layers have no sparse form. All of them are named, and
-            the network stays as it was.
+        ConfigError: If the backend is unknown or its package is missing, or
+            layers have no sparse form. All of them are named, and the network
+            stays as it was.
     """
     if isinstance(network, dict):
         network = MMPRETRAIN_MODELS.build(network)
@@ -57,18 +59,5 @@ def sparsify(network: nn.Module | dict,
         network.__class__ = dense
         raise
     if sync_norm:
-        training = {name: x.training for name, x in network.named_modules()}
-        _synchronise(network)
-        for name, module in network.named_modules():
-            module.training = training[name]
+        synchronise_norms(network)
     return network
-
-
-def _synchronise(network: nn.Module) -> None:
-    """Exchange batch norms by synchronised ones, in place."""
-    try:
-        # PyTorch's conversion would drop the activation in timm's norms.
-        from timm.layers import convert_sync_batchnorm
-    except ImportError:
-        convert_sync_batchnorm = nn.SyncBatchNorm.convert_sync_batchnorm
-    convert_sync_batchnorm(network)

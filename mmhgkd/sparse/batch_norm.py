@@ -1,8 +1,11 @@
+from typing import Any
+
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch.distributed import _functional_collectives as collectives
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.registry import MODELS
@@ -41,37 +44,80 @@ def batch_norm(module: _BatchNorm, x: Tensor) -> Tensor:
         Tensor: Of the shape of ``x``.
     """
     training = module.training or module.running_mean is None
-    momentum = 0.0 if module.momentum is None else module.momentum
-    if module.training and module.num_batches_tracked is not None:
-        module.num_batches_tracked.add_(1)
-        if module.momentum is None:
-            momentum = 1 / float(module.num_batches_tracked)
     synchronised = isinstance(module, (SyncBatchNorm, nn.SyncBatchNorm))
     if training and synchronised and get_world_size() > 1:
-        return _synchronised(module, x, momentum)
+        return _synchronised(module, x)
+    momentum = _count_batch(module) if module.training else 0.0
     return F.batch_norm(x, module.running_mean, module.running_var,
                         module.weight, module.bias, training, momentum,
                         module.eps)
 
 
-def _synchronised(module: _BatchNorm, x: Tensor, momentum: float) -> Tensor:
+@torch.no_grad()
+def track_statistics(module: _BatchNorm, mean: Tensor, variance: Tensor,
+                     count: int) -> None:
+    """Update the running statistics of a norm as PyTorch does.
+
+    Args:
+        module (_BatchNorm): The norm, in training mode.
+        mean (Tensor): Mean of the batch, ``(C, )``.
+        variance (Tensor): Biased variance of the batch, ``(C, )``.
+        count (int): Positions of the batch.
+    """
+    momentum = _count_batch(module)
+    if module.running_mean is None or module.running_var is None:
+        return
+    dtype = module.running_mean.dtype
+    unbiased = variance * (count / max(count - 1, 1))
+    module.running_mean.lerp_(mean.to(dtype), momentum)
+    module.running_var.lerp_(unbiased.to(dtype), momentum)
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Sum of a tensor over all ranks; the argument stays as it is.
+
+    A functional collective is part of a compiled graph, the collectives of
+    ``torch.distributed`` and ``torch.distributed.nn`` break it.
+    """
+    group = dist.group.WORLD
+    assert group is not None
+    total = collectives.all_reduce(values, 'sum', group)
+    return collectives.wait_tensor(total)
+
+
+def _count_batch(module: _BatchNorm) -> float:
+    """Count a batch; return its weight in the running statistics."""
+    if module.num_batches_tracked is not None:
+        module.num_batches_tracked.add_(1)
+        if module.momentum is None:
+            return 1 / float(module.num_batches_tracked)
+    return module.momentum or 0.0
+
+
+def _synchronised(module: _BatchNorm, x: Tensor) -> Tensor:
     axes = [axis for axis in range(x.dim()) if axis != 1]
     shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
     # Half precision loses the sums of some thousand positions.
     values = x.to(torch.promote_types(x.dtype, torch.float32))
     count = x.numel() // x.size(1) * get_world_size()
-    mean = all_reduce(values.sum(axes)) / count
+    mean = _SumOverRanks.apply(values.sum(axes)) / count
     centred = values - mean.view(shape)
-    variance = all_reduce(centred.square().sum(axes)) / count
-    if (module.training and module.running_mean is not None
-            and module.running_var is not None):
-        with torch.no_grad():
-            unbiased = variance * (count / max(count - 1, 1))
-            module.running_mean.lerp_(
-                mean.to(module.running_mean.dtype), momentum)
-            module.running_var.lerp_(
-                unbiased.to(module.running_var.dtype), momentum)
+    variance = _SumOverRanks.apply(centred.square().sum(axes)) / count
+    if module.training:
+        track_statistics(module, mean, variance, count)
     result = centred * (variance + module.eps).rsqrt().view(shape)
     if module.affine:
         result = result * module.weight.view(shape) + module.bias.view(shape)
     return result.to(x.dtype)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    # Functional collectives have gradients in recent PyTorch only.
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return sum_over_ranks(values)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return sum_over_ranks(grad.contiguous())

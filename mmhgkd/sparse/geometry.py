@@ -85,7 +85,7 @@ class Geometry:
                 for axis in range(2))
             return self._rows(stride, y, x, mark_outside)
 
-        return self._cached(('table', stride, window, mark_outside), build)
+        return self.cached(('table', stride, window, mark_outside), build)
 
     def phases(self, stride: int, window: Window) -> tuple[Phase, ...]:
         """Output rows that read each input row: the transposed table.
@@ -104,7 +104,7 @@ class Geometry:
                 self._phase(stride, window, (i, j)) for i in side
                 for j in side)
 
-        return self._cached(('phases', stride, window), build)
+        return self.cached(('phases', stride, window), build)
 
     def halo(self,
              stride: int,
@@ -126,7 +126,7 @@ class Geometry:
             table = self._rows(stride, y, x, mark_outside)
             return table.view(self.num_units, y.number, x.number)
 
-        return self._cached(('halo', stride, window, mark_outside), build)
+        return self.cached(('halo', stride, window, mark_outside), build)
 
     def output_halo(self, stride: int, window: Window) -> Tensor:
         """Output rows that read any input of each unit.
@@ -147,7 +147,7 @@ class Geometry:
             table = self._rows(stride * window.stride, y, x)
             return table.view(self.num_units, y.number, x.number)
 
-        return self._cached(('output_halo', stride, window), build)
+        return self.cached(('output_halo', stride, window), build)
 
     def pairs(self, stride: int, window: Window) -> Pairs:
         """Input and output rows that a tap connects, without the masked.
@@ -162,7 +162,13 @@ class Geometry:
             sizes = taps.bincount(minlength=window.taps)
             return Pairs(table[taps, outputs], outputs, tuple(sizes.tolist()))
 
-        return self._cached(('pairs', stride, window), build)
+        return self.cached(('pairs', stride, window), build)
+
+    def cached(self, key: tuple, build: Callable[[], Any]) -> Any:
+        """Value of a key, built when it is first asked for."""
+        if key not in self._tables:
+            self._tables[key] = build()
+        return self._tables[key]
 
     def _phase(self, stride: int, window: Window,
                remainders: tuple[int, int]) -> Phase:
@@ -241,11 +247,6 @@ class Geometry:
             x.clamp(0, mask.columns - 1)[..., None, :])
         found = slots.gather(1, near.flatten(1)).view_as(near)
         return found.where(inside, self.num_units + 1).flatten(0, 1)
-
-    def _cached(self, key: tuple, build: Callable[[], Any]) -> Any:
-        if key not in self._tables:
-            self._tables[key] = build()
-        return self._tables[key]
 
 
 def first_reader(window: Window, axis: int) -> int:

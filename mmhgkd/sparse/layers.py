@@ -24,7 +24,8 @@ from .forms import (
     drop_path,
     layer_norm,
 )
-from .timm_forms import TIMM_FORMS
+from .sync_batch_norm_act import SyncBatchNormAct
+from .timm_forms import TIMM_FORMS, norm_act
 
 if TYPE_CHECKING:
     from .sparse_feature import SparseFeature
@@ -85,6 +86,7 @@ _FORMS: dict[type, SparseForm] = {
     _BatchNorm: NORM,
     nn.SyncBatchNorm: NORM,
     SyncBatchNorm: NORM,
+    SyncBatchNormAct: SparseForm(norm_act(NORM.apply)),
     nn.LayerNorm: SparseForm(layer_norm, 'last'),
     LayerNorm2d: SparseForm(layer_norm, 'argument'),
     nn.MaxPool2d: SparseForm(

@@ -66,7 +66,7 @@ class PackedFeature(SparseFeature):
     @override
     def conv(self, module: nn.Conv2d) -> 'PackedFeature':
         window, weight = window_and_weight(module)
-        rows, weight = _autocast(self.values, weight)
+        rows, weight = autocast_operands(self.values, weight)
         rows = gather_conv(rows, weight, self.geometry, self.stride, window,
                            module.groups)
         if module.bias is not None:
@@ -136,10 +136,10 @@ class PackedFeature(SparseFeature):
         return self._with(values.flatten(0, 1))
 
     def _with(self, values: Tensor, stride: int = 1) -> 'PackedFeature':
-        return PackedFeature(values, self.geometry, self.stride * stride)
+        return type(self)(values, self.geometry, self.stride * stride)
 
 
-def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+def autocast_operands(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Cast as autocast does before a convolution."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):

@@ -31,6 +31,19 @@ class SparseFeature(ABC):
         self.stride = stride
 
     @classmethod
+    def check_network(cls, network: nn.Module) -> None:
+        """Check that this form takes all layers of a network.
+
+        Args:
+            network (nn.Module): The dense network.
+
+        Raises:
+            ConfigError: If it does not, or a package is missing.
+        """
+        # Most forms take what has a sparse form at all.
+        return
+
+    @classmethod
     @abstractmethod
     def from_images(cls, images: Tensor, mask: UnitMask) -> 'SparseFeature':
         """Hide the masked units of ``(B, 3, H, W)`` images."""

@@ -94,6 +94,26 @@ def test_teacher_of_visible_patches() -> None:
         torch.testing.assert_close(actual, reference.teacher(x, mask))
 
 
+def test_options_of_cuda_graphs_are_passed_on(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[dict] = []
+    monkeypatch.setattr(torch.nn.Module, 'compile',
+                        lambda module, **kwargs: options.append(kwargs))
+    steps: list[None] = []
+    monkeypatch.setattr(torch.compiler, 'cudagraph_mark_step_begin',
+                        lambda: steps.append(None))
+    model = build(compile=dict(mode='reduce-overhead'))
+    assert options == [dict(mode='reduce-overhead')] * 3
+    x = images()
+    model.loss(x, [])
+    model.predict(x)
+    model.extract_feat(x)
+    # The parts of a step belong together.
+    assert len(steps) == 3
+    build().loss(x, [])
+    assert len(steps) == 3
+
+
 def test_without_options_nothing_is_compiled() -> None:
     model = build()
     model.loss(images(), [])

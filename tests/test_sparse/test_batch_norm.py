@@ -73,22 +73,28 @@ def test_other_ranks_of_tensor_are_refused() -> None:
 def half(rank: int, store: str, out: str) -> None:
     dist.init_process_group(
         'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
-    module = SyncBatchNorm(3).double()
-    result = trained(module, data()[rank * 6:rank * 6 + 6], rank * 18)
-    torch.save(result, f'{out}/{rank}.pt')
+    part = data()[rank * 6:rank * 6 + 6]
+    for name in ('eager', 'compiled'):
+        module = SyncBatchNorm(3).double()
+        if name == 'compiled':
+            module.compile(fullgraph=True, backend='aot_eager')
+        result = trained(module, part, rank * 18)
+        torch.save(result, f'{out}/{name}-{rank}.pt')
     dist.destroy_process_group()
 
 
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
+def test_two_ranks_equal_one_and_compile_to_one_graph(tmp_path: Path) -> None:
     mp.spawn(half, (str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
-    ranks = [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)]
     whole = trained(nn.BatchNorm1d(3).double(), data())
-    for name in ('y', 'x'):
-        joined = torch.cat([rank[name] for rank in ranks])
-        assert torch.allclose(joined, whole[name], atol=1e-12), name
-    for name in ('weight', 'bias'):
-        assert torch.allclose(
-            ranks[0][name] + ranks[1][name], whole[name], atol=1e-12), name
-    for rank in ranks:
-        assert torch.allclose(rank['mean'], whole['mean'], atol=1e-12)
-        assert torch.allclose(rank['var'], whole['var'], atol=1e-12)
+    for how in ('eager', 'compiled'):
+        ranks = [torch.load(tmp_path / f'{how}-{rank}.pt') for rank in (0, 1)]
+        for name in ('y', 'x'):
+            joined = torch.cat([rank[name] for rank in ranks])
+            assert torch.allclose(joined, whole[name], rtol=0, atol=1e-12)
+        for name in ('weight', 'bias'):
+            total = ranks[0][name] + ranks[1][name]
+            assert torch.allclose(total, whole[name], rtol=0, atol=1e-12)
+        for rank in ranks:
+            for name in ('mean', 'var'):
+                assert torch.allclose(
+                    rank[name], whole[name], rtol=0, atol=1e-12)

@@ -1,4 +1,4 @@
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -16,22 +16,19 @@ FILE = Path(__file__).parents[2] / 'tools' / 'benchmarks' / 'student_speed.py'
 TINY = '--depth 18 --batch-size 2 --image-size 64 --threads 1 --device cpu'
 
 
-@pytest.fixture(scope='module')
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(FILE.stem, FILE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(FILE.parent)
+    return importlib.import_module('student_speed')
 
 
 def test_sparse_rows_compute_the_same(tool: ModuleType) -> None:
     args = tool.parse_args(TINY.split())
-    assert {'masked', 'packed', 'dense', *tool.PEERS} <= set(args.rows)
+    assert args.rows == ['dense', *tool.PEERS, 'masked', 'packed']
     mask = RandomUnitMask()(2, 64, 64)
     results = {}
     for row in ('masked', 'packed', *tool.PEERS):
-        net, forward = tool.build(row, args)
+        net, forward = tool.build_network(row, args)
         features = forward()
         if row in tool.PEERS:
             features = [
@@ -45,10 +42,48 @@ def test_sparse_rows_compute_the_same(tool: ModuleType) -> None:
             assert (x - y).norm() < 1e-3 * y.norm()
 
 
-@pytest.mark.parametrize('dtype', ['fp32', 'bf16'])
-def test_step(tool: ModuleType, dtype: str) -> None:
+@pytest.mark.parametrize(
+    'student', ['resnet', 'convnext', 'mobilenet_v2', 'mobilenet_v3',
+                'efficientnet'])  # yapf: disable
+def test_dense_row_is_the_dense_network(tool: ModuleType,
+                                        student: str) -> None:
+    # A mask that hides nothing: the maps are the same in another order.
+    args = tool.parse_args([*TINY.split(), '--mask-ratio', '0', '--student',
+                            student])  # yapf: disable
+    if student != 'resnet':
+        assert args.rows == ['dense', 'masked', 'packed']
+    mask = RandomUnitMask(mask_ratio=0)(2, 64, 64)
+    dense, forward = tool.build_network('dense', args)
+    packed, sparse_forward = tool.build_network('packed', args)
+    packed.load_state_dict(dense.state_dict(), strict=True)
+    for net in (dense, packed):
+        net.eval()
+    with torch.no_grad():
+        for x, y in zip(sparse_forward(), forward(), strict=True):
+            expected = dense_to_rows(y, mask, 64 // y.size(2))
+            assert (x - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_rows_that_cannot_run_are_refused(
+        tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, reason in (('--rows spconv', "'mmhgkd[spconv]'"),
+                              ('--rows spconv --student convnext',
+                               'no depthwise convolutions'),
+                              ('--rows packed mmpretrain --student convnext',
+                               "'mmpretrain' has a sparse ResNet only")):
+        with pytest.raises(SystemExit):
+            tool.parse_args([*TINY.split(), *arguments.split()])
+        assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('dtype', 'expected'), [
+    ('fp32', torch.float32),
+    ('bf16', torch.bfloat16),
+    ('fp16', torch.float16),
+])
+def test_step(tool: ModuleType, dtype: str, expected: torch.dtype) -> None:
     args = tool.parse_args([*TINY.split(), '--dtype', dtype])
-    net, forward = tool.build('packed', args)
+    net, forward = tool.build_network('packed', args)
     seen: set[torch.dtype] = set()
 
     def record() -> list[Tensor]:
@@ -56,20 +91,24 @@ def test_step(tool: ModuleType, dtype: str) -> None:
         seen.update(x.dtype for x in features)
         return features
 
-    forward_ms, both_ms = tool.step(net, record, args)
-    assert 0 < forward_ms < both_ms
-    assert seen == {torch.bfloat16 if dtype == 'bf16' else torch.float32}
+    numbers = tool.step(net, record, args)
+    assert 0 < numbers['forward_ms'] < numbers['step_ms']
+    assert seen == {expected}
     assert all(x.grad is not None for x in net.parameters())
 
 
 def test_summary(tool: ModuleType) -> None:
-    gib = 2**30
+
+    def steps(*numbers: tuple[float, float, float]) -> list[dict]:
+        names = ('forward_ms', 'step_ms', 'peak_gib')
+        return [dict(zip(names, step, strict=True)) for step in numbers]
+
     table = tool.summarise(
         {
-            'dense': [(1, 40, gib), (2, 60, 2 * gib), (9, 50, gib)],
-            'mmpretrain': [(1, 100, 0)] * 3,
-            'mmpretrain channels_last': [(1, 80, 0)] * 3,
-            'packed': [(5, 20, 0)] * 3,
+            'dense': steps((1, 40, 1), (2, 60, 2), (9, 50, 1)),
+            'mmpretrain': steps((1, 100, 0)),
+            'mmpretrain channels_last': steps((1, 80, 0)),
+            'packed': steps((5, 20, 0)),
         },
         batch_size=16)
     assert table['dense'] == dict(
@@ -84,7 +123,7 @@ def test_summary(tool: ModuleType) -> None:
     assert table['packed']['times_dense'] == 2.5
     last = tool.render(table).splitlines()[-1]
     assert last == '| packed | 5 | 20 | 800.0 | 0.00 | 2.50 | 4.00 |'
-    alone = tool.summarise({'packed': [(5, 20, 0)]}, 16)
+    alone = tool.summarise({'packed': steps((5, 20, 0))}, 16)
     assert 'x dense' not in tool.render(alone)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -18,6 +19,7 @@ from mmhgkd.utils import ConfigError
 
 GIB = 2**30
 START_METHOD = 'spawn'
+DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 Numbers = dict[str, float]
 Build = Callable[[str, argparse.Namespace], Callable[[], Numbers]]
@@ -37,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser,
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument(
         '--dtype',
-        choices=['fp32', 'bf16'],
+        choices=list(DTYPES),
         default='fp32',
-        help='bf16 means autocast')
+        help='bf16 and fp16 mean autocast')
     parser.add_argument(
         '--threads', type=int, default=2, help='of each process on the CPU')
     parser.add_argument(
@@ -51,8 +53,8 @@ def autocast(args: argparse.Namespace) -> torch.autocast:
     """The precision that the options ask for."""
     return torch.autocast(
         torch.device(args.device).type,
-        torch.bfloat16,
-        enabled=args.dtype == 'bf16')
+        DTYPES[args.dtype],
+        enabled=args.dtype != 'fp32')
 
 
 def now(device: str) -> float:
@@ -88,6 +90,8 @@ def take_turns(build: Build, args: argparse.Namespace,
     Raises:
         ConfigError: If a row fails; its process has printed why.
     """
+    # Spinning threads would take the cores from the process whose turn it is.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     context: Any = multiprocessing.get_context(START_METHOD)
     pipes = {}
     for row in rows:

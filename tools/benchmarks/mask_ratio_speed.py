@@ -21,7 +21,7 @@ from mmpretrain.models import ResNet
 from torch import Tensor, nn
 
 from mmhgkd.backbones import SparseResNet
-from mmhgkd.backbones.sparse_resnet import BACKENDS
+from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.masks import RandomUnitMask, UnitMask
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.command_line import report

@@ -29,7 +29,7 @@ from mmengine.dataset import default_collate
 from torch import Tensor
 from training_step import TrainingStep
 
-from mmhgkd.backbones.sparse_resnet import BACKENDS
+from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.utils import ConfigError, load_config
 from mmhgkd.utils.command_line import report
 

@@ -25,12 +25,12 @@ from mmengine.config import Config
 from mmpretrain.models import ResNet
 from mmpretrain.models.backbones import SparseResNet as PeerSparseResNet
 from mmpretrain.models.utils.sparse_modules import SparseHelper
-from student_speed import DENSE, PEERS, networks
+from student_speed import DENSE, PEERS, add_rows, choose_rows
 from torch import Tensor
 from training_step import TrainingStep
 
 from mmhgkd.backbones import SparseResNet
-from mmhgkd.backbones.sparse_resnet import BACKENDS
+from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.masks import RandomUnitMask, UnitMask
 from mmhgkd.sparse import MaskedFeature
 from mmhgkd.utils import ConfigError
@@ -91,16 +91,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--compile',
         action='store_true',
         help='compile teacher, encoder and decoder of every row')
-    parser.add_argument(
-        '--rows',
-        nargs='+',
-        choices=networks('cuda'),
-        metavar='ROW',
-        help='encoders to time, by default all of: '
-        f'{", ".join(networks("cuda"))}; spconv needs its package and CUDA')
+    add_rows(parser)
     common.add_arguments(parser)
     args = parser.parse_args(argv)
-    args.rows = args.rows or networks(args.device)
+    choose_rows(parser, args)
     return args
 
 

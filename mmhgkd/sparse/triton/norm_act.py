@@ -1,12 +1,15 @@
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhgkd.sparse.batch_norm import SyncBatchNorm
+from mmhgkd.sparse.batch_norm import (
+    SyncBatchNorm,
+    sum_over_ranks,
+    track_statistics,
+)
 
 from .norm_kernels import apply_norm, norm_gradient, norm_gradient_sums
 from .row_statistics import row_statistics
@@ -45,24 +48,8 @@ def norm_act(module: _BatchNorm,
                                      ranks)
     if module.training:
         mean, variance = statistics
-        _track(module, mean, variance, rows.size(0) * ranks)
+        track_statistics(module, mean, variance, rows.size(0) * ranks)
     return out
-
-
-def _track(module: _BatchNorm, mean: Tensor, variance: Tensor,
-           count: int) -> None:
-    """Update the running statistics as PyTorch does."""
-    if (module.running_mean is None or module.running_var is None
-            or module.num_batches_tracked is None):
-        return
-    module.num_batches_tracked.add_(1)
-    momentum = module.momentum
-    if momentum is None:
-        momentum = 1 / float(module.num_batches_tracked)
-    dtype = module.running_mean.dtype
-    unbiased = variance * (count / max(count - 1, 1))
-    module.running_mean.lerp_(mean.to(dtype), momentum)
-    module.running_var.lerp_(unbiased.to(dtype), momentum)
 
 
 class _NormAct(torch.autograd.Function):
@@ -130,8 +117,4 @@ def _statistics(rows: Tensor, ranks: int) -> Tensor:
 
 def _all_reduce(values: Tensor, ranks: int) -> Tensor:
     """Sum over ranks; the argument stays as it is."""
-    if ranks == 1:
-        return values
-    total = values.clone()
-    dist.all_reduce(total)
-    return total
+    return values if ranks == 1 else sum_over_ranks(values)

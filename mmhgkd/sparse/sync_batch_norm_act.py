@@ -1,0 +1,20 @@
+from torch import Tensor
+
+from .batch_norm import SyncBatchNorm
+
+
+class SyncBatchNormAct(SyncBatchNorm):
+    """Synchronised form of timm's ``BatchNormAct2d``.
+
+    It runs where :class:`SyncBatchNorm` runs. The layers ``drop`` and
+    ``act``, if it has them, follow the norm.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise and activate ``(N, C)`` or ``(B, C, H, W)``."""
+        x = super().forward(input)
+        for name in ('drop', 'act'):
+            part = getattr(self, name, None)
+            if part is not None:
+                x = part(x)
+        return x
