@@ -36,6 +36,7 @@ class EmbeddingQueue(BaseModule):
         if size < 1:
             raise ConfigError(f'queue `size` must be positive, got {size}')
         self.size = size
+        self.embed_dims = embed_dims
         self.register_buffer('embeddings', torch.zeros(size, embed_dims))
         self.register_buffer('received', torch.zeros((), dtype=torch.long))
         self._count: int | None = 0

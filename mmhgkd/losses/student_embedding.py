@@ -48,6 +48,7 @@ class StudentEmbedding(BaseModule):
                 f"with the teacher's {out_channels}; set embedding "
                 "`projector='linear'` or 'mlp'")
         self.source = source
+        self.out_channels = out_channels
         self.projector: nn.Module = nn.Identity()
         if projector == 'linear':
             self.projector = nn.Linear(in_channels, out_channels)

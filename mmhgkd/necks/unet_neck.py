@@ -53,6 +53,9 @@ class UNetNeck(BaseModule):
             dict(type='Kaiming', layer=['Conv2d', 'ConvTranspose2d']),
             dict(type='Constant', val=1, layer=['_BatchNorm'])
         ])
+        if width < 1 or depth < 1:
+            raise ConfigError('neck `width` and `depth` must be at least 1, '
+                              f'got {width} and {depth}')
         scales = len(in_channels)
         if width % 2**(scales - 1):
             raise ConfigError(
@@ -63,6 +66,7 @@ class UNetNeck(BaseModule):
                               f'finest stride {finest_stride}, got '
                               f'{out_stride}')
         norm_cfg = norm_cfg or dict(type='mmhgkd.SyncBatchNorm')
+        self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
         self.out_stride = out_stride
         widths = [width // 2**index for index in range(scales)]
@@ -92,7 +96,16 @@ class UNetNeck(BaseModule):
 
         Returns:
             Tensor: ``(B, out_channels, H / out_stride, W / out_stride)``.
+
+        Raises:
+            ConfigError: If the features are not those of ``in_channels``.
         """
+        channels = tuple(feature.rows().size(1) for feature in features)
+        if channels != self.in_channels:
+            raise ConfigError(
+                f'the backbone gives features of {channels} channels, the '
+                f'decoder takes {self.in_channels}; set '
+                f'`neck.in_channels={channels}`')
         first, *rest = reversed(features)
         x = self.densify[0](first)
         for block, densify, feature in zip(

@@ -3,12 +3,16 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
+from mmhgkd.sparse.batch_norm import sum_over_ranks
+from mmhgkd.utils import ConfigError
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+TARGET_NORMS = ('layer_norm', 'batch_norm', 'l2', 'none')
 
 
 class BaseTeacher(nn.Module, metaclass=ABCMeta):
@@ -35,8 +39,13 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             <https://arxiv.org/abs/2208.12256>`_ and `Generic-to-Specific
             Distillation of Masked Autoencoders
             <https://arxiv.org/abs/2302.14771>`_. Defaults to 'full'.
-        target_norm (str): Normalisation of each token: 'layer_norm' (no
-            affine, eps 1e-6), 'l2' (unit length) or 'none'. Defaults to
+        target_norm (str): Normalisation of the tokens: 'layer_norm' (each
+            token, no affine, eps 1e-6), 'l2' (each of unit length),
+            'batch_norm' (each channel over all tokens of the batch, of all
+            ranks, no affine, eps 1e-6) or 'none'. The tokens of a teacher
+            may share a mean that is most of their energy; 'batch_norm'
+            leaves only what differs between images and places, as in
+            `PHI-S <https://arxiv.org/abs/2410.01680>`_. Defaults to
             'layer_norm'.
         input_size (int or Sequence[int], optional): Side of the square, or
             height and width, in pixels, to which images are resized for the
@@ -45,7 +54,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             size.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ConfigError: If an argument is out of range.
     """
 
     input_scale: Tensor
@@ -61,17 +70,17 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                  input_size: int | Sequence[int] | None = None) -> None:
         super().__init__()
         if input not in ('full', 'visible'):
-            raise ValueError("`teacher.input` must be 'full' or 'visible', "
+            raise ConfigError("`teacher.input` must be 'full' or 'visible', "
                              f'got {input!r}')
-        if target_norm not in ('layer_norm', 'l2', 'none'):
-            raise ValueError("`teacher.target_norm` must be 'layer_norm', "
-                             f"'l2' or 'none', got {target_norm!r}")
+        if target_norm not in TARGET_NORMS:
+            raise ConfigError('`teacher.target_norm` must be one of '
+                              f'{TARGET_NORMS}, got {target_norm!r}')
         if isinstance(input_size, int):
             input_size = (input_size, input_size)
         if input_size is not None and (len(input_size) != 2 or any(
                 side < patch_size or side % patch_size
                 for side in input_size)):
-            raise ValueError(
+            raise ConfigError(
                 '`teacher.input_size` must be a multiple of the patch size '
                 f'of {patch_size} px, or two of them, got {input_size}')
         self.embed_dims = embed_dims
@@ -112,7 +121,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 0..255.
 
         Raises:
-            ValueError: If the statistics are not three numbers in 0..255.
+            ConfigError: If the statistics are not three numbers in 0..255.
         """
         mean = _image_statistics('mean', mean)
         std = _image_statistics('std', std)
@@ -127,26 +136,26 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         """Rows and columns of tokens for images of a size in pixels.
 
         Raises:
-            ValueError: If the teacher cannot work on such images.
+            ConfigError: If the teacher cannot work on such images.
         """
         size = (height, width)
         if self.input_size is not None:
             size = (self.input_size[0], self.input_size[1])
             if height * size[1] != width * size[0]:
-                raise ValueError(
+                raise ConfigError(
                     f'resizing {height}x{width} px to `teacher.input_size` '
                     f'{size[0]}x{size[1]} would distort the images; set it '
                     'to (height, width) of their aspect ratio')
         patch = self.patch_size
         if size[0] % patch or size[1] % patch:
-            raise ValueError(
+            raise ConfigError(
                 f'an image of {size[0]}x{size[1]} px is no whole number of '
                 f"the teacher's patches of {patch} px; set "
                 f'`teacher.input_size` to a multiple of {patch}')
         grid = (size[0] // patch, size[1] // patch)
         if self.fixed_grid not in (None, grid):
             rows, columns = self.fixed_grid
-            raise ValueError(
+            raise ConfigError(
                 f'this teacher takes images of {rows * patch}x'
                 f'{columns * patch} px only, got {size[0]}x{size[1]}; set '
                 f'`teacher.input_size` to ({rows * patch}, '
@@ -168,7 +177,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             ``input='visible'`` those of masked patches are zero.
 
         Raises:
-            ValueError: If the teacher cannot work on images of this size, or
+            ConfigError: If the teacher cannot work on images of this size, or
                 ``mask`` is missing or does not fit.
         """
         height, width = images.shape[-2:]
@@ -181,6 +190,8 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             tokens = F.layer_norm(tokens, (self.embed_dims, ), eps=1e-6)
         elif self.target_norm == 'l2':
             tokens = F.normalize(tokens, dim=-1)
+        elif self.target_norm == 'batch_norm':
+            tokens = standardise_channels(tokens)
         if visible is None:
             return tokens
         full = tokens.new_zeros(
@@ -234,10 +245,10 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         """Index of a block from the front, for ``layer`` from either end.
 
         Raises:
-            ValueError: If there is no such block.
+            ConfigError: If there is no such block.
         """
         if not -num_layers <= layer < num_layers:
-            raise ValueError(f'`teacher.layer` is {layer}, but the network '
+            raise ConfigError(f'`teacher.layer` is {layer}, but the network '
                              f'has {num_layers} blocks')
         return layer % num_layers
 
@@ -245,21 +256,45 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                          grid: tuple[int, int]) -> Tensor:
         """Flat indices of the patches in visible units, ``(B, V)``."""
         if mask is None:
-            raise ValueError("a teacher with `input='visible'` needs the "
+            raise ConfigError("a teacher with `input='visible'` needs the "
                              "student's mask: call teacher(images, mask)")
         unit, rows, columns = mask.unit, mask.rows, mask.columns
         if (height, width) != (rows * unit, columns * unit):
-            raise ValueError(
+            raise ConfigError(
                 f'the mask of {rows}x{columns} units of {unit} px does not '
                 f'belong to images of {height}x{width} px')
         block = grid[0] // rows
         if grid != (rows * block, columns * block):
-            raise ValueError(
+            raise ConfigError(
                 f'the {grid[0]}x{grid[1]} patches of the teacher are no '
                 f'whole number in each of the {rows}x{columns} mask units; '
                 'set `teacher.input_size` so that the patch size divides a '
                 "unit, or use `input='full'`")
         return mask._replace(unit=block).positions(1)
+
+
+def standardise_channels(tokens: Tensor, eps: float = 1e-6) -> Tensor:
+    """Give every channel mean 0 and variance 1 over the batch of all ranks.
+
+    Args:
+        tokens (Tensor): Of this rank, ``(B, L, D)``.
+        eps (float): Added to the variance. Defaults to 1e-6.
+
+    Returns:
+        Tensor: fp32 at least, ``(B, L, D)``.
+    """
+    tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    mean = _mean_over_ranks(tokens.mean((0, 1)))
+    tokens = tokens - mean
+    variance = _mean_over_ranks(tokens.square().mean((0, 1)))
+    return tokens * (variance + eps).rsqrt()
+
+
+def _mean_over_ranks(values: Tensor) -> Tensor:
+    world_size = get_world_size()
+    if world_size == 1:
+        return values
+    return sum_over_ranks(values) / world_size
 
 
 def _image_statistics(name: str, values: Sequence[float] | Tensor) -> Tensor:
@@ -269,7 +304,7 @@ def _image_statistics(name: str, values: Sequence[float] | Tensor) -> Tensor:
     low, high = (0.0, 255.0) if name == 'mean' else (1.0, 255.0)
     if statistics.numel() != 3 or not torch.all((statistics >= low)
                                                 & (statistics <= high)):
-        raise ValueError(
+        raise ConfigError(
             f'image `{name}` must be three numbers, one for each RGB channel '
             f'in 0..255 (not 0..1), got {statistics.tolist()}')
     return statistics

@@ -8,6 +8,7 @@ from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import Tensor
 
 from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
 
 from .base_teacher import IMAGENET_MEAN, IMAGENET_STD, BaseTeacher
 from .checkpoint import MMPRETRAIN_NAMES, load_weights, require_checkpoint
@@ -51,7 +52,7 @@ class MIMTeacher(BaseTeacher):
             Defaults to False.
 
     Raises:
-        ValueError: If an argument is out of range, or the checkpoint does
+        ConfigError: If an argument is out of range, or the checkpoint does
             not fit ``backbone``.
         FileNotFoundError: If there is no such checkpoint.
     """
@@ -72,17 +73,17 @@ class MIMTeacher(BaseTeacher):
             kind = MMPRETRAIN_MODELS.get(kind)
         if not (inspect.isclass(kind)
                 and issubclass(kind, (VisionTransformer, BEiTViT))):
-            raise ValueError(
+            raise ConfigError(
                 '`teacher.backbone` must be a VisionTransformer or BEiTViT of '
                 f'mmpretrain, got {backbone.get("type")!r}')
         is_vit = issubclass(kind, VisionTransformer)
         if input == 'visible' and not is_vit:
-            raise ValueError(
+            raise ConfigError(
                 "`teacher.input='visible'` needs a backbone without relative "
                 f'position bias, such as MAEViT, got {kind.__name__}; '
                 "use `input='full'`")
         if not is_vit and (mean is None or std is None):
-            raise ValueError(
+            raise ConfigError(
                 '`teacher.mean` and `teacher.std` are needed for a BEiT: '
                 '(127.5, 127.5, 127.5) each for the BEiT of unilm, '
                 f"ImageNet's {IMAGENET_MEAN} and {IMAGENET_STD} for BEiT v2 "

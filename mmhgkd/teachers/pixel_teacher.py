@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
 
 from .base_teacher import IMAGENET_MEAN, IMAGENET_STD, BaseTeacher
 
@@ -31,7 +32,7 @@ class PixelTeacher(BaseTeacher):
             images that the target is made of. Defaults to ImageNet's.
 
     Raises:
-        ValueError: If ``norm_unit`` is no multiple of ``patch_size``.
+        ConfigError: If ``norm_unit`` is no multiple of ``patch_size``.
     """
 
     def __init__(self,
@@ -40,7 +41,7 @@ class PixelTeacher(BaseTeacher):
                  mean: Sequence[float] = IMAGENET_MEAN,
                  std: Sequence[float] = IMAGENET_STD) -> None:
         if patch_size < 1 or norm_unit < 1 or norm_unit % patch_size:
-            raise ValueError(
+            raise ConfigError(
                 f'`teacher.norm_unit` ({norm_unit} px) must be a multiple of '
                 f'`teacher.patch_size` ({patch_size} px)')
         super().__init__(
@@ -51,10 +52,10 @@ class PixelTeacher(BaseTeacher):
         """Rows and columns of tokens for images of a size in pixels.
 
         Raises:
-            ValueError: If the image is no whole number of ``norm_unit``.
+            ConfigError: If the image is no whole number of ``norm_unit``.
         """
         if height % self.norm_unit or width % self.norm_unit:
-            raise ValueError(
+            raise ConfigError(
                 f'an image of {height}x{width} px is no whole number of '
                 f'`teacher.norm_unit` squares of {self.norm_unit} px')
         return super().grid(height, width)

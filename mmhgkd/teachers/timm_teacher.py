@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
 
 from .base_teacher import BaseTeacher
 from .checkpoint import TIMM_NAMES, State, load_weights, require_checkpoint
@@ -52,7 +53,7 @@ class TimmTeacher(BaseTeacher):
 
     Raises:
         ImportError: If timm is not installed.
-        ValueError: If an argument is out of range, or the checkpoint does
+        ConfigError: If an argument is out of range, or the checkpoint does
             not fit the model.
         FileNotFoundError: If there is no such checkpoint.
     """
@@ -73,7 +74,7 @@ class TimmTeacher(BaseTeacher):
                 'TimmTeacher needs timm: pip install "mmhgkd[timm]"')
         require_checkpoint(checkpoint, allow_random)
         if '.' not in model_name and (mean is None or std is None):
-            raise ValueError(
+            raise ConfigError(
                 f'`teacher.model_name` {model_name!r} does not say which '
                 'pre-training it means: add its tag, such as '
                 "'vit_base_patch16_224.mae', or set `teacher.mean` and "
@@ -81,7 +82,7 @@ class TimmTeacher(BaseTeacher):
         network = _build(model_name, model_args or {})
         if input == 'visible' and not isinstance(
                 network, timm.models.VisionTransformer):
-            raise ValueError(
+            raise ConfigError(
                 "`teacher.input='visible'` needs a timm VisionTransformer "
                 f'(absolute positions), got {type(network).__name__}; use '
                 "`input='full'`")
@@ -127,7 +128,7 @@ def _build(model_name: str, model_args: dict) -> Any:
     """Build a random model without head, for any image size if possible.
 
     Raises:
-        ValueError: If it is no plain Vision Transformer.
+        ConfigError: If it is no plain Vision Transformer.
     """
     # Without pooling, timm keeps the norm of the patch tokens.
     model_args = {'num_classes': 0, 'global_pool': '', **model_args}
@@ -143,13 +144,13 @@ def _build(model_name: str, model_args: dict) -> Any:
                 raise
             network = timm.create_model(model_name, **model_args)
     except (AssertionError, TypeError) as error:
-        raise ValueError(
+        raise ConfigError(
             f'timm cannot build `teacher.model_name` {model_name!r} with '
             f'{model_args}: {error}') from error
     models = timm.models
     if not isinstance(network,
                       (models.VisionTransformer, models.Beit, models.Eva)):
-        raise ValueError(
+        raise ConfigError(
             f'`teacher.model_name` {model_name!r} is a '
             f'{type(network).__name__}; TimmTeacher takes the plain Vision '
             'Transformers of timm: VisionTransformer, Beit and Eva')

@@ -1,14 +1,17 @@
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch import multiprocessing as mp
 from torchvision.transforms.v2 import functional as TF
 
 from mmhgkd.masks import RandomUnitMask, UnitMask
 from mmhgkd.teachers import BaseTeacher
+from mmhgkd.teachers.base_teacher import standardise_channels
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -68,13 +71,43 @@ def test_normalises_the_tokens() -> None:
     torch.manual_seed(0)
     images = torch.randn(2, 3, 8, 12)
     for target_norm, expected in {
-            'none': lambda x: x,
-            'layer_norm': lambda x: F.layer_norm(x, (6, ), eps=1e-6),
-            'l2': lambda x: x / x.square().sum(-1, keepdim=True).sqrt()
+            'none':
+            lambda x: x,
+            'layer_norm':
+            lambda x: F.layer_norm(x, (6, ), eps=1e-6),
+            'l2':
+            lambda x: x / x.square().sum(-1, keepdim=True).sqrt(),
+            'batch_norm':
+            lambda x: F.batch_norm(
+                x.flatten(0, 1), None, None, training=True, eps=1e-6).view_as(x
+                                                                              )
     }.items():
         teacher = ConvTeacher(target_norm=target_norm)
         torch.testing.assert_close(
             teacher(images), expected(convolve(teacher, images)))
+
+
+def half(rank: int, store: str, out: str) -> None:
+    distributed.init_process_group(
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
+    tokens = standardise_channels(tokens_of_two_ranks()[2 * rank:][:2])
+    torch.save(tokens, f'{out}/{rank}.pt')
+    distributed.destroy_process_group()
+
+
+def tokens_of_two_ranks() -> Tensor:
+    torch.manual_seed(0)
+    return 5 + 3 * torch.randn(4, 6, 8, dtype=torch.float64)
+
+
+def test_two_ranks_share_the_statistics_of_channels(tmp_path: Path) -> None:
+    mp.spawn(half, (str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
+    tokens = torch.cat([torch.load(tmp_path / f'{r}.pt') for r in range(2)])
+    torch.testing.assert_close(
+        tokens,
+        standardise_channels(tokens_of_two_ranks()),
+        rtol=1e-12,
+        atol=1e-12)
 
 
 @pytest.mark.parametrize(('input_size', 'size'), [(8, (8, 8)),
@@ -109,7 +142,7 @@ def test_visible_tokens_lie_in_visible_units(
 def test_says_what_is_wrong_with_its_arguments() -> None:
     for kwargs, message in (
         (dict(input='masked'), "`teacher.input` must be 'full' or 'visible'"),
-        (dict(target_norm='bn'), "`teacher.target_norm` must be 'layer_norm'"),
+        (dict(target_norm='bn'), '`teacher.target_norm` must be one of'),
         (dict(input_size=10), 'multiple of the patch size of 4 px'),
         (dict(input_size=[8, 8, 8]), 'got [8, 8, 8]'),
         (dict(input_size=0), 'got (0, 0)'),
