@@ -1,4 +1,12 @@
-from .feature_panel import feature_panel, save_panel
+from .feature_panel import feature_panel
+from .fixed_samples import fixed_samples
+from .intensity import IntensityHistogram, draw_intensities, intensities
+from .model_panel import model_panel, save_model_panel
+from .saliency import Saliency, unit_saliency
 from .token_pca import TokenPCA
 
-__all__ = ['TokenPCA', 'feature_panel', 'save_panel']
+__all__ = [
+    'IntensityHistogram', 'Saliency', 'TokenPCA', 'draw_intensities',
+    'feature_panel', 'fixed_samples', 'intensities', 'model_panel',
+    'save_model_panel', 'unit_saliency'
+]

@@ -1,14 +1,13 @@
-from pathlib import Path
-
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from .saliency import Saliency
 from .token_pca import TokenPCA
 
 DISTANCES = {
@@ -29,13 +28,16 @@ def feature_panel(images: Tensor,
                   teacher: Tensor,
                   reconstruction: Tensor | None = None,
                   distance: str = 'mse',
-                  height: int = 192) -> np.ndarray:
+                  height: int = 192,
+                  counted: Tensor | None = None,
+                  saliency: Saliency | None = None) -> np.ndarray:
     """Draw what a student imitates and where it fails, a row per image.
 
     The columns are the image, its visible units, reconstructed pixels if
     given, the teacher's and the student's tokens as colours of the teacher's
-    principal components (see :class:`TokenPCA`), and the error of each token.
-    All rows share the basis and the scale of the error.
+    principal components (see :class:`TokenPCA`), the saliency if given, and
+    the error of each token. All rows share the basis and the scale of the
+    error.
 
     Args:
         images (Tensor): RGB images ``(B, 3, H, W)``, uint8 or float in
@@ -50,6 +52,12 @@ def feature_panel(images: Tensor,
             'cosine' (one minus the cosine similarity). Defaults to 'mse'.
         height (int): Height of an image in the panel in pixels.
             Defaults to 192.
+        counted (Tensor, optional): Tokens whose error is shown,
+            ``(B, h, w)`` bool, such as those that the loss counts. Defaults
+            to None, which means all.
+        saliency (Saliency, optional): Of :func:`unit_saliency`. Each image
+            has its own scale, black is zero, and a frame marks the token.
+            Defaults to None.
 
     Returns:
         np.ndarray: The panel, ``(H', W', 3)`` uint8 RGB.
@@ -58,7 +66,8 @@ def feature_panel(images: Tensor,
         ValueError: If shapes, types or the range of the images do not fit,
             or features hold NaN.
     """
-    _check(images, visible, student, teacher, reconstruction, distance, height)
+    _check(images, visible, student, teacher, reconstruction, distance, height,
+           counted)
     pca = TokenPCA(teacher)
     pictures = _pictures(images)
     seen = visible.cpu().permute(0, 2, 3, 1).numpy()
@@ -70,38 +79,14 @@ def feature_panel(images: Tensor,
         columns['Reconstruction'] = _pictures(reconstruction)
     columns['Teacher'] = pca(teacher)
     columns['Student'] = pca(student)
-    columns[DISTANCES[distance]] = token_error(student, teacher, distance)
+    if saliency is not None:
+        columns['Saliency'] = _saliency_tiles(saliency, seen, teacher.shape)
+    error = token_error(student, teacher, distance)
+    if counted is not None:
+        error[~counted.cpu().numpy()] = np.nan
+    columns[DISTANCES[distance]] = error
     return _draw(columns, height,
                  round(height * images.size(3) / images.size(2)))
-
-
-def save_panel(path: str | Path,
-               images: Tensor,
-               visible: Tensor,
-               student: Tensor,
-               teacher: Tensor,
-               reconstruction: Tensor | None = None,
-               distance: str = 'mse',
-               height: int = 192) -> None:
-    """Write a panel to an image file and create its folder.
-
-    Args:
-        path (str or Path): The file; its ending chooses the format.
-        images (Tensor): See :func:`feature_panel`, as for all others.
-        visible (Tensor): Pixels that the student sees.
-        student (Tensor): Student tokens.
-        teacher (Tensor): Target tokens.
-        reconstruction (Tensor, optional): Reconstructed images.
-            Defaults to None.
-        distance (str): Error of a token. Defaults to 'mse'.
-        height (int): Height of an image in the panel in pixels.
-            Defaults to 192.
-    """
-    panel = feature_panel(images, visible, student, teacher, reconstruction,
-                          distance, height)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(panel).save(path)
 
 
 def token_error(student: Tensor,
@@ -132,12 +117,41 @@ def _pictures(images: Tensor) -> np.ndarray:
     return pictures.clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
 
+def _saliency_tiles(saliency: Saliency, seen: np.ndarray,
+                    grid: torch.Size) -> np.ndarray:
+    """Saliency in colours, with a frame around the token, ``(B, H, W, 3)``.
+
+    Args:
+        saliency (Saliency): The saliency.
+        seen (np.ndarray): Visible pixels, ``(B, H, W, 1)`` bool.
+        grid (torch.Size): Shape of the tokens, ``(B, h, w, D)``.
+    """
+    height, width = seen.shape[1:3]
+    values = saliency.units.cpu().numpy()
+    values = values / values.max(axis=(1, 2), keepdims=True).clip(1e-30)
+    block = (height // values.shape[1], width // values.shape[2])
+    tiles = np.kron(values, np.ones((1, *block)))
+    tiles = np.where(seen, matplotlib.colormaps['inferno'](tiles)[..., :3],
+                     GREY)
+    patch = (height // grid[1], width // grid[2])
+    edge = max(1, height // 48)
+    for tile, token in zip(tiles, saliency.tokens.tolist(), strict=True):
+        top, left = (i * size for i, size in zip(token, patch, strict=True))
+        frame = tile[top:top + patch[0], left:left + patch[1]]
+        inside = frame[edge:-edge, edge:-edge].copy()
+        frame[:] = 1
+        frame[edge:-edge, edge:-edge] = inside
+    return tiles
+
+
 def _draw(columns: dict[str, np.ndarray], height: int,
           width: int) -> np.ndarray:
     """Draw the columns, the last one with a colour bar, at whole pixels."""
     errors = list(columns.values())[-1]
     # Rounding noise of a perfect student is not worth a colour.
-    maximum = float(errors.max()) if errors.max() > 1e-6 else 1.0
+    highest = float(np.nan_to_num(errors).max())
+    maximum = highest if highest > 1e-6 else 1.0
+    colours = matplotlib.colormaps['inferno'].with_extremes(bad=str(GREY))
     rows = len(errors)
     total_height = HEADER + rows * (height + GAP)
     bar = GAP + len(columns) * (width + GAP)
@@ -163,7 +177,7 @@ def _draw(columns: dict[str, np.ndarray], height: int,
             cell = axes(left, HEADER + row * (height + GAP), width, height)
             cell.axis('off')
             cell.imshow(
-                tile, aspect='auto', cmap='inferno', vmin=0, vmax=maximum)
+                tile, aspect='auto', cmap=colours, vmin=0, vmax=maximum)
     scale = axes(bar, HEADER, COLOUR_BAR, rows * (height + GAP) - GAP)
     scale.imshow(
         np.linspace(1, 0, 256)[:, None],
@@ -178,7 +192,8 @@ def _draw(columns: dict[str, np.ndarray], height: int,
 
 
 def _check(images: Tensor, visible: Tensor, student: Tensor, teacher: Tensor,
-           reconstruction: Tensor | None, distance: str, height: int) -> None:
+           reconstruction: Tensor | None, distance: str, height: int,
+           counted: Tensor | None) -> None:
     if distance not in DISTANCES:
         raise ValueError(f'`distance` must be one of {list(DISTANCES)}, got '
                          f'{distance!r}')
@@ -207,3 +222,8 @@ def _check(images: Tensor, visible: Tensor, student: Tensor, teacher: Tensor,
         raise ValueError(
             f'`reconstruction` must have the shape {tuple(images.shape)} of '
             f'`images`, got {tuple(reconstruction.shape)}')
+    if counted is not None and (counted.shape != student.shape[:3]
+                                or counted.dtype != torch.bool):
+        raise ValueError(
+            f'`counted` must be bool {tuple(student.shape[:3])}, got '
+            f'{counted.dtype} {tuple(counted.shape)}')

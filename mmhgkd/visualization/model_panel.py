@@ -1,44 +1,91 @@
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.teachers import PixelTeacher
 
-from .feature_panel import save_panel
+from .feature_panel import feature_panel
+from .saliency import unit_saliency
 
 
 @torch.no_grad()
-def save_model_panel(path: str | Path,
-                     model: HGKD,
-                     inputs: Tensor,
-                     draw: int = 0) -> None:
-    """Write what teacher and student see of some images, a row per image.
+def model_panel(model: HGKD,
+                inputs: Tensor,
+                draw: int = 0,
+                saliency: str | None = None) -> np.ndarray:
+    """Draw what teacher and student see of some images, a row per image.
+
+    The error is shown where the loss counts it. The reconstruction of a
+    student of pixels shows the visible pixels as they are, as those of SparK
+    and MAE do.
 
     Args:
-        path (str or Path): Image file to write.
         model (HGKD): The model; left in its training or evaluation mode.
         inputs (Tensor): Preprocessed images, ``(B, 3, H, W)``.
         draw (int): Number of the mask, see :meth:`HGKD.predict`.
             Defaults to 0.
+        saliency (str, optional): Adds the units that drive a hidden token:
+            of its 'output' or its 'error', see :func:`unit_saliency`.
+            Defaults to None.
+
+    Returns:
+        np.ndarray: The panel, ``(H', W', 3)`` uint8 RGB.
     """
     training = model.training
     model.eval()
-    samples = model.predict(inputs, draw=draw)
-    model.train(training)
-    student = torch.stack([sample.student_tokens for sample in samples])
-    teacher = torch.stack([sample.teacher_tokens for sample in samples])
+    try:
+        samples = model.predict(inputs, draw=draw)
+        drivers = (None if saliency is None else unit_saliency(
+            model, inputs, draw, saliency))
+    finally:
+        model.train(training)
+    student, teacher, seen = (
+        torch.stack([sample.get(name) for sample in samples])
+        for name in ('student_tokens', 'teacher_tokens', 'visible'))
     mask = model.mask.draw(len(inputs), *inputs.shape[2:], draw, inputs.device)
+    visible = mask.visible(1)
     reconstruction = None
     if isinstance(model.teacher, PixelTeacher):
-        reconstruction = _to_unit_range(
-            model, model.teacher.to_images(student.flatten(1, 2), inputs))
-    save_panel(path, _to_unit_range(model, inputs), mask.visible(1), student,
-               teacher, reconstruction)
+        restored = model.teacher.to_images(student.flatten(1, 2), inputs)
+        reconstruction = to_unit_range(model,
+                                       torch.where(visible, inputs, restored))
+    loss = model.head.feature_loss
+    counted = {'masked': ~seen, 'visible': seen}.get(loss and loss.region)
+    return feature_panel(
+        to_unit_range(model, inputs),
+        visible,
+        student,
+        teacher,
+        reconstruction,
+        counted=counted,
+        saliency=drivers)
 
 
-def _to_unit_range(model: HGKD, images: Tensor) -> Tensor:
+def save_model_panel(path: str | Path,
+                     model: HGKD,
+                     inputs: Tensor,
+                     draw: int = 0,
+                     saliency: str | None = None) -> None:
+    """Write the panel of a model to an image file and create its folder.
+
+    Args:
+        path (str or Path): The file; its ending chooses the format.
+        model (HGKD): See :func:`model_panel`, as for all others.
+        inputs (Tensor): Preprocessed images.
+        draw (int): Number of the mask. Defaults to 0.
+        saliency (str, optional): 'output' or 'error'. Defaults to None.
+    """
+    panel = model_panel(model, inputs, draw, saliency)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(panel).save(path)
+
+
+def to_unit_range(model: HGKD, images: Tensor) -> Tensor:
     """Undo the normalisation of the preprocessor, to floats in [0, 1]."""
     preprocessor = model.data_preprocessor
     return ((images * preprocessor.std + preprocessor.mean) / 255).clamp(0, 1)

@@ -1,14 +1,12 @@
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from mmhgkd.masks import RandomUnitMask
-from mmhgkd.visualization import TokenPCA, feature_panel, save_panel
+from mmhgkd.visualization import Saliency, TokenPCA, feature_panel
 from mmhgkd.visualization.feature_panel import GAP, GREY, HEADER, token_error
 
 HEIGHT, WIDTH = 64, 96
@@ -114,12 +112,51 @@ def test_perfect_student_has_no_error(distance: str) -> None:
     assert np.abs(tiles(panel, 4) - zero).max() < 1
 
 
-def test_panel_is_deterministic_and_can_be_saved(tmp_path: Path) -> None:
+def test_panel_is_deterministic() -> None:
     inputs = make_inputs()
-    path = tmp_path / 'figures' / 'panel.png'
-    save_panel(path, **inputs, distance='cosine', height=50)
     panel = feature_panel(**inputs, distance='cosine', height=50)
-    np.testing.assert_array_equal(np.asarray(Image.open(path)), panel)
+    np.testing.assert_array_equal(
+        feature_panel(**inputs, distance='cosine', height=50), panel)
+
+
+def test_error_is_left_out_where_it_does_not_count() -> None:
+    inputs = make_inputs()
+    counted = torch.zeros(2, 4, 6, dtype=torch.bool)
+    counted[0, 1, 2] = counted[1, 0, 5] = True
+    # What is left out must not set the scale either.
+    inputs['student'][1, 3, 3] += 100
+    panel = feature_panel(**inputs, counted=counted, height=HEIGHT)
+    error = token_error(inputs['student'], inputs['teacher'])
+    scale = error[counted.numpy()].max()
+    colours = matplotlib.colormaps['inferno'](error / scale)[..., :3]
+    expected = np.where(counted[..., None], colours, GREY)
+    np.testing.assert_allclose(tokens(panel, 4), 255 * expected, atol=1)
+    counted[:] = False
+    panel = feature_panel(**inputs, counted=counted, height=HEIGHT)
+    np.testing.assert_allclose(tokens(panel, 4), 255 * GREY, atol=1)
+
+
+def test_saliency_column_shows_units_and_frames_the_token() -> None:
+    inputs = make_inputs()
+    units = torch.rand(2, 2, 3) * inputs['visible'][:, 0, ::32, ::32]
+    # Tokens 0, 0 and 3, 5 of a grid of 4x6.
+    saliency = Saliency(units, torch.tensor([[0, 0], [3, 5]]))
+    panel = feature_panel(**inputs, saliency=saliency, height=HEIGHT)
+    shown = tiles(panel, 4)
+    for index in np.ndindex(2, 2, 3):
+        image, row, column = index
+        seen = bool(inputs['visible'][image, 0, 32 * row, 32 * column])
+        share = float(units[index] / units[image].max())
+        colour = matplotlib.colormaps['inferno'](share)[:3]
+        expected = 255 * np.array(colour if seen else [GREY] * 3)
+        # Beside the frames, which lie in two corners.
+        corner = shown[image, 32 * row + 20, 32 * column + 12]
+        np.testing.assert_allclose(corner, expected, atol=1)
+    assert (shown[0, 0, :16] == 255).all() and (shown[0, :16, 15] == 255).all()
+    assert (shown[1, -1, -16:] == 255).all()
+    assert not (shown[1, 0, :16] == 255).all()
+    np.testing.assert_array_equal(
+        tiles(panel, 5), tiles(feature_panel(**inputs, height=HEIGHT), 4))
 
 
 @pytest.mark.parametrize(('change', 'message'), [
@@ -133,6 +170,7 @@ def test_panel_is_deterministic_and_can_be_saved(tmp_path: Path) -> None:
     (dict(reconstruction=torch.rand(2, 3, 8, 8)), '`reconstruction`'),
     (dict(distance='l1'), "'mse', 'cosine'"),
     (dict(height=0), '`height`'),
+    (dict(counted=torch.ones(2, 4, 6)), '`counted`'),
 ])
 def test_wrong_inputs_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,11 +1,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from mmhgkd.registry import MODELS
-from mmhgkd.visualization import feature_panel
+from mmhgkd.visualization import feature_panel, model_panel
 from mmhgkd.visualization.model_panel import save_model_panel
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -85,7 +86,35 @@ def test_pixel_teacher_adds_the_reconstruction(tmp_path: Path) -> None:
     mean = torch.tensor(MEAN).view(3, 1, 1)
     restored = model.teacher.to_images(tokens.flatten(1, 2), inputs)
     restored = ((restored * std + mean) / 255).clamp(0, 1)
+    restored = torch.where(mask.visible(1), pixels(), restored)
     expected = feature_panel(pixels(), mask.visible(1), tokens, target,
                              restored)
     actual = np.asarray(Image.open(tmp_path / 'pixels.png'))
     assert np.abs(actual.astype(int) - expected.astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize('region', ['masked', 'visible'])
+def test_error_is_shown_where_the_loss_counts_it(region: str) -> None:
+    model = build(dict(type='mmhgkd.PixelTeacher'), 768)
+    inputs = normalised(pixels())
+    everywhere = model_panel(model, inputs)
+    model.head.feature_loss.region = region
+    panel = model_panel(model, inputs)
+    # The last column, at the centre of each token.
+    left = panel.shape[1] - 62 - 8 - 288
+    shown = panel[30:, left:left + 288][:192, :][24::48, 24::48]
+    hidden = np.isclose(shown, 255 * 0.55, atol=1).all(-1)
+    seen = model.mask.draw(2, 64, 96, 0).visible(16)[0, 0].numpy()
+    np.testing.assert_array_equal(hidden,
+                                  seen if region == 'masked' else ~seen)
+    assert panel.shape == everywhere.shape
+
+
+def test_saliency_is_one_more_column() -> None:
+    model = build(dict(type='mmhgkd.PixelTeacher'), 768).train()
+    inputs = normalised(pixels())
+    plain = model_panel(model, inputs)
+    panel = model_panel(model, inputs, saliency='output')
+    assert panel.shape[1] == plain.shape[1] + 288 + 8
+    assert model.training
+    assert all(weight.grad is None for weight in model.parameters())

@@ -1,0 +1,90 @@
+from mmengine.dataset import default_collate
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmhgkd.algorithms import HGKD
+from mmhgkd.registry import HOOKS
+from mmhgkd.utils import ConfigError
+from mmhgkd.visualization import fixed_samples, model_panel
+from mmhgkd.visualization.saliency import SOURCES
+
+
+@HOOKS.register_module()
+class PanelHook(Hook):
+    """Draws what teacher and student see of the same images, again and again.
+
+    The panel has the image, its visible units, the tokens of teacher and
+    student in one basis of principal components, the error of each token,
+    and for a student of pixels its reconstruction; see
+    :func:`mmhgkd.visualization.model_panel`. It goes to all backends of the
+    visualizer: ``LocalVisBackend`` writes it below the work folder,
+    ``TensorboardVisBackend`` shows it beside the curves.
+
+    The images come from the validation data, or without such from the
+    training data, and do not change a run that draws them.
+
+    Args:
+        interval (int): Epochs between two panels; the last epoch has one in
+            any case. Defaults to 1.
+        num_images (int): Rows of the panel. Defaults to 4.
+        draw (int): Number of the mask. Defaults to 0.
+        saliency (str, optional): Adds the units that drive a hidden token:
+            of its 'output' or its 'error'. Defaults to None.
+
+    Raises:
+        ConfigError: If an option is out of range, or the model is no HGKD.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self,
+                 interval: int = 1,
+                 num_images: int = 4,
+                 draw: int = 0,
+                 saliency: str | None = None) -> None:
+        if interval < 1 or num_images < 1:
+            raise ConfigError('`interval` and `num_images` of PanelHook must '
+                              f'be at least 1, got {interval} and '
+                              f'{num_images}')
+        if saliency not in (None, *SOURCES):
+            raise ConfigError('`saliency` of PanelHook must be one of '
+                              f'{SOURCES} or None, got {saliency!r}')
+        self.interval = interval
+        self.num_images = num_images
+        self.draw = draw
+        self.saliency = saliency
+
+    def before_train(self, runner: Runner) -> None:
+        """Take the images.
+
+        Raises:
+            ConfigError: If the model is no HGKD.
+        """
+        if not isinstance(_unwrapped(runner), HGKD):
+            raise ConfigError(
+                'PanelHook draws teacher and student of mmhgkd.HGKD, not '
+                f'{type(_unwrapped(runner)).__name__}; take it out of '
+                '`custom_hooks`')
+        loader = (
+            runner.train_dataloader
+            if runner.val_loop is None else runner.val_dataloader)
+        self.batch = default_collate(
+            fixed_samples(loader.dataset, self.num_images))
+
+    @master_only
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Draw the panel."""
+        if not (self.every_n_epochs(runner, self.interval)
+                or self.is_last_train_epoch(runner)):
+            return
+        model = _unwrapped(runner)
+        inputs = model.data_preprocessor(self.batch)['inputs']
+        panel = model_panel(model, inputs, self.draw, self.saliency)
+        runner.visualizer.add_image('panel', panel, step=runner.epoch + 1)
+
+
+def _unwrapped(runner: Runner) -> HGKD:
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model

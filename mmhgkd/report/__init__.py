@@ -1,0 +1,11 @@
+from .comparison import compare_runs, to_csv, to_markdown
+from .complexity import Complexity, backbone_complexity, model_complexity
+from .curves import curve_keys, draw_curves
+from .html_report import html_report
+from .run_record import RunRecord
+
+__all__ = [
+    'Complexity', 'RunRecord', 'backbone_complexity', 'compare_runs',
+    'curve_keys', 'draw_curves', 'html_report', 'model_complexity', 'to_csv',
+    'to_markdown'
+]

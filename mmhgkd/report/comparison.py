@@ -1,0 +1,98 @@
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from .curves import run_labels
+from .run_record import RunRecord
+
+#: Values of the training log that the table shows.
+LOGGED = ('loss', 'loss_feat', 'loss_sim', 'pearson')
+
+
+def compare_runs(records: Sequence[RunRecord]) -> list[dict[str, str]]:
+    """Put what runs have reached side by side.
+
+    Args:
+        records (Sequence[RunRecord]): The runs.
+
+    Returns:
+        list[dict[str, str]]: A row a run, all with the same columns: its
+        name, epochs or iterations, last training values, last metrics,
+        milliseconds an iteration and images per second. An empty cell is
+        something that the run does not have.
+    """
+    metrics = dict.fromkeys(key for record in records
+                            for key in record.final_metrics)
+    logged = [
+        key for key in LOGGED if any(
+            record.series(key)[0] for record in records)
+    ]
+    rows = []
+    for record, label in zip(records, run_labels(records), strict=True):
+        row = {'run': label, **progress(record)}
+        for key in logged:
+            values = record.series(key)[1]
+            row[key] = f'{values[-1]:.4g}' if values else ''
+        for key in metrics:
+            value = record.final_metrics.get(key)
+            row[key] = '' if value is None else f'{value:.4g}'
+        row.update(throughput(record))
+        rows.append(row)
+    filled = [key for key in rows[0] if any(row[key] for row in rows)]
+    return [{key: row[key] for key in filled} for row in rows]
+
+
+def progress(record: RunRecord) -> dict[str, str]:
+    """How far a run has come, ready to print."""
+    last = record.training[-1] if record.training else {}
+    return {
+        'epochs': _cell(last.get('epoch')),
+        'iterations': _cell(last.get('iter'))
+    }
+
+
+def throughput(record: RunRecord) -> dict[str, str]:
+    """How fast a run was, ready to print."""
+    seconds, images = record.seconds_per_iteration, record.images_per_second
+    return {
+        'ms/iteration': f'{1e3 * seconds:.4g}' if seconds else '',
+        'images/s': f'{images:.4g}' if images else ''
+    }
+
+
+def to_markdown(rows: Sequence[dict[str, str]]) -> str:
+    """Write a table in Markdown.
+
+    Args:
+        rows (Sequence[dict[str, str]]): Of :func:`compare_runs`, at least
+            one.
+
+    Returns:
+        str: The table.
+    """
+    header = list(rows[0])
+    lines = [header, ['---', *['--:'] * (len(header) - 1)]]
+    lines += [[row[key].replace('|', r'\|') for key in header] for row in rows]
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+
+def to_csv(rows: Sequence[dict[str, str]]) -> str:
+    """Write a table as comma-separated values.
+
+    Args:
+        rows (Sequence[dict[str, str]]): Of :func:`compare_runs`, at least
+            one.
+
+    Returns:
+        str: The table.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    return '' if value is None else str(value)

@@ -1,0 +1,135 @@
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.analysis import FlopAnalyzer
+from torch import Tensor, nn
+
+from mmhgkd.algorithms import HGKD
+from mmhgkd.masks import UnitMask
+from mmhgkd.sparse import MaskedFeature
+
+
+class Complexity(NamedTuple):
+    """Size and cost of a part of a model for one image.
+
+    Args:
+        part (str): Name of the part.
+        params (int): Parameters.
+        dense (int): Multiply-adds on the whole image, as MMEngine counts
+            them.
+        sparse (int): Multiply-adds with a mask.
+    """
+
+    part: str
+    params: int
+    dense: int
+    sparse: int
+
+
+@torch.no_grad()
+def model_complexity(model: HGKD, height: int, width: int) -> list[Complexity]:
+    """Count parameters and multiply-adds of the parts of a distillation.
+
+    Args:
+        model (HGKD): The model; left in evaluation mode.
+        height (int): Height of an image in pixels.
+        width (int): Width of an image in pixels.
+
+    Returns:
+        list[Complexity]: Student, decoder, teacher and their sum. Decoder and
+        teacher are dense networks, so a mask changes nothing there.
+    """
+    model.eval()
+    mask = model.mask.draw(1, height, width, 0)
+    image = torch.zeros(1, 3, height, width)
+    decoder = _DenseDecoder(model.neck, mask)
+    parts = [backbone_complexity(model.backbone, mask)]
+    for name, module, inputs in (('decoder', decoder, model.backbone(image)),
+                                 ('teacher', model.teacher, (image, ))):
+        cost = int(_count(module, tuple(inputs))[''])
+        parts.append(Complexity(name, _num_params(module), cost, cost))
+    return [
+        *parts,
+        Complexity(
+            'all',
+            *(sum(column) for column in list(zip(*parts, strict=True))[1:]))
+    ]
+
+
+@torch.no_grad()
+def backbone_complexity(backbone: nn.Module, mask: UnitMask) -> Complexity:
+    """Count a sparse backbone, dense and with a mask.
+
+    A sparse layer computes the outputs at visible positions, with all taps
+    of its window. Every image keeps the same number of whole units, so at
+    each stride the share of visible positions is that of visible units. What
+    is computed from the mean of an image, as the gates of squeeze-excite,
+    costs the same with a mask.
+
+    Args:
+        backbone (nn.Module): A sparse student, in evaluation mode.
+        mask (UnitMask): A mask of one image.
+
+    Returns:
+        Complexity: Of the part 'student'.
+    """
+    pooled: set[str] = set()
+    handles = [
+        module.register_forward_hook(_note_pooled(name, pooled))
+        for name, module in backbone.named_modules()
+        if not list(module.children())
+    ]
+    image = torch.zeros(1, 3, mask.rows * mask.unit, mask.columns * mask.unit)
+    try:
+        backbone(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    flops = _count(backbone, (image, ))
+    dense = flops['']
+    same = sum(flops[name] for name in pooled)
+    # Division last, for a whole number wherever there is one.
+    sparse = same + (dense - same) * mask.num_visible // mask.num_units
+    return Complexity('student', _num_params(backbone), int(dense),
+                      int(sparse))
+
+
+def _count(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
+    """Multiply-adds of a module and of all parts, by name."""
+    analyzer = FlopAnalyzer(module, inputs)
+    analyzer.unsupported_ops_warnings(False)
+    analyzer.uncalled_modules_warnings(False)
+    analyzer.tracer_warnings('none')
+    return analyzer.by_module()
+
+
+def _num_params(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def _note_pooled(name: str, pooled: set[str]) -> Any:
+    """Hook that notes a layer whose input is one value a channel."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...],
+             output: Tensor) -> None:
+        shape = inputs[0].shape
+        if len(shape) == 2 or shape[2:] == (1, 1):
+            pooled.add(name)
+
+    return hook
+
+
+class _DenseDecoder(nn.Module):
+    """Decoder that takes dense maps, which can be traced."""
+
+    def __init__(self, neck: nn.Module, mask: UnitMask) -> None:
+        super().__init__()
+        self.neck = neck
+        self.mask = mask
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        height = self.mask.rows * self.mask.unit
+        return self.neck([
+            MaskedFeature(values, self.mask, height // values.size(2))
+            for values in maps
+        ])

@@ -1,0 +1,249 @@
+import base64
+import io
+import mimetypes
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mmhgkd.version import __version__
+
+from .comparison import progress, throughput
+from .curves import curve_keys, draw_curve
+from .run_record import RunRecord
+
+MAX_PICTURES = 24
+STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f9f9f7; color: #0b0b0b;
+  font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px; }
+h1 { font-size: 26px; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 18px; margin: 36px 0 12px; }
+.muted { color: #52514e; }
+.grid { display: grid; gap: 14px;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 320px), 1fr)); }
+.pictures { grid-template-columns:
+  repeat(auto-fit, minmax(min(100%, 520px), 1fr)); align-items: start; }
+.wide { grid-column: 1 / -1; }
+.tiles { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+.card { background: #fcfcfb; border: 1px solid #e1e0d9; border-radius: 8px;
+  padding: 12px; margin: 0; min-width: 0; }
+.tile b { display: block; font-size: 22px; font-weight: 600; }
+.card svg, .card img { display: block; width: 100%; height: auto; }
+figcaption { padding-top: 8px; font-size: 13px; color: #52514e; }
+.scroll { overflow: auto; max-height: 420px; padding: 0; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th, td { text-align: left; padding: 6px 12px; vertical-align: top;
+  border-bottom: 1px solid #e1e0d9; overflow-wrap: anywhere; }
+.numbers td, .numbers th { text-align: right; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
+tr:last-child td, tr:last-child th { border-bottom: 0; }
+.facts th { width: 30%; font-weight: 500; color: #52514e; }
+thead th { position: sticky; top: 0; background: #f0efec; }
+pre { margin: 0; padding: 12px; font-size: 12.5px; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
+summary { cursor: pointer; padding: 4px 0; }
+"""
+
+
+def html_report(record: RunRecord) -> str:
+    """Write a run as one HTML page that needs nothing but itself.
+
+    Curves are drawn as SVG, pictures are embedded; there is no script.
+
+    Args:
+        record (RunRecord): The run, of pre-training or of a downstream task.
+
+    Returns:
+        str: The page.
+    """
+    sections = {
+        'Curves': _curves(record),
+        'Pictures': _pictures(record.pictures),
+        'Evaluation': _evaluations(record),
+        'Test': _facts(_numbers(record.test_results)),
+        'Throughput': _facts(_throughput(record)),
+        'Model and data': _facts(describe(record.config)),
+        'Environment': _facts(record.environment),
+        'Config': _config(record),
+    }
+    body = ''.join(f'<section><h2>{title}</h2>{content}</section>\n'
+                   for title, content in sections.items() if content)
+    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, '
+            f'initial-scale=1"><title>{escape(record.name)}</title>'
+            f'<style>{STYLE}</style></head><body><main>\n'
+            f'<h1>{escape(record.name)}</h1>'
+            f'<p class="muted">{escape(_subtitle(record))}</p>\n'
+            f'{_tiles(record)}\n{body}'
+            f'<p class="muted">mmhgkd {__version__}</p></main></body></html>')
+
+
+def describe(config: Mapping[str, Any]) -> dict[str, str]:
+    """Name the parts of a run, as far as its config has them.
+
+    Args:
+        config (Mapping): Config of any OpenMMLab run.
+
+    Returns:
+        dict[str, str]: Descriptions by name.
+    """
+    model = config.get('model') or {}
+    mask = model.get('mask') or {}
+    loader = config.get('train_dataloader') or {}
+    wrapper = config.get('optim_wrapper') or {}
+    optimizer = wrapper.get('optimizer') or {}
+    facts = {
+        'model': _part(model),
+        'teacher': _part(model.get('teacher')),
+        'teacher network': _part((model.get('teacher') or {}).get('backbone')),
+        'backbone': _part(model.get('backbone')),
+        'decoder or neck': _part(model.get('neck')),
+        'mask ratio': mask.get('mask_ratio'),
+        'data': (loader.get('dataset') or {}).get('data_root'),
+        'batch size': loader.get('batch_size'),
+        'optimizer': _part(optimizer),
+        'learning rate': optimizer.get('lr'),
+        'seed': (config.get('randomness') or {}).get('seed'),
+    }
+    return {
+        key: str(value)
+        for key, value in facts.items() if value or value == 0
+    }
+
+
+def _part(config: Any) -> str:
+    """Type of a component, with what tells its size."""
+    if isinstance(config, Sequence) and not isinstance(config, str):
+        return ', '.join(_part(item) for item in config)
+    if not isinstance(config, Mapping):
+        return ''
+    kind = config.get('type') or ''
+    name = kind if isinstance(kind, str) else kind.__name__
+    for key in ('depth', 'arch', 'model_name'):
+        if isinstance(config.get(key), (int, str)):
+            name += f', {key} {config[key]}'
+    return name
+
+
+def _subtitle(record: RunRecord) -> str:
+    facts = describe(record.config)
+    names = (facts.get(key) for key in ('model', 'backbone', 'teacher'))
+    return ' · '.join(name for name in names if name)
+
+
+def _tiles(record: RunRecord) -> str:
+    values = {**_numbers(record.final_metrics), **progress(record)}
+    losses = record.series('loss')[1]
+    if losses:
+        values['training loss'] = f'{losses[-1]:.4g}'
+    values['images/s'] = throughput(record)['images/s']
+    tiles = ''.join(
+        f'<div class="card tile"><span class="muted">{escape(key)}</span>'
+        f'<b>{escape(value)}</b></div>' for key, value in values.items()
+        if value)
+    return f'<div class="grid tiles">{tiles}</div>'
+
+
+def _curves(record: RunRecord) -> str:
+    # A single evaluation is a number and no curve.
+    keys = [
+        key for key in curve_keys([record]) if len(record.series(key)[0]) > 1
+    ]
+    cards = ''.join(f'<figure class="card">{_svg(record, key)}</figure>'
+                    for key in keys)
+    return cards and f'<div class="grid">{cards}</div>'
+
+
+def _svg(record: RunRecord, key: str) -> str:
+    figure = Figure((3.9, 2.5), layout='constrained')
+    draw_curve(figure.subplots(), key, [record])
+    text = io.StringIO()
+    # Without a salt of its own the parts of all curves have equal ids.
+    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': key}):
+        figure.savefig(
+            text,
+            format='svg',
+            transparent=True,
+            metadata=dict.fromkeys(('Creator', 'Date', 'Format', 'Type')))
+    svg = text.getvalue()
+    label = f'<svg role="img" aria-label="{escape(key)}" '
+    return svg[svg.index('<svg'):].replace('<svg ', label, 1)
+
+
+def _pictures(paths: Sequence[Path]) -> str:
+    if len(paths) > MAX_PICTURES:
+        # The first and the last, and those in between at equal distances.
+        last = len(paths) - 1
+        paths = [
+            paths[index * last // (MAX_PICTURES - 1)]
+            for index in range(MAX_PICTURES)
+        ]
+    cards = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                wide = image.width > 2.5 * image.height
+        except OSError:  # half written, as by a run that still goes on
+            continue
+        kind = mimetypes.guess_type(path.name)[0]
+        data = base64.b64encode(path.read_bytes()).decode()
+        name = escape(path.name)
+        cards.append(f'<figure class="card{" wide" if wide else ""}">'
+                     f'<img alt="{name}" src="data:{kind};base64,{data}">'
+                     f'<figcaption>{name}</figcaption></figure>')
+    if not cards:
+        return ''
+    return f'<div class="grid pictures">{"".join(cards)}</div>'
+
+
+def _evaluations(record: RunRecord) -> str:
+    rows = sorted(record.evaluations.items())
+    if not rows:
+        return ''
+    keys = list(dict.fromkeys(key for _, row in rows for key in row))
+    head = 'epoch' if record.by_epoch else 'iteration'
+    header = ''.join(f'<th>{escape(key)}</th>' for key in (head, *keys))
+    body = ''.join(
+        f'<tr><td>{step}</td>' +
+        ''.join(f'<td>{row[key]:.4g}</td>' if key in row else '<td></td>'
+                for key in keys) + '</tr>' for step, row in rows)
+    return ('<div class="card scroll"><table class="numbers"><thead><tr>'
+            f'{header}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def _throughput(record: RunRecord) -> dict[str, str]:
+    facts = throughput(record)
+    times = [row for row in record.training if row.get('time')]
+    if times:
+        loading = sum(row.get('data_time', 0) for row in times)
+        share = loading / sum(row['time'] for row in times)
+        facts['waiting for data'] = f'{100 * share:.1f} % of the time'
+    memory = max((row.get('memory', 0) for row in record.training), default=0)
+    if memory:
+        facts['peak GPU memory'] = f'{memory} MiB'
+    return {key: value for key, value in facts.items() if value}
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, str]:
+    return {key: f'{value:.4g}' for key, value in values.items()}
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    rows = ''.join(f'<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>'
+                   for key, value in facts.items())
+    return rows and f'<div class="card"><table class="facts">{rows}</table>' \
+                    '</div>'
+
+
+def _config(record: RunRecord) -> str:
+    text = escape(record.config.pretty_text)
+    return (f'<details><summary>{len(record.config.pretty_text.splitlines())} '
+            f'lines</summary><div class="card scroll"><pre>{text}</pre></div>'
+            '</details>')

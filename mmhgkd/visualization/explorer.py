@@ -1,0 +1,145 @@
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from mmhgkd.evaluation import global_embedding
+from mmhgkd.report import RunRecord
+from mmhgkd.utils import ConfigError
+
+from .feature_panel import token_error
+from .model_panel import model_panel
+from .trained_model import (
+    file_inputs,
+    image_size,
+    load_trained_model,
+    prepare_image,
+    set_mask_ratio,
+)
+
+ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+
+
+class View(NamedTuple):
+    """What the student makes of one masked image.
+
+    Args:
+        panel (np.ndarray): Of :func:`model_panel`.
+        errors (dict[str, float]): Mean squared error of the 'hidden' and of
+            the 'visible' tokens, as far as there are such.
+        neighbours (list[tuple[Path, float]]): Most similar images of the
+            folder, with their cosine similarity.
+    """
+
+    panel: np.ndarray
+    errors: dict[str, float]
+    neighbours: list[tuple[Path, float]]
+
+
+class Explorer:
+    """Shows a trained student single images, for the web demo.
+
+    Args:
+        record (RunRecord): The run of a distillation.
+        checkpoint (str or Path, optional): The weights. Defaults to None,
+            which means the latest of the run.
+        folder (str or Path, optional): Images, however nested, among which
+            neighbours are searched. Defaults to None.
+        max_images (int): Take evenly spaced images of a larger folder.
+            Defaults to 500.
+
+    Raises:
+        ConfigError: If the folder is missing or holds no image.
+    """
+
+    def __init__(self,
+                 record: RunRecord,
+                 checkpoint: str | Path | None = None,
+                 folder: str | Path | None = None,
+                 max_images: int = 500) -> None:
+        self.model = load_trained_model(record, checkpoint)
+        self.mask_ratio = self.model.mask.mask_ratio
+        self.size = image_size(record.config)
+        # The model holds the mask ratio of the request that it works on.
+        self.lock = threading.Lock()
+        self.paths = [] if folder is None else _find(Path(folder), max_images)
+        self.embeddings = torch.cat([
+            self.embed(
+                file_inputs(self.model, self.paths[i:i + 32], self.size))
+            for i in range(0, len(self.paths), 32)
+        ]) if self.paths else None
+
+    @torch.no_grad()
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Embeddings of unmasked images, of unit norm, ``(B, D)``."""
+        features = self.model.extract_feat(inputs)
+        return functional.normalize(global_embedding(features))
+
+    def view(self,
+             image: Image.Image,
+             mask_ratio: float,
+             draw: int = 0,
+             saliency: str | None = None,
+             num_neighbours: int = 8) -> View:
+        """Show an image to teacher and student.
+
+        Args:
+            image (PIL.Image.Image): The image.
+            mask_ratio (float): Share of hidden units.
+            draw (int): Number of the mask. Defaults to 0.
+            saliency (str, optional): 'output' or 'error'. Defaults to None.
+            num_neighbours (int): Defaults to 8.
+
+        Returns:
+            View: What is seen.
+
+        Raises:
+            ConfigError: If the ratio or the saliency is out of range.
+        """
+        inputs = prepare_image(self.model, image, self.size)
+        with self.lock:
+            set_mask_ratio(self.model, mask_ratio)
+            panel = model_panel(self.model, inputs, draw, saliency)
+            sample = self.model.predict(inputs, draw=draw)[0]
+        error = token_error(sample.student_tokens, sample.teacher_tokens)
+        seen = sample.visible.numpy()
+        errors = {
+            name: float(error[chosen].mean())
+            for name, chosen in (('hidden', ~seen), ('visible', seen))
+            if chosen.any()
+        }
+        return View(panel, errors, self.neighbours(inputs, num_neighbours))
+
+    def neighbours(self, inputs: Tensor, num: int) -> list[tuple[Path, float]]:
+        """Images of the folder that are most similar to one image.
+
+        Args:
+            inputs (Tensor): The image, ``(1, 3, H, W)``.
+            num (int): Their number.
+
+        Returns:
+            list[tuple[Path, float]]: With cosine similarity, best first;
+            empty without a folder.
+        """
+        if self.embeddings is None:
+            return []
+        similarity = self.embeddings @ self.embed(inputs)[0]
+        best = similarity.topk(min(num, len(self.paths)))
+        return [(self.paths[index], value) for index, value in zip(
+            best.indices.tolist(), best.values.tolist(), strict=True)]
+
+
+def _find(folder: Path, limit: int) -> list[Path]:
+    if not folder.is_dir():
+        raise ConfigError(f'there is no folder {folder}')
+    paths = sorted(
+        path for path in folder.rglob('*') if path.suffix.lower() in ENDINGS)
+    if not paths:
+        raise ConfigError(f'no image lies in {folder} ({", ".join(ENDINGS)})')
+    num = min(limit, len(paths))
+    return [paths[index * len(paths) // num] for index in range(num)]

@@ -1,0 +1,176 @@
+import base64
+import io
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tool_loader import load_tool
+from toy_run import write_run
+
+from mmhgkd.report import RunRecord
+from mmhgkd.visualization import model_panel
+from mmhgkd.visualization.explorer import Explorer
+from mmhgkd.visualization.trained_model import prepare_image, set_mask_ratio
+
+demo = load_tool('demo')
+
+
+@pytest.fixture(scope='module')
+def explorer(tmp_path_factory: pytest.TempPathFactory,
+             class_folders: Path) -> Explorer:
+    folder = write_run(tmp_path_factory.mktemp('work') / 'toy', class_folders)
+    return Explorer(RunRecord(folder), folder=class_folders / 'val')
+
+
+@pytest.fixture(scope='module')
+def url(explorer: Explorer) -> Iterator[str]:
+    server = demo.DemoServer(explorer, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def picture(path: Path) -> Image.Image:
+    return Image.open(path).convert('RGB')
+
+
+def test_neighbours_against_a_loop(explorer: Explorer) -> None:
+    image = prepare_image(explorer.model, picture(explorer.paths[3]), (64, 64))
+
+    def embedding(inputs: torch.Tensor) -> np.ndarray:
+        with torch.no_grad():
+            features = explorer.model.backbone(inputs)[-1][0].double().numpy()
+        return features.reshape(len(features), -1).mean(1)
+
+    own = embedding(image)
+    expected = {}
+    for path in explorer.paths:
+        other = embedding(
+            prepare_image(explorer.model, picture(path), (64, 64)))
+        expected[path] = own @ other / np.sqrt(own @ own * (other @ other))
+    best = sorted(expected, key=lambda path: -expected[path])
+    found = explorer.neighbours(image, 5)
+    assert [path for path, _ in found] == best[:5]
+    assert found[0][0] == explorer.paths[3]
+    for path, similarity in found:
+        assert similarity == pytest.approx(expected[path], abs=1e-5)
+    assert len(explorer.neighbours(image, 99)) == len(explorer.paths) == 8
+
+
+def test_view_follows_the_mask_ratio(explorer: Explorer) -> None:
+    image = picture(explorer.paths[0])
+    view = explorer.view(image, 0.75, draw=2, saliency='output')
+    model = explorer.model
+    inputs = prepare_image(model, image, (64, 64))
+    set_mask_ratio(model, 0.75)
+    np.testing.assert_array_equal(view.panel,
+                                  model_panel(model, inputs, 2, 'output'))
+    mask = model.mask.draw(1, 64, 64, 2)
+    assert mask.num_visible == 1
+    with torch.no_grad():
+        student = model.neck(model.backbone(inputs, mask))
+    error = (student.flatten(2).transpose(1, 2) - model.teacher(inputs)).pow(2)
+    seen = mask.visible(16).flatten()
+    assert view.errors == dict(
+        hidden=pytest.approx(error[0, ~seen].mean().item(), rel=1e-4),
+        visible=pytest.approx(error[0, seen].mean().item(), rel=1e-4))
+    # Nothing is hidden any more.
+    assert set(explorer.view(image, 0).errors) == {'visible'}
+
+
+def test_large_folders_are_thinned_out(explorer: Explorer, class_folders: Path,
+                                       tmp_path: Path) -> None:
+    folder = write_run(tmp_path / 'toy', class_folders)
+    few = Explorer(
+        RunRecord(folder), folder=class_folders / 'val', max_images=3)
+    assert few.paths == [explorer.paths[index] for index in (0, 2, 5)]
+    assert few.embeddings is not None and len(few.embeddings) == 3
+
+
+def post(url: str, query: str, data: bytes) -> dict[str, Any]:
+    with urlopen(Request(f'{url}/explore?{query}', data)) as response:
+        return json.load(response)
+
+
+def decoded(data_url: str) -> np.ndarray:
+    data = base64.b64decode(data_url.removeprefix('data:image/png;base64,'))
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_server_answers_the_page(explorer: Explorer, url: str) -> None:
+    with urlopen(url) as response:
+        page = response.read().decode()
+    assert 'id="ratio"' in page
+    assert 'http://' not in page and 'https://' not in page
+    with urlopen(f'{url}/settings') as response:
+        assert json.load(response) == dict(mask_ratio=0.5, num_samples=8)
+    with urlopen(f'{url}/sample?number=11') as response:
+        data = response.read()
+    assert data == explorer.paths[3].read_bytes()
+    answer = post(url, 'mask_ratio=0.75&draw=1&saliency=error', data)
+    expected = explorer.view(picture(explorer.paths[3]), 0.75, 1, 'error')
+    np.testing.assert_array_equal(decoded(answer['panel']), expected.panel)
+    assert answer['errors'] == pytest.approx(expected.errors)
+    path, similarity = expected.neighbours[0]
+    first = answer['neighbours'][0]
+    assert first['name'] == f'{path.parent.name}/{path.name}'
+    assert first['similarity'] == pytest.approx(similarity)
+    np.testing.assert_array_equal(
+        decoded(first['image']), np.asarray(picture(path)))
+
+
+@pytest.mark.parametrize(('query', 'data', 'message'), [
+    ('', b'text', 'no image'),
+    ('mask_ratio=1.5', None, 'mask_ratio'),
+    ('mask_ratio=much', None, 'could not convert'),
+    ('saliency=x', None, 'output or error'),
+])
+def test_server_refuses_in_words(explorer: Explorer, url: str, query: str,
+                                 data: bytes | None, message: str) -> None:
+    data = data or explorer.paths[0].read_bytes()
+    with pytest.raises(HTTPError) as error:
+        post(url, query, data)
+    assert error.value.code == 400
+    assert message in json.load(error.value)['error']
+
+
+def test_server_gives_out_no_other_file(url: str) -> None:
+    for path in ('/demo.py', '/sample?number=../../x', '/../../etc/passwd'):
+        with pytest.raises(HTTPError):
+            urlopen(url + path)
+
+
+def test_errors_are_one_line(class_folders: Path, tmp_path: Path,
+                             capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / 'toy', class_folders)
+    (tmp_path / 'empty').mkdir()
+    for arguments, message in (
+        ([str(tmp_path / 'x')], 'there is no folder'),
+        ([str(folder), '--images',
+          str(tmp_path / 'x')], 'there is no folder'),
+        ([str(folder), '--images',
+          str(tmp_path / 'empty')], 'no image lies'),
+        ([str(folder), '--checkpoint', 'x.pth'], 'there is no checkpoint'),
+    ):
+        assert demo.main(arguments) == 2
+        text = capsys.readouterr().err
+        assert message in text and text.count('\n') == 1
+
+
+def test_port_in_use(class_folders: Path, tmp_path: Path, url: str,
+                     capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / 'toy', class_folders)
+    port = url.rpartition(':')[2]
+    assert demo.main([str(folder), '--port', port]) == 2
+    assert '--port' in capsys.readouterr().err

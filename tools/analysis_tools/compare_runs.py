@@ -1,0 +1,35 @@
+"""Print what runs have reached, as a table in Markdown or CSV."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhgkd.report import RunRecord, compare_runs, to_csv, to_markdown
+from mmhgkd.utils import ConfigError, command_line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'work_dirs', nargs='+', help='work folders, a row each')
+    parser.add_argument(
+        '--out', help='file to write too: .csv, or anything else for Markdown')
+    args = parser.parse_args(argv)
+    try:
+        rows = compare_runs(
+            [RunRecord(work_dir) for work_dir in args.work_dirs])
+        if args.out:
+            write = to_csv if args.out.endswith('.csv') else to_markdown
+            path = Path(args.out)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(write(rows), encoding='utf-8')
+    except (ConfigError, OSError) as error:
+        return command_line.report(error)
+    print(to_markdown(rows), end='')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

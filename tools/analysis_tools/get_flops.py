@@ -1,0 +1,90 @@
+"""Count parameters and multiply-adds of a distillation, dense and sparse."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mmengine.config import DictAction
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.table import Table
+
+from mmhgkd.algorithms import HGKD
+from mmhgkd.registry import MODELS
+from mmhgkd.report import Complexity, model_complexity
+from mmhgkd.utils import ConfigError, command_line, load_config
+from mmhgkd.visualization.trained_model import image_size
+
+
+def count(path: str,
+          shape: Sequence[int] | None = None,
+          options: dict | None = None) -> list[Complexity]:
+    """Count the model of a config. No weights are read.
+
+    Args:
+        path (str): Config file.
+        shape (Sequence[int], optional): Side of the square, or height and
+            width, in pixels. Defaults to None, which means the crop of the
+            config.
+        options (dict, optional): Of ``--cfg-options``. Defaults to None.
+
+    Returns:
+        list[Complexity]: See :func:`model_complexity`.
+
+    Raises:
+        ConfigError: If the config holds no distillation.
+    """
+    config = load_config(path, options)
+    init_default_scope(config.get('default_scope') or 'mmpretrain')
+    settings = config.get('model') or {}
+    if MODELS.get(settings.get('type', '')) is not HGKD:
+        raise ConfigError(f'{path} holds no mmhgkd.HGKD; for other models '
+                          "use MMPretrain's tools/analysis_tools/get_flops.py")
+    settings = {**settings, 'compile': False}
+    if 'checkpoint' in settings['teacher']:
+        settings['teacher'] = {
+            **settings['teacher'], 'checkpoint': None,
+            'allow_random': True
+        }
+    size = tuple(shape) if shape else image_size(config)
+    return model_complexity(MODELS.build(settings), size[0], size[-1])
+
+
+def print_table(rows: Sequence[Complexity]) -> None:
+    """Print the count in millions."""
+    table = Table(title='One image')
+    for column in ('part', 'parameters M', 'dense GMACs', 'sparse GMACs',
+                   'sparse / dense'):
+        table.add_column(column, justify='right' if table.columns else 'left')
+    for row in rows:
+        table.add_row(row.part, f'{row.params / 1e6:.2f}',
+                      f'{row.dense / 1e9:.3f}', f'{row.sparse / 1e9:.3f}',
+                      f'{row.sparse / max(row.dense, 1):.3f}')
+    Console(width=80).print(table)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Count; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file of a distillation')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        help="side, or height and width, in pixels; defaults to the config's")
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    args = parser.parse_args(argv)
+    # The random teacher would list its initial weights.
+    MMLogger.get_current_instance().setLevel('WARNING')
+    try:
+        rows = count(args.config, args.shape, args.cfg_options)
+    except (ConfigError, ValueError) as error:
+        return command_line.report(error)
+    print_table(rows)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Open a page that shows your images to the teacher and student of a run.
+
+    python tools/demo.py work_dirs/quickstart/h-gkd --images data/quickstart
+
+Drop an image on the page, move the mask ratio, and see the tokens of both,
+where the student fails, which visible units drive a hidden token, and the
+nearest neighbours in a folder. The page is served to this machine only.
+"""
+
+import argparse
+import base64
+import io
+import json
+import sys
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from PIL import Image, UnidentifiedImageError
+
+from mmhgkd.report import RunRecord
+from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.visualization.explorer import Explorer
+
+PAGE = Path(__file__).with_name('demo.html')
+MAX_BYTES = 50_000_000
+THUMBNAIL = 160
+
+
+class DemoServer(ThreadingHTTPServer):
+    """Serves the page and the answers of an explorer.
+
+    Args:
+        explorer (Explorer): The model.
+        port (int): Port on this machine; 0 takes any that is free.
+    """
+
+    def __init__(self, explorer: Explorer, port: int) -> None:
+        self.explorer = explorer
+        super().__init__(('127.0.0.1', port), DemoHandler)
+
+
+class DemoHandler(BaseHTTPRequestHandler):
+    """Answers the requests of the page."""
+
+    server: DemoServer
+
+    def do_GET(self) -> None:
+        """Send the page, its settings, or an image of the folder."""
+        url = urlsplit(self.path)
+        explorer = self.server.explorer
+        if url.path == '/':
+            self.answer(200, 'text/html; charset=utf-8', PAGE.read_bytes())
+        elif url.path == '/settings':
+            self.answer_json(
+                dict(
+                    mask_ratio=explorer.mask_ratio,
+                    num_samples=len(explorer.paths)))
+        elif url.path == '/sample' and explorer.paths:
+            number = parse_qs(url.query).get('number', ['0'])[0]
+            if not number.isdecimal():
+                self.answer_json(dict(error='number must be an integer'), 400)
+                return
+            path = explorer.paths[int(number) % len(explorer.paths)]
+            self.answer(200, 'image/*', path.read_bytes())
+        else:
+            self.answer_json(dict(error='no such page'), 404)
+
+    def do_POST(self) -> None:
+        """Show the image that is sent to the model."""
+        length = int(self.headers.get('Content-Length') or 0)
+        if not 0 < length <= MAX_BYTES:
+            self.answer_json(
+                dict(error=f'send an image of at most {MAX_BYTES} bytes'), 400)
+            return
+        query = parse_qs(urlsplit(self.path).query)
+        try:
+            content = explore(
+                self.server.explorer, self.rfile.read(length),
+                *(query.get(name, [''])[0]
+                  for name in ('mask_ratio', 'draw', 'saliency')))
+        except UnidentifiedImageError:
+            self.answer_json(dict(error='this file is no image'), 400)
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            self.answer_json(dict(error=' '.join(str(error).split())), 400)
+        else:
+            self.answer_json(content)
+
+    def answer_json(self, content: dict, status: int = 200) -> None:
+        """Send an object."""
+        self.answer(status, 'application/json', json.dumps(content).encode())
+
+    def answer(self, status: int, kind: str, body: bytes) -> None:
+        """Send a body."""
+        self.send_response(status)
+        self.send_header('Content-Type', kind)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the terminal quiet."""
+
+
+def explore(explorer: Explorer,
+            data: bytes,
+            mask_ratio: str = '',
+            draw: str = '',
+            saliency: str = '') -> dict:
+    """Answer a request of the page.
+
+    Args:
+        explorer (Explorer): The model.
+        data (bytes): An image file.
+        mask_ratio (str): Share of hidden units. Defaults to '', which means
+            the run's.
+        draw (str): Number of the mask. Defaults to '', which means 0.
+        saliency (str): 'output', 'error' or none. Defaults to ''.
+
+    Returns:
+        dict: Panel, errors and neighbours, with pictures as data URLs.
+
+    Raises:
+        ValueError: If an argument is no number or out of range.
+        OSError: If the data is no image.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        view = explorer.view(image, float(mask_ratio or explorer.mask_ratio),
+                             int(draw or 0), saliency or None)
+    neighbours = []
+    for path, similarity in view.neighbours:
+        with Image.open(path) as picture:
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            neighbours.append(
+                dict(
+                    name='/'.join(path.parts[-2:]),
+                    similarity=similarity,
+                    image=data_url(picture.convert('RGB'))))
+    return dict(
+        panel=data_url(Image.fromarray(view.panel)),
+        errors=view.errors,
+        neighbours=neighbours)
+
+
+def data_url(image: Image.Image) -> str:
+    """A picture that an HTML page can hold."""
+    file = io.BytesIO()
+    image.save(file, 'PNG')
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'data:image/png;base64,{data}'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until interrupted; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('work_dir', help='work folder of a distillation')
+    parser.add_argument(
+        '--checkpoint', help='weights; defaults to the latest of the run')
+    parser.add_argument(
+        '--images', help='folder for examples and nearest neighbours')
+    parser.add_argument(
+        '--max-images',
+        type=int,
+        default=500,
+        help='images of the folder to take, evenly spaced; defaults to 500')
+    parser.add_argument('--port', type=int, default=7860)
+    args = parser.parse_args(argv)
+    try:
+        explorer = Explorer(
+            RunRecord(args.work_dir), args.checkpoint, args.images,
+            args.max_images)
+        server = DemoServer(explorer, args.port)
+    except (ConfigError, ValueError) as error:
+        return command_line.report(error)
+    except OSError as error:
+        return command_line.report(
+            ConfigError(f'port {args.port} cannot be used ({error}); pass '
+                        'another one as --port'))
+    print(
+        f'open http://127.0.0.1:{server.server_port} (stop with Ctrl+C)',
+        flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
