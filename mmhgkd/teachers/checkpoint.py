@@ -12,6 +12,8 @@ import torch
 from mmengine.dist import barrier, is_distributed
 from torch import Tensor, nn
 
+from mmhgkd.utils import ConfigError
+
 State = dict[str, Tensor]
 
 #: Renames keys of the MAE, BEiT and timm layout to those of mmpretrain.
@@ -67,10 +69,10 @@ def require_checkpoint(checkpoint: str | None, allow_random: bool) -> None:
     """Refuse a random teacher that nobody asked for.
 
     Raises:
-        ValueError: If there is neither checkpoint nor permission.
+        ConfigError: If there is neither checkpoint nor permission.
     """
     if checkpoint is None and not allow_random:
-        raise ValueError(
+        raise ConfigError(
             '`teacher.checkpoint` is not set, and a random teacher teaches '
             'nothing; set it to the file or URL of pre-trained weights (or, '
             'for a test, `teacher.allow_random=True`)')
@@ -93,7 +95,7 @@ def load_weights(network: nn.Module,
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no checkpoint, or does not fit.
+        ConfigError: If the file is no checkpoint, or does not fit.
     """
     state = read_state_dict(source)
     labelled = [key for key in state if _LABELLED.search(key)]
@@ -129,33 +131,9 @@ def read_state_dict(source: str) -> State:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file cannot be read, or holds no weights.
+        ConfigError: If the file cannot be read, or holds no weights.
     """
-    if urlparse(source).scheme in ('http', 'https'):
-        path = _download(source)
-    else:
-        path = Path(source).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'{path}: no such file; set `teacher.checkpoint` to the file or '
-            'URL of the pre-trained weights')
-    try:
-        content = _read(path)
-    except ImportError:
-        raise
-    except Exception as error:
-        foreign = re.search(r'GLOBAL ([\w.]+)', str(error))
-        if foreign is not None:
-            raise ValueError(
-                f'{path}: holds the Python object {foreign[1]}, which is not '
-                'loaded because it can run code; if you trust the file, save '
-                'its weights alone to a new one, and set '
-                '`teacher.checkpoint` to that') from error
-        raise ValueError(
-            f'{path}: cannot be read as a checkpoint of PyTorch or '
-            'safetensors, it is truncated or another kind of file; download '
-            'it again, or set `teacher.checkpoint` to another file') from error
-    top = content
+    content = top = read_checkpoint(source)
     while isinstance(content, Mapping):
         inner = [
             content[key] for key in ('state_dict', 'model', 'module')
@@ -170,13 +148,56 @@ def read_state_dict(source: str) -> State:
     if not state:
         found = ', '.join(map(str, top)) if isinstance(
             top, Mapping) else type(top).__name__
-        raise ValueError(
-            f'{path}: holds no weights under `state_dict`, `model`, `module` '
-            f'or at its top, but: {found}; save the state dict of the '
-            'encoder alone, and set `teacher.checkpoint` to that file')
+        raise ConfigError(
+            f'{source}: holds no weights under `state_dict`, `model`, '
+            f'`module` or at its top, but: {found}; save the state dict of '
+            'the encoder alone, and set `teacher.checkpoint` to that file')
     if all(key.startswith('module.') for key in state):
         state = _strip_prefix(state, 'module.')
     return state
+
+
+def read_checkpoint(source: str,
+                    option: str = 'teacher.checkpoint') -> object:
+    """Read a checkpoint without running code from it.
+
+    Args:
+        source (str): File or URL.
+        option (str): The option that names the file, for error messages.
+            Defaults to 'teacher.checkpoint'.
+
+    Returns:
+        object: The content, in which every object that is neither a tensor
+        nor a plain container is replaced.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ConfigError: If the file cannot be read.
+    """
+    if urlparse(source).scheme in ('http', 'https'):
+        path = _download(source, option)
+    else:
+        path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: no such file; set `{option}` to the file or URL of the '
+            'pre-trained weights')
+    try:
+        return _read(path)
+    except ImportError:
+        raise
+    except Exception as error:
+        foreign = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if foreign is not None:
+            raise ConfigError(
+                f'{path}: holds the Python object {foreign[1]}, which is not '
+                'loaded because it can run code; if you trust the file, save '
+                f'its weights alone to a new one, and set `{option}` to that'
+            ) from error
+        raise ConfigError(
+            f'{path}: cannot be read as a checkpoint of PyTorch or '
+            'safetensors, it is truncated or another kind of file; download '
+            f'it again, or set `{option}` to another file') from error
 
 
 def _read(path: Path) -> object:
@@ -189,16 +210,22 @@ def _read(path: Path) -> object:
                 f'{path}: reading it needs safetensors, which comes with '
                 'timm: pip install "mmhgkd[timm]"') from error
         return load_file(path)
-    with torch.serialization.safe_globals([(_Discarded, name)
-                                           for name in _BY_PRODUCTS]):
-        return torch.load(
-            path,
-            map_location='cpu',
-            weights_only=True,
-            mmap=zipfile.is_zipfile(path))
+    # Of two objects that are allowed under one name PyTorch takes any.
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with torch.serialization.safe_globals([(_Discarded, name)
+                                               for name in _BY_PRODUCTS]):
+            return torch.load(
+                path,
+                map_location='cpu',
+                weights_only=True,
+                mmap=zipfile.is_zipfile(path))
+    finally:
+        torch.serialization.add_safe_globals(allowed)
 
 
-def _download(url: str) -> Path:
+def _download(url: str, option: str) -> Path:
     """Download into the cache of torch.hub, once for a machine."""
     # The same file name is in use at many places.
     digest = hashlib.sha256(url.encode()).hexdigest()[:8]
@@ -210,10 +237,9 @@ def _download(url: str) -> Path:
         try:
             torch.hub.download_url_to_file(url, str(path))
         except (URLError, OSError) as error:
-            raise ValueError(
+            raise ConfigError(
                 f'{url}: cannot be downloaded ({error}); download it in '
-                'another way, and set `teacher.checkpoint` to the file'
-            ) from error
+                f'another way, and set `{option}` to the file') from error
     barrier()
     return path
 
@@ -230,32 +256,56 @@ def _check_fit(network: nn.Module, state: State, source: str) -> None:
     """Compare keys and shapes.
 
     Raises:
-        ValueError: If they differ.
+        ConfigError: If they differ.
     """
     own = {
-        key: value.shape
+        key: value
         for key, value in network.state_dict().items()
         if not _UNUSED.search(key)
     }
-    problems = {
+    lines = summarise(find_differences(own, state))
+    if lines:
+        raise ConfigError(
+            f'{source}: the weights do not fit {type(network).__name__}, '
+            'choose its architecture as in the pre-training\n' +
+            '\n'.join(f'  {line}' for line in lines))
+
+
+def find_differences(own: Mapping[str, Tensor],
+                     state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Compare the keys and shapes of a network and of a checkpoint.
+
+    Args:
+        own (Mapping[str, Tensor]): State dict of the network.
+        state (Mapping[str, Tensor]): State dict of the checkpoint.
+
+    Returns:
+        dict[str, list[str]]: The keys that are 'missing' from the
+        checkpoint, the 'unexpected' ones, and those 'of another shape'.
+    """
+    return {
         'missing': [key for key in own if key not in state],
         'unexpected': [key for key in state if key not in own],
         'of another shape': [
-            f'{key} {tuple(state[key].shape)}, not {tuple(shape)}'
-            for key, shape in own.items()
-            if key in state and not _same_shape(key, state[key].shape, shape)
+            f'{key} {tuple(state[key].shape)}, not {tuple(value.shape)}'
+            for key, value in own.items() if key in state
+            and not _same_shape(key, state[key].shape, value.shape)
         ]
     }
-    lines = [
-        f'  {len(keys)} {kind}: ' + ', '.join(keys[:5]) +
-        (', ...' if len(keys) > 5 else '') for kind, keys in problems.items()
-        if keys
+
+
+def summarise(differences: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each kind of difference that there is.
+
+    Args:
+        differences (Mapping[str, Sequence[str]]): Of
+            :func:`find_differences`.
+    """
+    return [
+        f'{len(keys)} {kind}: ' + ', '.join(keys[:5]) +
+        (', ...' if len(keys) > 5 else '')
+        for kind, keys in differences.items() if keys
     ]
-    if lines:
-        raise ValueError(
-            f'{source}: the weights do not fit {type(network).__name__}, '
-            'choose its architecture as in the pre-training\n' +
-            '\n'.join(lines))
 
 
 def _same_shape(key: str, loaded: torch.Size, own: torch.Size) -> bool:

@@ -20,6 +20,9 @@ RUN_KEYS = {
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config file and merge the ``--cfg-options`` into it.
 
+    A top-level variable that no run reads itself, such as ``data_root``, also
+    changes where the config uses its value.
+
     Args:
         path (str): Config file.
         options (dict, optional): Values by dotted key path, as
@@ -39,8 +42,24 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
                           f'{type(error).__name__}: {error}') from error
     for option in options or {}:
         check_option(cfg.to_dict(), option)
+    for option, value in (options or {}).items():
+        old = cfg.get(option)
+        if (option not in RUN_KEYS and isinstance(old, str)
+                and isinstance(value, str) and old):
+            _replace(cfg._cfg_dict, old, value)
     cfg.merge_from_dict(options or {})
     return cfg
+
+
+def _replace(node: Any, old: str, new: str) -> None:
+    """Replace a text, also as the folder of a path, at any depth."""
+    for key, value in list(
+            node.items() if isinstance(node, dict) else enumerate(node)):
+        if isinstance(value, (dict, list)):
+            _replace(value, old, new)
+        elif isinstance(value, str) and (value == old
+                                         or value.startswith(f'{old}/')):
+            node[key] = new + value.removeprefix(old)
 
 
 def check_option(cfg: dict[str, Any], option: str) -> None:

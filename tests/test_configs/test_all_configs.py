@@ -1,45 +1,89 @@
-"""Every shipped config builds what a run needs."""
+"""Every shipped config builds what a run needs, under its own scope."""
 
 import copy
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from mmhgkd.datasets.scenes import SHAPES
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = sorted(
     str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts)
+PRETRAINING = [n for n in NAMES if n.split('/')[0] in ('hgkd', 'mae', 'spark')]
+TRAINED = [n for n in NAMES if '_knn' not in n or n in PRETRAINING]
+#: What a config is called that differs from another in its weights only.
+TWINS = {
+    '_finetune_': '_scratch_',
+    'linear.py': 'linear_supervised.py',
+    '_hgkd-r50_': '_supervised-r50_',
+    '_hgkd-r18_': '_scratch-r18_'
+}
 
 
 @pytest.fixture(autouse=True)
-def scope() -> Iterator[None]:
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield
+def no_random_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave weights unset: drawing them takes most of the time."""
+    for layer in (nn.Linear, _ConvNd):
+        monkeypatch.setattr(layer, 'reset_parameters', lambda self: None)
+    yield
+
+
+@cache
+def _read(name: str) -> Config:
+    return Config.fromfile(CONFIGS / name)
+
+
+def load(name: str) -> Config:
+    return copy.deepcopy(_read(name))
+
+
+def is_new(seen: set[str], *parts: Any) -> bool:
+    """Whether these parts of a config were not built for another one."""
+    key = repr(_without_weights(parts))
+    known = key in seen
+    seen.add(key)
+    return not known
+
+
+MODELS_BUILT: set[str] = set()
+DATA_BUILT: set[str] = set()
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_builds_model_optimiser_and_data(name: str,
-                                         class_folders: Path) -> None:
-    config = Config.fromfile(CONFIGS / name)
-    assert config.default_scope == 'mmpretrain'
-    model_config = copy.deepcopy(config.model)
+def test_builds_model_and_optimiser(name: str) -> None:
+    config = load(name)
+    init_default_scope(config.default_scope)
+    wrapper_config = {
+        # Mixed precision asks for a GPU as soon as it is built.
+        key: value
+        for key, value in (config.get('optim_wrapper') or {}).items()
+        if key in ('optimizer', 'clip_grad', 'paramwise_cfg')
+    }
+    if not is_new(MODELS_BUILT, config.default_scope, config.model,
+                  wrapper_config):
+        return
+    model_config = config.model
     teacher = model_config.get('teacher')
     if teacher and 'checkpoint' in teacher:
         teacher.update(checkpoint=None, allow_random=True)
     preprocessor = config.get('data_preprocessor')
-    model_config.setdefault('data_preprocessor', preprocessor)
+    if preprocessor is not None:
+        model_config.setdefault('data_preprocessor', preprocessor)
     model = MODELS.build(model_config)
-    # Mixed precision asks for a GPU as soon as it is built.
-    wrapper_config = {
-        key: value
-        for key, value in config.optim_wrapper.items()
-        if key in ('optimizer', 'clip_grad', 'paramwise_cfg')
-    }
-    wrapper = build_optim_wrapper(model, copy.deepcopy(wrapper_config))
+    if name not in TRAINED:
+        return
+    wrapper = build_optim_wrapper(model, wrapper_config)
     trained = {
         id(parameter)
         for group in wrapper.param_groups
@@ -47,23 +91,49 @@ def test_builds_model_optimiser_and_data(name: str,
     }
     assert trained >= {id(p) for p in model.parameters() if p.requires_grad}
 
+
+@pytest.mark.parametrize('name', NAMES)
+def test_builds_data(name: str, class_folders: Path,
+                     scene_folders: Path) -> None:
+    config = load(name)
+    init_default_scope(config.default_scope)
+    roots = dict(
+        mmpretrain=class_folders,
+        mmdet=scene_folders / 'det',
+        mmseg=scene_folders / 'seg')
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if config.get(loader) is None:
             continue
-        dataset = copy.deepcopy(config[loader].dataset)
-        dataset.data_root = str(class_folders)
+        dataset = config[loader].dataset
+        if not is_new(DATA_BUILT, dataset):
+            continue
+        dataset.data_root = str(roots[config.default_scope])
+        if config.default_scope == 'mmdet':
+            dataset.metainfo = dict(classes=SHAPES)
         sample = DATASETS.build(dataset)[0]
-        assert sample['inputs'].shape[1:] == _image_size(config)
+        assert sample['inputs'].dtype == torch.uint8
+        size = sample['inputs'].shape[1:]
+        if config.default_scope == 'mmpretrain':
+            assert size == _crop(dataset.pipeline)
+        elif loader == 'train_dataloader':
+            truth = sample['data_samples']
+            if config.default_scope == 'mmseg':
+                assert truth.gt_sem_seg.data.shape[1:] == size
+            else:
+                assert len(truth.gt_instances.bboxes)
 
 
-def _image_size(config: Config) -> tuple[int, int]:
-    size = config.train_pipeline[1].scale
+def _crop(pipeline: list[dict]) -> tuple[int, int]:
+    """Size of the images that a pipeline of mmpretrain makes."""
+    for step in pipeline:
+        if step.type in ('RandomResizedCrop', 'CenterCrop'):
+            size = step.get('scale', step.get('crop_size'))
     return (size, size)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', PRETRAINING)
 def test_teacher_grid_fits_the_student(name: str) -> None:
-    config = Config.fromfile(CONFIGS / name)
+    config = load(name)
     teacher = config.model.get('teacher')
     if teacher is None or 'backbone' not in teacher:
         pytest.skip('this config has no teacher network')
@@ -73,9 +143,9 @@ def test_teacher_grid_fits_the_student(name: str) -> None:
 
 @pytest.mark.parametrize('name', [n for n in NAMES if n.startswith('spark')])
 def test_pixel_baseline_has_the_student_of_its_twin(name: str) -> None:
-    ours = Config.fromfile(CONFIGS / name)
+    ours = load(name)
     twin = dict(r50_pixels='r50_mae').get(Path(name).stem, Path(name).stem)
-    theirs = Config.fromfile(CONFIGS / 'hgkd' / f'{twin}.py')
+    theirs = load(f'hgkd/{twin}.py')
     for key in ('backbone', 'mask'):
         assert ours.model[key] == theirs.model[key]
     for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler'):
@@ -85,13 +155,56 @@ def test_pixel_baseline_has_the_student_of_its_twin(name: str) -> None:
             theirs.model.neck, out_channels=0)
 
 
-def test_schedules_span_their_epochs() -> None:
-    for name in NAMES:
-        config = Config.fromfile(CONFIGS / name)
-        epochs = config.train_cfg.max_epochs
+@pytest.mark.parametrize('name', [
+    n
+    for n in NAMES if n not in PRETRAINING and any(mark in n for mark in TWINS)
+])
+def test_transfer_differs_from_its_baseline_in_weights_only(name: str) -> None:
+    ours = load(name).to_dict()
+    twin = name
+    for mark, other in TWINS.items():
+        twin = twin.replace(mark, other)
+    theirs = load(twin).to_dict()
+    assert ours['model']['backbone']['init_cfg']['prefix'] == 'backbone.'
+    assert ours['student_checkpoint'] == (
+        ours['model']['backbone']['init_cfg']['checkpoint'])
+    assert ours != theirs
+    assert _without_weights(ours) == _without_weights(theirs)
+
+
+def _without_weights(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _without_weights(value)
+            for key, value in node.items()
+            if key not in ('init_cfg', 'student_checkpoint')
+        }
+    if isinstance(node, (list, tuple)):
+        return [_without_weights(value) for value in node]
+    return node
+
+
+@pytest.mark.parametrize(
+    'name', [n for n in NAMES if '_scratch_' in n or '_scratch-' in n])
+def test_baseline_from_scratch_has_no_weights(name: str) -> None:
+    init_cfg = load(name).model.backbone.get('init_cfg')
+    assert init_cfg is None or init_cfg.get('type') != 'Pretrained'
+
+
+@pytest.mark.parametrize('name', [n for n in NAMES if n not in PRETRAINING])
+def test_transfer_checks_what_is_loaded(name: str) -> None:
+    hooks = [hook.type for hook in load(name).custom_hooks]
+    assert 'mmhgkd.PretrainedCheckHook' in hooks
+
+
+def test_schedules_span_their_training() -> None:
+    for name in TRAINED:
+        config = load(name)
+        length = config.train_cfg.get('max_epochs',
+                                      config.train_cfg.get('max_iters'))
         last = [s for s in config.param_scheduler if s.type != 'LinearLR']
-        assert all(s.end == epochs for s in last), name
+        assert last and all(s.end == length for s in last), name
         for schedule in last:
             assert schedule.get(
                 'T_max',
-                epochs - schedule.begin) == epochs - schedule.begin, name
+                length - schedule.begin) == length - schedule.begin, name

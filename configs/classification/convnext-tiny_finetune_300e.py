@@ -1,0 +1,12 @@
+# Not yet run at full scale.
+# As convnext-tiny_scratch_300e.py, from the distilled student.
+_base_ = 'convnext-tiny_scratch_300e.py'
+
+student_checkpoint = 'work_dirs/convnext-tiny_mae/epoch_300.pth'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint=student_checkpoint,
+            prefix='backbone.')))

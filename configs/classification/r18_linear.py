@@ -1,0 +1,8 @@
+# Not yet run at full scale.
+_base_ = 'r18_linear_supervised.py'
+
+student_checkpoint = 'work_dirs/r18_mae/epoch_300.pth'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(checkpoint=student_checkpoint, prefix='backbone.')))

@@ -1,0 +1,12 @@
+# Not yet run at full scale.
+# As r34_scratch_100e.py, from the distilled student.
+_base_ = 'r34_scratch_100e.py'
+
+student_checkpoint = 'work_dirs/r34_mae/epoch_300.pth'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint=student_checkpoint,
+            prefix='backbone.')))

@@ -1,0 +1,4 @@
+# Not yet run at full scale.
+_base_ = 'r50_knn.py'
+
+model = dict(backbone=dict(depth=34))

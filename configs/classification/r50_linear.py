@@ -1,0 +1,8 @@
+# Not yet run at full scale.
+_base_ = 'r50_linear_supervised.py'
+
+student_checkpoint = 'work_dirs/r50_mae/epoch_300.pth'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(checkpoint=student_checkpoint, prefix='backbone.')))

@@ -1,0 +1,219 @@
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
+
+from mmhgkd.registry import HOOKS
+from mmhgkd.teachers.checkpoint import (
+    find_differences,
+    read_checkpoint,
+    summarise,
+)
+from mmhgkd.utils import ConfigError
+
+State = dict[str, Tensor]
+
+
+@HOOKS.register_module()
+class PretrainedCheckHook(Hook):
+    """Makes sure that pre-trained weights get into the model, all of them.
+
+    MMEngine only warns where a checkpoint does not fit, and goes on with
+    random weights. This hook compares every module that has an ``init_cfg``
+    of type 'Pretrained' with its checkpoint before any weight is loaded, and
+    looks at the start of the training whether its weights are those of the
+    file. Checkpoints are read without running code from them. Parts of a
+    checkpoint that the module does not have as a whole, such as the
+    classifier beside a backbone, are left out on purpose and only reported.
+
+    A checkpoint in ``load_from`` must hold the whole backbone in training,
+    and the whole model in testing. When a run is resumed nothing is checked,
+    as its weights come from its own checkpoint.
+
+    Args:
+        strict (bool): Whether weights that do not fit end the run; if not
+            they are reported only. Defaults to True.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, strict: bool = True) -> None:
+        self.strict = strict
+        self._expected: list[tuple[str, nn.Module, State]] = []
+
+    def before_run(self, runner: Runner) -> None:
+        """Compare modules and checkpoints.
+
+        Raises:
+            ConfigError: If a checkpoint cannot be read or does not fit.
+        """
+        self._expected = []
+        training = isinstance(runner._train_loop, BaseLoop)
+        load_from = runner._load_from
+        if runner._resume and (load_from
+                               or find_latest_checkpoint(runner.work_dir)):
+            return
+        model = _unwrapped(runner.model)
+        if training:
+            for name, module, init_cfg in _pretrained_modules(model):
+                state = self._check(
+                    runner, name, module, init_cfg['checkpoint'],
+                    init_cfg.get('prefix'),
+                    f'model.{name}.init_cfg'.replace('..', '.'))
+                self._expected.append((name, module, state))
+        if load_from:
+            name = 'backbone' if training and hasattr(model,
+                                                      'backbone') else ''
+            self._check(runner, name, model.get_submodule(name), load_from,
+                        f'{name}.' if name else None, 'load_from')
+
+    def before_train(self, runner: Runner) -> None:
+        """Look whether the weights of the modules are those of the files.
+
+        Raises:
+            ConfigError: If others are in the model.
+        """
+        expected, self._expected = self._expected, []
+        if runner._has_loaded:
+            return
+        for name, module, state in expected:
+            different = [
+                key for key, value in module.state_dict().items()
+                if key in state and value.shape == state[key].shape
+                and not torch.equal(value.cpu(), state[key].to(value.dtype))
+            ]
+            if different:
+                self._complain(
+                    runner, f'{len(different)} weights of `{name or "model"}` '
+                    'are not those of its checkpoint after the '
+                    f'initialisation, such as {different[0]}; look for an '
+                    '`init_cfg` or `init_weights` of a part of it')
+
+    def _check(self, runner: Runner, name: str, module: nn.Module, source: str,
+               prefix: str | None, option: str) -> State:
+        """Compare a module with its part of a checkpoint.
+
+        Returns:
+            dict[str, Tensor]: That part, without the prefix.
+        """
+        where = option if option == 'load_from' else f'{option}.checkpoint'
+        weights = _weights(source, where)
+        state = _part(weights, prefix)
+        own = {
+            key: value
+            for key, value in module.state_dict().items()
+            # A counter, which files of old versions of PyTorch lack.
+            if not key.endswith('num_batches_tracked')
+        }
+        label = f'`{name}` ({type(module).__name__})' if name else 'the model'
+        if not state:
+            found = sorted({key.split('.')[0] + '.' for key in weights})
+            raise ConfigError(
+                f'{source}: no key starts with `{prefix}`, the prefixes that '
+                f'exist are {", ".join(found)}; '
+                f'{_advice(weights, own, option)}')
+        parts = {key.split('.')[0] for key in own}
+        inside = {
+            key: value
+            for key, value in state.items() if key.split('.')[0] in parts
+            and not key.endswith('num_batches_tracked')
+        }
+        differences = find_differences(own, inside)
+        lines = summarise(differences)
+        loaded = len(own) - len(differences['missing']) - len(
+            differences['of another shape'])
+        share = f'{loaded} of {len(own)} weights of {label}'
+        if lines:
+            self._complain(
+                runner, f'{source}: fits {share}: {"; ".join(lines)}; '
+                f'{_advice(weights, own, option)}')
+        else:
+            others = sorted({key.split('.')[0] for key in state} - parts)
+            runner.logger.info(f'{source}: fits {share}' + (
+                f', not used: {", ".join(others)}' if others else ''))
+        return state
+
+    def _complain(self, runner: Runner, message: str) -> None:
+        if self.strict:
+            raise ConfigError(message +
+                              '; to go on all the same, set `strict=False` of '
+                              'PretrainedCheckHook in `custom_hooks`')
+        runner.logger.warning(message)
+
+
+def _unwrapped(model: Any) -> nn.Module:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def _pretrained_modules(
+        model: nn.Module) -> Iterator[tuple[str, nn.Module, dict]]:
+    """Modules with the `init_cfg` by which MMEngine loads a checkpoint."""
+    for name, module in model.named_modules():
+        init_cfgs = getattr(module, 'init_cfg', None) or []
+        for init_cfg in [init_cfgs] if isinstance(init_cfgs,
+                                                  dict) else init_cfgs:
+            if init_cfg['type'] == 'Pretrained':
+                yield name, module, init_cfg
+
+
+def _weights(source: str, option: str) -> State:
+    """The weights that MMEngine finds in a checkpoint.
+
+    Raises:
+        ConfigError: If it finds none.
+    """
+    if source.endswith('.safetensors'):
+        raise ConfigError(
+            f'{source}: MMEngine loads no safetensors; set `{option}` to the '
+            'checkpoint of the training, or save the weights by `torch.save`')
+    if '://' in source and not source.startswith('http'):
+        content = CheckpointLoader.load_checkpoint(source, 'cpu')
+    else:
+        try:
+            content = read_checkpoint(source, option)
+        except FileNotFoundError as error:
+            raise ConfigError(str(error)) from error
+    state = content
+    if isinstance(content, Mapping):
+        state = content.get('state_dict', content)
+    weights = {}
+    if isinstance(state, Mapping):
+        weights = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    if not weights:
+        found = ', '.join(map(str, content)) if isinstance(
+            content, Mapping) else type(content).__name__
+        raise ConfigError(
+            f'{source}: holds no weights under `state_dict` or at its top, '
+            f'but: {found}; set `{option}` to a checkpoint of a training')
+    return weights
+
+
+def _part(weights: State, prefix: str | None) -> State:
+    """The part of a checkpoint that MMEngine loads for a prefix."""
+    if prefix is None:
+        return {key.removeprefix('module.'): v for key, v in weights.items()}
+    prefix = prefix.rstrip('.') + '.'
+    return {
+        key.removeprefix(prefix): value
+        for key, value in weights.items() if key.startswith(prefix)
+    }
+
+
+def _advice(weights: State, own: State, option: str) -> str:
+    """What to change: the prefix if another one fits, else the depth."""
+    if option != 'load_from':
+        names = {key.split('.')[0] for key in weights}
+        for prefix in (None, *sorted(f'{name}.' for name in names)):
+            part = _part(weights, prefix)
+            if all(key in part and part[key].shape == value.shape
+                   for key, value in own.items()):
+                return f'set `{option}.prefix={prefix!r}`'
+    return ('choose the architecture (depth, width) as in the pre-training, '
+            'or another checkpoint')
