@@ -1,8 +1,11 @@
 """H-GKD: masked-image-modelling distillation from Transformers to CNNs."""
 
+from .transfer import announce_models, install_operators
 from .utils import check_versions
 from .version import __version__
 
 check_versions()
+install_operators()
+announce_models()
 
 __all__ = ['__version__']

@@ -1,0 +1,120 @@
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.dataset import Compose, default_collate
+from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import TRANSFORMS
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mmhgkd.datasets import ImageFolder
+from mmhgkd.evaluation.embedding import global_embedding
+from mmhgkd.utils import ConfigError
+
+
+class Features(NamedTuple):
+    """What a student sees in images.
+
+    Args:
+        embeddings (Tensor): ``(N, D)`` float32, on the CPU.
+        files (tuple[str]): Path of each image; empty for a tensor of images.
+    """
+
+    embeddings: Tensor
+    files: tuple[str, ...]
+
+
+def extract_features(student: BaseModel,
+                     images: str | PathLike | Sequence[str | PathLike]
+                     | Tensor,
+                     batch_size: int = 64,
+                     workers: int = 0) -> Features:
+    """Compute one embedding per image.
+
+    It is the mean of the last feature map, which the evaluation by kNN and
+    linear probe takes too.
+
+    Args:
+        student (BaseModel): Of :func:`build_student` or
+            :func:`load_student`. It computes on the device where it lies.
+        images (str or PathLike or Sequence or Tensor): A folder with images
+            at any depth, a file, several files, or RGB images in 0..255,
+            ``(N, 3, H, W)``. Files are resized and cropped as in the
+            evaluation of the config, a tensor is taken as it is.
+        batch_size (int): Images computed at a time. Defaults to 64.
+        workers (int): Processes that load files. Defaults to 0, which means
+            this one.
+
+    Returns:
+        Features: Embeddings and files, in sorted order for a folder.
+
+    Raises:
+        ConfigError: If there is no image, or one cannot be read.
+    """
+    batches: Any
+    if isinstance(images, Tensor):
+        if images.ndim != 4 or images.size(1) != 3:
+            raise ConfigError('`images` must be of shape (N, 3, H, W), got '
+                              f'{tuple(images.shape)}')
+        files: tuple[str, ...] = ()
+        # Preprocessors expect the order of OpenCV.
+        batches = [
+            dict(inputs=part.flip(1)) for part in images.split(batch_size)
+        ]
+    else:
+        files = _find_files(images)
+        batches = DataLoader(
+            _Files(files, student),
+            batch_size,
+            num_workers=workers,
+            collate_fn=default_collate)
+    training = student.training
+    student.train(False)
+    embeddings = []
+    with torch.no_grad():
+        for batch in track(
+                batches, 'Features', total=len(batches),
+                disable=len(batches) == 1):
+            inputs = student.data_preprocessor(batch)['inputs']
+            embeddings.append(
+                global_embedding(student.extract_feat(inputs)).cpu())
+    student.train(training)
+    return Features(torch.cat(embeddings), files)
+
+
+class _Files(Dataset):
+    """Image files, through the pipeline of a student."""
+
+    def __init__(self, files: Sequence[str], student: BaseModel) -> None:
+        self.files = files
+        steps = student._config.test_dataloader.dataset.pipeline[1:]
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            self.pipeline = Compose([
+                TRANSFORMS.build(step)
+                for step in (dict(type='mmhgkd.LoadImage'), *steps)
+            ])
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.pipeline(dict(img_path=self.files[index]))
+
+
+def _find_files(
+        images: str | PathLike | Sequence[str | PathLike]) -> tuple[str, ...]:
+    if isinstance(images, (str, PathLike)):
+        if not Path(images).is_dir():
+            return (str(images), )
+        folder = ImageFolder(str(images))
+        return tuple(
+            folder.get_data_info(index)['img_path']
+            for index in range(len(folder)))
+    if not images:
+        raise ConfigError('`images` is empty; give a folder or files')
+    return tuple(str(image) for image in images)

@@ -1,0 +1,9 @@
+from .export import LAYOUTS, Export, export_student
+from .import_checkpoint import Import, import_checkpoint
+from .stored_config import parse_config
+from .student import Student, read_student
+
+__all__ = [
+    'LAYOUTS', 'Export', 'Import', 'Student', 'export_student',
+    'import_checkpoint', 'parse_config', 'read_student'
+]

@@ -1,0 +1,3 @@
+from .finder import announce_models
+
+__all__ = ['announce_models']
