@@ -3,7 +3,8 @@
 set -euo pipefail
 
 if [[ $# -lt 4 ]]; then
-    echo "usage: [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS=...]" \
+    echo "usage: [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [PORT=29500]" \
+        "[SRUN_ARGS=...]" \
         "bash $0 PARTITION JOB_NAME CONFIG CHECKPOINT [options of test.py]" >&2
     exit 2
 fi
@@ -24,12 +25,14 @@ else
     per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
     resources=(
         --gres="gpu:$per_node"
+        --nodes="$(((gpus + per_node - 1) / per_node))"
         --ntasks="$gpus"
         --ntasks-per-node="$per_node"
     )
 fi
 
 export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
+export MASTER_PORT="${PORT:-29500}"
 # SRUN_ARGS holds several words.
 # shellcheck disable=SC2086
 exec srun \

@@ -112,27 +112,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Test.
 
     Returns:
-        int: The exit code.
+        int: The exit code, see :func:`command_line.run_tool`.
     """
     args = parse_args(argv)
-    try:
+
+    def test() -> None:
         cfg = load_config(args.config, args.cfg_options)
         preflight.require(cfg, REQUIRED)
         merge_args(cfg, args)
         preflight.check_config(cfg, WITH_DATASETS)
         runner = command_line.build_runner(cfg)
-    except ConfigError as error:
-        return command_line.report(error)
-    if args.out and args.out_item == 'pred':
-        # MMDetection's metric stores masks in a compressed form.
-        kind = ('mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet'
-                else 'mmengine.DumpResults')
-        runner.test_evaluator.metrics.append(
-            METRICS.build(dict(type=kind, out_file_path=args.out)))
-    metrics = runner.test()
-    if args.out and args.out_item == 'metrics' and is_main_process():
-        mmengine.dump(metrics, args.out)
-    return 0
+        if args.out and args.out_item == 'pred':
+            # MMDetection's metric stores masks in a compressed form.
+            kind = ('mmdet.DumpDetResults' if cfg.get('default_scope')
+                    == 'mmdet' else 'mmengine.DumpResults')
+            runner.test_evaluator.metrics.append(
+                METRICS.build(dict(type=kind, out_file_path=args.out)))
+        metrics = runner.test()
+        if args.out and args.out_item == 'metrics' and is_main_process():
+            mmengine.dump(metrics, args.out)
+
+    return command_line.run_tool(test)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from mmengine.config import Config
 
@@ -10,6 +11,11 @@ from mmhgkd.utils import ConfigError, command_line, load_config, preflight
 from mmhgkd.utils.full_precision import fall_back_to_full_precision
 
 REQUIRED = ('train_dataloader', 'train_cfg', 'optim_wrapper')
+#: Type of the backend and the package that it needs.
+LOGS = {
+    'tensorboard': ('TensorboardVisBackend', 'tensorboard'),
+    'wandb': ('WandbVisBackend', 'wandb')
+}
 WITH_DATASETS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg',
                  'custom_hooks')
 
@@ -36,6 +42,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate by the ratio of the actual total batch '
         'size to `auto_scale_lr.base_batch_size` of the config')
+    parser.add_argument(
+        '--progress',
+        action='store_true',
+        help='show a bar with images/s, memory and the time left')
+    parser.add_argument(
+        '--log-to',
+        nargs='+',
+        choices=list(LOGS),
+        default=[],
+        help='log to these too, besides the text and JSON files')
     command_line.add_common_arguments(parser)
     return command_line.parse_arguments(parser, argv)
 
@@ -56,9 +72,19 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
         fall_back_to_full_precision(cfg)
-    if args.resume is not None:
+    if args.resume == 'auto' and 'runner_type' not in cfg:
+        # Keeps `load_from` for a run that has no checkpoint yet.
+        cfg.resume = 'auto'
+    elif args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.progress:
+        cfg.custom_hooks = [
+            *(cfg.get('custom_hooks') or []),
+            dict(type='mmhgkd.ProgressHook')
+        ]
+    for name in args.log_to:
+        add_log(cfg, name)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise ConfigError(
@@ -68,22 +94,41 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
 
 
+def add_log(cfg: Config, name: str) -> None:
+    """Log to TensorBoard or Weights & Biases too.
+
+    Raises:
+        ConfigError: If its package is not installed.
+    """
+    backend, package = LOGS[name]
+    if find_spec(package) is None:
+        raise ConfigError(f'--log-to {name} needs the package {package}; run '
+                          '`pip install "mmhgkd[log]"`')
+    if cfg.get('visualizer') is None:
+        cfg.visualizer = dict(type='Visualizer')
+    backends = cfg.visualizer.get('vis_backends') or [
+        dict(type='LocalVisBackend')
+    ]
+    if all(item['type'] != backend for item in backends):
+        cfg.visualizer.vis_backends = [*backends, dict(type=backend)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train.
 
     Returns:
-        int: The exit code.
+        int: The exit code, see :func:`command_line.run_tool`.
     """
     args = parse_args(argv)
-    try:
+
+    def train() -> None:
         cfg = load_config(args.config, args.cfg_options)
         preflight.require(cfg, REQUIRED)
         merge_args(cfg, args)
         preflight.check_config(cfg, WITH_DATASETS)
         command_line.build_runner(cfg).train()
-    except (ConfigError, FloatingPointError) as error:
-        return command_line.report(error)
-    return 0
+
+    return command_line.run_tool(train)
 
 
 if __name__ == '__main__':

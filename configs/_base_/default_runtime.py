@@ -4,9 +4,13 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='mmhgkd.WholeCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'))
-custom_hooks = [dict(type='mmhgkd.InvalidLossHook', interval=50)]
+custom_hooks = [
+    dict(type='mmhgkd.InvalidLossHook', interval=50),
+    dict(type='mmhgkd.UnreadableImagesHook', max_share=0.01)
+]
 
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -1,3 +1,12 @@
 from .invalid_loss_hook import InvalidLossHook
+from .panel_hook import PanelHook
+from .pretrained_check_hook import PretrainedCheckHook
+from .progress_hook import ProgressHook
+from .stop_on_signal_hook import StopOnSignalHook
+from .unreadable_images_hook import UnreadableImagesHook
+from .whole_checkpoint_hook import WholeCheckpointHook
 
-__all__ = ['InvalidLossHook']
+__all__ = [
+    'InvalidLossHook', 'PanelHook', 'PretrainedCheckHook', 'ProgressHook',
+    'StopOnSignalHook', 'UnreadableImagesHook', 'WholeCheckpointHook'
+]

@@ -1,6 +1,11 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from mmhgkd.registry import HOOKS
 
@@ -9,7 +14,10 @@ from mmhgkd.registry import HOOKS
 class InvalidLossHook(Hook):
     """Stops a run whose loss is no longer finite.
 
-    Going on would only overwrite good checkpoints with bad ones.
+    Going on would only overwrite good checkpoints with bad ones. The message
+    names the first bad iteration and the files of its batch, and what is
+    known of it is written to ``invalid_loss_rank0.pth`` in the work folder:
+    losses, files and, if it is the iteration of the check, the inputs.
 
     Args:
         interval (int): Iterations between two checks; each makes the host
@@ -20,30 +28,65 @@ class InvalidLossHook(Hook):
 
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
+        self._recent: list[tuple[int, dict[str, Tensor], list[str]]] = []
 
     def after_train_iter(self,
                          runner: Runner,
                          batch_idx: int,
-                         data_batch: dict | None = None,
+                         data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Check the losses of this iteration.
+        """Check the losses since the last check.
 
         Raises:
             FloatingPointError: If one is NaN or infinite.
         """
-        last = batch_idx + 1 == len(runner.train_dataloader)
-        if not outputs or not (last or self.every_n_train_iters(
-                runner, self.interval)):
+        if not outputs:
             return
-        bad = {
-            name: float(value)
-            for name, value in outputs.items()
-            if 'loss' in name and not torch.isfinite(value).all()
+        losses = {
+            name: value.detach()
+            for name, value in outputs.items() if 'loss' in name
         }
-        if bad:
-            raise FloatingPointError(
-                f'the loss is not finite any more at iteration '
-                f'{runner.iter + 1} (epoch {runner.epoch + 1}): {bad}. Lower '
-                '`optim_wrapper.optimizer.lr`, set '
-                '`optim_wrapper.clip_grad`, or train without --amp; resume '
-                f'from the last checkpoint in {runner.work_dir}')
+        self._recent.append((runner.iter, losses, image_files(data_batch)))
+        last = batch_idx + 1 == len(runner.train_dataloader)
+        if not (last or self.every_n_train_iters(runner, self.interval)):
+            return
+        recent, self._recent = self._recent, []
+        for iteration, losses, files in recent:
+            bad = {
+                name: float(value)
+                for name, value in losses.items()
+                if not torch.isfinite(value).all()
+            }
+            if bad:
+                self._stop(runner, iteration, bad, losses, files, data_batch)
+
+    def _stop(self, runner: Runner, iteration: int, bad: dict[str, float],
+              losses: dict[str, Tensor], files: list[str],
+              data_batch: Any) -> None:
+        dump = Path(runner.work_dir) / f'invalid_loss_rank{runner.rank}.pth'
+        checked = iteration == runner.iter and isinstance(data_batch, dict)
+        torch.save(
+            dict(
+                iteration=iteration + 1,
+                losses=losses,
+                files=files,
+                inputs=data_batch.get('inputs') if checked else None), dump)
+        batch = (f' Its batch begins with {", ".join(files[:3])}.'
+                 if files else '')
+        raise FloatingPointError(
+            f'the loss is not finite any more at iteration {iteration + 1} '
+            f'(epoch {runner.epoch + 1}): {bad}.{batch} All of it is in '
+            f'{dump}. Lower `optim_wrapper.optimizer.lr`, set '
+            '`optim_wrapper.clip_grad`, or train without --amp; resume from '
+            f'the last checkpoint in {runner.work_dir}')
+
+
+def image_files(data_batch: Any) -> list[str]:
+    """Paths of the images of a batch, as far as its samples name them."""
+    if not isinstance(data_batch, dict):
+        return []
+    samples = data_batch.get('data_samples')
+    if not isinstance(samples, Sequence):
+        return []
+    paths = (getattr(sample, 'img_path', None) for sample in samples)
+    return [str(path) for path in paths if path is not None]

@@ -1,16 +1,33 @@
 """What ``tools/train.py`` and ``tools/test.py`` have in common."""
 
+import errno
+import logging
 import os
+import re
 import sys
+import traceback
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
+from mmengine.dist import get_rank
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch import distributed
 
+from mmhgkd.runner import ResumableRunner, RunError, RunStopped, safe_loading
+
+from .build_errors import config_fault
+from .config_error import ConfigError
 from .cpu_distributed import set_up_cpu_distributed
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_LOST_PROCESS = re.compile(
+    r'Connection (closed|reset)|Broken pipe|gloo.*([Tt]imed out|Timeout)|'
+    r'NCCL.*(error|abort)|Socket Timeout', re.DOTALL)
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -86,7 +103,53 @@ def build_runner(cfg: Config) -> Runner:
     set_up_cpu_distributed(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    return ResumableRunner.from_cfg(cfg)
+
+
+def run_tool(body: Callable[[], None]) -> int:
+    """Run a tool, and report in one line what its user can mend.
+
+    The process group is left in any case: its threads would abort the
+    interpreter at its end.
+
+    Args:
+        body (Callable): What the tool does.
+
+    Returns:
+        int: The exit code: 0; 2 for what has to be mended in config, options
+        or data; 3 for a run that can be resumed once the cause is gone; 75
+        for one that a signal has stopped and that can be resumed at once.
+    """
+    try:
+        with safe_loading():
+            body()
+    except Exception as error:
+        fault = _mendable(error)
+        if fault is None:
+            raise
+        # One line is for users; who writes a part of their own wants more.
+        print_log(traceback.format_exc(), 'current', logging.DEBUG)
+        return report(fault)
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+    return 0
+
+
+def _mendable(error: Exception) -> Exception | None:
+    """What to tell the user, None for what looks like a bug."""
+    if isinstance(error, (ConfigError, FloatingPointError, RunError)):
+        return error
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return RunError(
+            f'cannot write {error.filename or "a file"}: {error.strerror}; '
+            'the last checkpoint is whole: free some space, then add --resume')
+    if (isinstance(error, RuntimeError) and distributed.is_initialized()
+            and _LOST_PROCESS.search(str(error))):
+        return RunError('another process of this run is lost: '
+                        f'{str(error).splitlines()[0]}; see its message, then '
+                        'add --resume')
+    return config_fault(error)
 
 
 def report(error: Exception) -> int:
@@ -99,5 +162,14 @@ def report(error: Exception) -> int:
     if 'DataLoader worker process' in text:
         # PyTorch wraps the message of a worker in the worker's traceback.
         text = text.split(f'{type(error).__name__}: ')[-1]
-    print('error:', ' '.join(text.split()), file=sys.stderr)
-    return 2
+    if get_rank() == 0 or not isinstance(error, RunStopped):
+        with suppress(OSError):
+            print('error:', ' '.join(text.split()), file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # The output lies on the full disk too. What is left of it would
+            # fail again at the end, and change the exit code.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return getattr(error, 'exit_code', 2)

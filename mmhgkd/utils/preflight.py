@@ -6,7 +6,7 @@ a dataset, ends here in one message with the option that mends it.
 
 import inspect
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -14,6 +14,10 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS
 
 from .config_error import ConfigError
+from .detection_checks import check_detection
+from .find_key import find_key
+from .run_checks import check_run
+from .segmentation_checks import check_segmentation
 
 
 def check_config(cfg: Config, sections: Sequence[str]) -> None:
@@ -27,10 +31,13 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
     Raises:
         ConfigError: If a check fails.
     """
+    check_run(cfg)
     check_data_roots(cfg, sections)
     check_load_from(cfg)
     check_model_checkpoints(cfg)
     check_mixed_precision(cfg)
+    check_detection(cfg, sections)
+    check_segmentation(cfg, sections)
 
 
 def require(cfg: Config, sections: Sequence[str]) -> None:
@@ -96,28 +103,6 @@ def check_mixed_precision(cfg: Config) -> None:
         raise ConfigError(
             'mixed precision training needs a GPU; leave `--amp` out, or add '
             '`--cfg-options optim_wrapper.type=OptimWrapper`')
-
-
-def find_key(node: Any, key: str,
-             path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Find a key at any depth.
-
-    Args:
-        node (Any): A part of a config.
-        key (str): The key to find.
-        path (str): Option path of ``node``.
-
-    Yields:
-        tuple[str, dict]: Option path of the key, and the dictionary it is in.
-    """
-    if isinstance(node, dict):
-        if key in node:
-            yield f'{path}.{key}', node
-        for name, child in node.items():
-            yield from find_key(child, key, f'{path}.{name}')
-    elif isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from find_key(child, key, f'{path}.{index}')
 
 
 def _is_missing(path: Any) -> bool:

@@ -22,12 +22,14 @@ def run_script(name: str, *argv: str,
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> str:
-    """A PATH whose ``python`` and ``srun`` print one argument a line."""
+    """A PATH whose programs print one argument a line."""
     folder = tmp_path / 'bin'
     folder.mkdir()
-    for name in ('python', 'srun'):
+    for name in ('python', 'srun', 'sbatch'):
         program = folder / name
-        program.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@"\n')
+        # sbatch gets its script by the standard input
+        program.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@"\n'
+                           f'[[ {name} != sbatch ]] || /bin/cat\n')
         program.chmod(0o755)
     return f'{folder}{os.pathsep}{os.defpath}'
 
@@ -85,14 +87,17 @@ def test_dist_test_arguments(recorder: str) -> None:
 
 
 @pytest.mark.parametrize(('variables', 'resources', 'launcher'), [
-    ({}, ['--gres=gpu:8', '--ntasks=8', '--ntasks-per-node=8'], 'slurm'),
+    ({}, ['--gres=gpu:8', '--nodes=1', '--ntasks=8', '--ntasks-per-node=8'
+          ], 'slurm'),
     ({
         'GPUS': '2'
-    }, ['--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2'], 'slurm'),
+    }, ['--gres=gpu:2', '--nodes=1', '--ntasks=2', '--ntasks-per-node=2'
+        ], 'slurm'),
     ({
         'GPUS': '16',
         'GPUS_PER_NODE': '4'
-    }, ['--gres=gpu:4', '--ntasks=16', '--ntasks-per-node=4'], 'slurm'),
+    }, ['--gres=gpu:4', '--nodes=4', '--ntasks=16', '--ntasks-per-node=4'
+        ], 'slurm'),
     ({
         'GPUS': '0'
     }, ['--ntasks=1'], 'none'),
@@ -118,9 +123,75 @@ def test_slurm_arguments(recorder: str, name: str, last: str,
         **variables)
     assert process.stdout.splitlines() == [
         'srun', '--partition=gpu', '--job-name=my job', *resources,
-        '--cpus-per-task=3', '--kill-on-bad-exit=1', '--mem=1G', '--exclusive',
+        '--cpus-per-task=3',
+        *(['--signal=USR1@120'] if name == 'slurm_train.sh' else []),
+        '--kill-on-bad-exit=1', '--mem=1G', '--exclusive',
         'python', '-u', f'{TOOLS}/{program[0]}', *program[1:], '--launcher',
         launcher, '--amp'
+    ]
+
+
+def test_slurm_requeue(recorder: str, tmp_path: Path) -> None:
+    """The batch script queues the job again after a stop, and only then."""
+    work_dir = tmp_path / 'my run'
+    process = run_script(
+        'slurm_train.sh',
+        'gpu',
+        'my job',
+        'my config.py',
+        str(work_dir),
+        PATH=recorder,
+        GPUS='16',
+        REQUEUE='1',
+        TIME='2:00:00',
+        SIGNAL_SECONDS='300',
+        PORT='1234')
+    head, _, script = process.stdout.partition('#!')
+    assert head.splitlines() == [
+        'sbatch', '--partition=gpu', '--job-name=my job', '--gres=gpu:8',
+        '--nodes=2', '--ntasks=16', '--ntasks-per-node=8', '--cpus-per-task=5',
+        '--time=2:00:00', '--signal=USR1@300', '--requeue',
+        '--open-mode=append', f'--output={work_dir}/slurm-%j.log'
+    ]
+    for code, queued in ((75, True), (0, False), (2, False)):
+        programs = tmp_path / str(code)
+        programs.mkdir()
+        (programs / 'srun').write_text(
+            f'#!/bin/bash\nprintf "%s\\n" "$@"\nexit {code}\n')
+        (programs / 'scontrol').write_text('#!/bin/bash\necho queue "$@"\n')
+        for program in programs.iterdir():
+            program.chmod(0o755)
+        job = subprocess.run(['bash'],
+                             input=f'#!{script}',
+                             env={
+                                 'PATH': f'{programs}{os.pathsep}{os.defpath}',
+                                 'SLURM_JOB_ID': '7'
+                             },
+                             capture_output=True,
+                             text=True)
+        assert job.returncode == code, job.stderr
+        lines = job.stdout.splitlines()
+        assert lines[:6] == [
+            '--kill-on-bad-exit=1', 'python', '-u', f'{TOOLS}/train.py',
+            'my config.py', '--work-dir'
+        ]
+        assert lines[6] == str(work_dir)
+        assert '--resume' in lines
+        assert ('queue requeue 7' in lines) == queued
+
+
+def test_dist_train_rendezvous(recorder: str) -> None:
+    process = run_script(
+        'dist_train.sh',
+        'config.py',
+        '4',
+        PATH=recorder,
+        NNODES='2:4',
+        RDZV_ID='job7',
+        MASTER_ADDR='node0')
+    assert process.stdout.splitlines()[3:8] == [
+        '--nnodes=2:4', '--rdzv_backend=c10d', '--rdzv_id=job7',
+        '--rdzv_endpoint=node0:29500', '--nproc_per_node=4'
     ]
 
 
@@ -141,6 +212,7 @@ def test_dist_train_runs_two_processes_on_the_cpu(toy: Path) -> None:
         PYTHONPATH=str(Path(__file__).parent),
         PORT=str(port))
     assert process.returncode == 0, process.stderr
+    assert 'terminate called' not in process.stderr
     assert 'backend` is set to gloo' in process.stdout
     state = torch.load('run/iter_1.pth', weights_only=False)['state_dict']
     assert state['world_size'] == 2

@@ -113,6 +113,38 @@ def test_other_scopes_keep_their_dataloaders(train: ModuleType, toy: Path,
         cfg.train_dataloader)
 
 
+def test_log_to(train: ModuleType, toy: Path,
+                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, 'find_spec', lambda name: object())
+    cfg = merged(train, str(toy), '--log-to', 'tensorboard', 'wandb')
+    assert [backend.type for backend in cfg.visualizer.vis_backends] == [
+        'LocalVisBackend', 'TensorboardVisBackend', 'WandbVisBackend'
+    ]
+    monkeypatch.setattr(train, 'find_spec', lambda name: None)
+    with pytest.raises(train.ConfigError, match=r'mmhgkd\[log\]'):
+        merged(train, str(toy), '--log-to', 'wandb')
+
+
+def test_progress(train: ModuleType, toy: Path) -> None:
+    assert train.main([str(toy), '--work-dir', 'run', '--progress']) == 0
+    cfg = merged(train, str(toy), '--progress')
+    assert cfg.custom_hooks == [dict(type='mmhgkd.ProgressHook')]
+
+
+def test_full_disk_ends_in_one_message(
+        train: ModuleType, toy: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+
+    def full(handle: int) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('os.fsync', full)
+    assert train.main([str(toy), '--work-dir', 'run']) == 3
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith('error: cannot write ')
+    assert 'iter_1.pth: No space left on device' in error
+
+
 def test_own_runner_type(train: ModuleType, toy: Path) -> None:
     with pytest.raises(KeyError, match='OtherRunner'):
         train.main([str(toy), '--cfg-options', 'runner_type=OtherRunner'])

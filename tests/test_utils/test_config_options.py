@@ -77,3 +77,18 @@ def test_merge_into_a_list(tmp_path: Path) -> None:
     path.write_text('train_pipeline = [dict(type="A"), dict(type="B")]\n')
     cfg = load_config(str(path), {'train_pipeline.1.prob': 0.5})
     assert cfg.train_pipeline == [{'type': 'A'}, {'type': 'B', 'prob': 0.5}]
+
+
+def test_variable_changes_where_its_value_is_used(tmp_path: Path) -> None:
+    path = tmp_path / 'config.py'
+    path.write_text("data_root = 'data/a'\n"
+                    "work_dir = 'run'\n"
+                    "train = dict(root=data_root, other='data/ab')\n"
+                    "val = [dict(ann_file=data_root + '/x.json'), 'run']\n")
+    cfg = load_config(str(path), {'data_root': 'b', 'work_dir': 'c'})
+    assert cfg.data_root == 'b' and cfg.work_dir == 'c'
+    assert cfg.train == {'root': 'b', 'other': 'data/ab'}
+    # A setting of the run is no variable.
+    assert cfg.val == [{'ann_file': 'b/x.json'}, 'run']
+    both = load_config(str(path), {'data_root': 'b', 'train.root': 'c'})
+    assert both.train.root == 'c' and both.val[0].ann_file == 'b/x.json'

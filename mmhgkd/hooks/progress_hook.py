@@ -1,0 +1,125 @@
+import atexit
+import logging
+import sys
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from rich import progress
+from rich.console import Console
+
+from mmhgkd.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Shows a bar of the whole training in a terminal.
+
+    With iterations, images a second over all ranks, loss, memory, and the
+    time that has passed and is left. Where the output is no terminal it
+    shows nothing; the log has the figures.
+
+    Args:
+        interval (int): Iterations between two looks at the loss; each makes
+            the host wait for the device. Defaults to 10.
+        console (Console, optional): Where to draw. Defaults to None, which
+            means the standard output.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self,
+                 interval: int = 10,
+                 console: Console | None = None) -> None:
+        self.interval = interval
+        self.console = console
+        self._progress: progress.Progress | None = None
+        self._images = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Show the bar."""
+        console = self.console or Console()
+        if runner.rank != 0 or not console.is_terminal:
+            return
+        self._progress = progress.Progress(
+            progress.TextColumn('epoch {task.fields[epoch]}'),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn('{task.fields[rate]:.1f} images/s'),
+            progress.TextColumn('loss {task.fields[loss]}'),
+            progress.TextColumn('{task.fields[memory]:.2f} GiB'),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            console=console)
+        self._progress.add_task(
+            'train',
+            total=runner.max_iters,
+            completed=runner.iter,
+            epoch=runner.epoch + 1,
+            rate=0.0,
+            loss='-',
+            memory=used_memory())
+        self._progress.start()
+        # An error must not leave a terminal without a cursor behind.
+        atexit.register(self._progress.stop)
+        _print_to(runner, sys.stdout)
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
+        """Move the bar on."""
+        if self._progress is None:
+            return
+        task = self._progress.tasks[0]
+        self._images += count_images(data_batch) * runner.world_size
+        fields: dict[str, Any] = {}
+        if outputs and 'loss' in outputs and self.every_n_inner_iters(
+                batch_idx, self.interval):
+            fields['loss'] = f'{float(outputs["loss"]):.4f}'
+        self._progress.update(
+            task.id,
+            completed=runner.iter + 1,
+            epoch=runner.epoch + 1,
+            rate=self._images / max(task.elapsed or 0.0, 1e-3),
+            memory=used_memory(),
+            **fields)
+
+    def after_train(self, runner: Runner) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            _print_to(runner, sys.stdout)
+            self._progress = None
+
+
+def count_images(data_batch: Any) -> int:
+    """Number of images in a batch of any of the OpenMMLab packages."""
+    inputs = data_batch
+    if isinstance(data_batch, dict):
+        inputs = data_batch.get('inputs', ())
+    if isinstance(inputs, dict):  # several views of each image
+        inputs = next(iter(inputs.values()), ())
+    return len(inputs)
+
+
+def used_memory() -> float:
+    """Peak memory of this process in GiB, on the GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == 'darwin' else 2**20)
+
+
+def _print_to(runner: Runner, stream: Any) -> None:
+    """Let log lines go where the bar can make room for them."""
+    for handler in runner.logger.handlers:
+        if (isinstance(handler, logging.StreamHandler)
+                and not isinstance(handler, logging.FileHandler)):
+            handler.setStream(stream)

@@ -1,0 +1,63 @@
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from mmhgkd.utils import ConfigError
+
+from .run_error import RunError
+
+
+def guarded_batches(runner: Runner, dataloader: DataLoader) -> Iterator[Any]:
+    """Iterate a dataloader; save the run where the data fails.
+
+    Args:
+        runner (Runner): The runner that trains.
+        dataloader (DataLoader): Its data.
+
+    Yields:
+        Any: The batches.
+
+    Raises:
+        RunError: If a worker has died or the data cannot be read.
+    """
+    batches = iter(dataloader)
+    if (dataloader.num_workers > 0
+            and threading.current_thread() is threading.main_thread()):
+        # PyTorch would raise in the midst of a step as soon as a worker
+        # dies; without its handler it finds out when it waits for data.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as error:
+            runner.call_hook('save_now', done=runner.iter)
+            raise _explain(error, runner) from error
+        yield batch
+
+
+def _explain(error: Exception, runner: Runner) -> Exception:
+    """One clear message for what is not the fault of the code."""
+    text = str(error)
+    again = f'then add --resume to go on from {runner.work_dir}'
+    if re.search(r'DataLoader worker .*(exited|killed)', text):
+        return RunError(
+            f'{text.split(", ")[0].rstrip(".")} at iteration {runner.iter}; '
+            'often the memory is used up: lower '
+            f'`train_dataloader.num_workers` or `batch_size`, {again}')
+    if isinstance(error, ConfigError):
+        return error
+    if isinstance(error, OSError):
+        return RunError(f'cannot read the data at iteration {runner.iter}: '
+                        f'{text.splitlines()[-1]}; check the disk, {again}')
+    if 'Cannot find valid image' in text:
+        return RunError(
+            f'no readable image is found any more at iteration {runner.iter}; '
+            f'check `train_dataloader.dataset.data_root`, {again}')
+    return error

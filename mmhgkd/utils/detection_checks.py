@@ -1,0 +1,172 @@
+"""Checks of what a detection config says about its annotations.
+
+MMDetection looks its classes up in the annotation file by name. It leaves out
+those that it does not find, and then trains and evaluates on fewer or none,
+or with shifted labels, without a word.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from .config_error import ConfigError
+from .find_key import find_key
+
+HEADS = ('bbox_head', 'mask_head')
+
+
+def check_detection(cfg: Config, sections: Sequence[str]) -> None:
+    """Check annotation files, image folders, categories and head sizes.
+
+    Only data sets in the form of MS COCO are looked at.
+
+    Args:
+        cfg (Config): The final config.
+        sections (Sequence[str]): Top-level keys that the run uses and that
+            may hold datasets.
+
+    Raises:
+        ConfigError: If a check fails.
+    """
+    known: dict[str, list[str]] = {}
+    for section in sections:
+        for path, dataset, classes in _coco_datasets(cfg, section):
+            root = dataset.get('data_root') or ''
+            files = {
+                f'{path}.ann_file': os.path.join(root, dataset['ann_file'])
+            }
+            evaluator = section.replace('dataloader', 'evaluator')
+            for option, metric in find_key(
+                    cfg.get(evaluator), 'ann_file', evaluator):
+                files[option] = metric['ann_file'] or ''
+            for option, file in files.items():
+                if not file or '://' in file:
+                    continue
+                if file not in known:
+                    known[file] = read_categories(file, option)
+                check_classes(classes, known[file], file, path)
+            check_images(dataset, root, path)
+            check_heads(cfg, classes, path)
+
+
+def read_categories(file: str, option: str) -> list[str]:
+    """Names of the categories of an annotation file.
+
+    Args:
+        file (str): The file.
+        option (str): Option path that names the file.
+
+    Returns:
+        list[str]: Names in the order of the file.
+
+    Raises:
+        ConfigError: If the file is missing, broken or of another form.
+    """
+    try:
+        with open(os.path.expanduser(file), encoding='utf-8') as stream:
+            content = json.load(stream)
+    except OSError as error:
+        raise ConfigError(
+            f'cannot read the annotation file `{file}` of `{option}` '
+            f'({error.strerror}); add `--cfg-options {option}=FILE`'
+        ) from error
+    except ValueError as error:
+        raise ConfigError(
+            f'the annotation file `{file}` of `{option}` is broken or cut off '
+            f'({error}); get it again') from error
+    for key in ('images', 'annotations', 'categories'):
+        if not isinstance(content, dict) or key not in content:
+            raise ConfigError(
+                f'the annotation file `{file}` of `{option}` has no `{key}`; '
+                'it must have the form of MS COCO')
+    return [category['name'] for category in content['categories']]
+
+
+def check_classes(classes: Sequence[str], categories: Sequence[str], file: str,
+                  path: str) -> None:
+    """The annotation file has all classes, in their order.
+
+    Args:
+        classes (Sequence[str]): Classes of the dataset.
+        categories (Sequence[str]): Categories of the annotation file.
+        file (str): The file.
+        path (str): Option path of the dataset.
+
+    Raises:
+        ConfigError: If a class is missing or the order differs.
+    """
+    missing = [name for name in classes if name not in categories]
+    mend = (f'set `{path}.metainfo.classes` to the categories of the file, '
+            'and `num_classes` of the heads to their number')
+    if missing:
+        raise ConfigError(
+            f'the annotation file `{file}` lacks {len(missing)} of the '
+            f'{len(classes)} classes of `{path}`, {_shorten(missing)}; it has '
+            f'{_shorten(categories)}; {mend}')
+    in_file = [name for name in categories if name in classes]
+    if in_file != list(classes):
+        raise ConfigError(
+            f'the annotation file `{file}` has the classes of `{path}` in '
+            f'another order, {_shorten(in_file)} instead of '
+            f'{_shorten(classes)}, which would mix up the labels; {mend}')
+
+
+def check_images(dataset: dict[str, Any], root: str, path: str) -> None:
+    """The image folder exists.
+
+    Raises:
+        ConfigError: If it is missing.
+    """
+    prefix = (dataset.get('data_prefix') or {}).get('img', '')
+    folder = os.path.join(root, prefix)
+    if '://' not in folder and not os.path.isdir(os.path.expanduser(folder)):
+        raise ConfigError(
+            f'the image folder `{folder}` of `{path}` does not exist; add '
+            f'`--cfg-options {path}.data_prefix.img=FOLDER`')
+
+
+def check_heads(cfg: Config, classes: Sequence[str], path: str) -> None:
+    """The heads have an output for each class.
+
+    Raises:
+        ConfigError: If their number differs.
+    """
+    for option, head in find_key(cfg.get('model'), 'num_classes', 'model'):
+        is_head = any(part in HEADS for part in option.split('.')[-3:])
+        if is_head and head['num_classes'] != len(classes):
+            raise ConfigError(
+                f'`{option}` is {head["num_classes"]}, but `{path}` has '
+                f'{len(classes)} classes; add `--cfg-options '
+                f'{option}={len(classes)}`')
+
+
+def _coco_datasets(
+        cfg: Config,
+        section: str) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
+    """Option path, config and classes of each data set in COCO's form."""
+    for option, dataset in find_key(cfg.get(section), 'ann_file', section):
+        with DATASETS.switch_scope_and_registry(
+                cfg.get('default_scope')) as registry:
+            kind = dataset.get('type')
+            cls = registry.get(kind) if isinstance(kind, str) else kind
+        if cls is None or not _is_coco(cls):
+            continue
+        metainfo = {**cls.METAINFO, **(dataset.get('metainfo') or {})}
+        classes = metainfo.get('classes')
+        if isinstance(classes, (list, tuple)):
+            yield option.removesuffix('.ann_file'), dataset, classes
+
+
+def _is_coco(cls: type) -> bool:
+    """Whether a class reads its annotations as ``CocoDataset`` does."""
+    load = getattr(cls, 'load_data_list', None)
+    return getattr(load, '__module__', None) == 'mmdet.datasets.coco'
+
+
+def _shorten(names: Sequence[str]) -> str:
+    shown = ', '.join(map(repr, names[:5]))
+    return f'{shown}, ...' if len(names) > 5 else shown or 'none'

@@ -1,0 +1,45 @@
+import io
+import logging
+from types import SimpleNamespace
+
+import torch
+from rich.console import Console
+
+from mmhgkd.hooks import ProgressHook
+
+
+def train(console: Console) -> None:
+    hook = ProgressHook(interval=1, console=console)
+    runner = SimpleNamespace(
+        rank=0,
+        world_size=2,
+        iter=0,
+        epoch=0,
+        max_iters=8,
+        logger=logging.getLogger('progress'))
+    hook.before_train(runner)
+    for iteration in range(2):
+        runner.iter = iteration
+        hook.after_train_iter(runner, iteration,
+                              dict(inputs=torch.zeros(4, 3, 8, 8)),
+                              dict(loss=torch.tensor(0.25 + iteration)))
+    if hook._progress is not None:
+        task = hook._progress.tasks[0]
+        # 4 images on each of 2 ranks in each of 2 iterations
+        assert hook._images == 16
+        assert task.fields['rate'] > 0
+    hook.after_train(runner)
+
+
+def test_shows_the_state_of_the_run() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    train(console)
+    text = console.file.getvalue()
+    for part in ('epoch 1', '2/8', 'images/s', 'loss 1.2500', 'GiB'):
+        assert part in text
+
+
+def test_shows_nothing_where_there_is_no_terminal() -> None:
+    console = Console(file=io.StringIO())
+    train(console)
+    assert console.file.getvalue() == ''

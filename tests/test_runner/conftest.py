@@ -1,0 +1,47 @@
+import importlib.util
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
+
+from mmhgkd.runner import ResumableRunner
+
+
+@pytest.fixture(scope='session')
+def soak() -> ModuleType:
+    path = Path(__file__).parents[2] / 'tools' / 'soak.py'
+    spec = importlib.util.spec_from_file_location('soak', path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules['soak'] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def build(soak: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+          ) -> Iterator[Callable[..., ResumableRunner]]:
+    """Builds runners of the training that the soak test uses."""
+    monkeypatch.chdir(tmp_path)
+    soak.write_images(tmp_path / 'images')
+
+    def runner(work_dir: str, **options: Any) -> ResumableRunner:
+        config = Config.fromstring(soak.CONFIG, '.py')
+        config.work_dir = work_dir
+        config.experiment_name = uuid.uuid4().hex
+        config.merge_from_dict(options)
+        if 'max_iters' in config.train_cfg:
+            config.train_cfg.pop('max_epochs')
+        return ResumableRunner.from_cfg(config)
+
+    yield runner
+    for registry in (DefaultScope, MessageHub, MMLogger, Visualizer):
+        registry._instance_dict.clear()

@@ -1,0 +1,183 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.registry import METRICS
+
+from mmhgkd.runner import ResumableRunner
+
+Build = Callable[..., ResumableRunner]
+
+
+class Killed(Exception):
+    pass
+
+
+class KillHook(Hook):
+    """Ends a run after an iteration, before anything else can happen."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        if runner.iter + 1 == self.iteration:
+            raise Killed
+
+
+@METRICS.register_module(force=True)
+class CountMetric(BaseMetric):
+    """Counts validations, over all runs of this process."""
+
+    validations = 0
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results: list[int]) -> dict[str, float]:
+        type(self).validations += 1
+        return {'count': float(len(results))}
+
+
+def last(work_dir: str) -> dict:
+    path = Path(work_dir, 'last_checkpoint').read_text()
+    content = torch.load(path, weights_only=False)
+    for key in ('meta', 'message_hub'):
+        del content[key]
+    return content
+
+
+NO_WORKERS = {
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False
+}
+ITERATIONS = {
+    **NO_WORKERS, 'train_cfg': dict(type='IterBasedTrainLoop', max_iters=10)
+}
+RUNS: dict[str, tuple[int, dict[str, Any]]] = {
+    # killed between two checkpoints, in the midst of the second epoch
+    'epochs': (9, {
+        'train_cfg.max_epochs': 2
+    }),
+    # the first epoch ends in the midst of an accumulation
+    'accumulated': (8, {
+        **NO_WORKERS, 'train_cfg.max_epochs': 2,
+        'optim_wrapper.accumulative_counts': 4,
+        'default_hooks.checkpoint': dict(by_epoch=True, interval=1)
+    }),
+    'iterations': (7, ITERATIONS),
+    'endless_sampler': (7, {
+        **ITERATIONS, 'train_dataloader.sampler': dict(
+            type='InfiniteSampler', shuffle=True)
+    }),
+}
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_resumed_run_equals_unbroken_run(name: str, build: Build,
+                                         soak: ModuleType) -> None:
+    iteration, options = RUNS[name]
+    build('whole', **options).train()
+    broken = build('broken', **options)
+    broken.register_hook(KillHook(iteration))
+    with pytest.raises(Killed):
+        broken.train()
+    before = last('broken')
+    build('broken', resume='auto', **options).train()
+    assert soak.differences(last('whole'), last('broken')) == []
+    # The comparison sees what it has to see.
+    assert soak.differences(last('whole'), before) != []
+
+
+def test_seed_is_taken_from_the_checkpoint(build: Build) -> None:
+    seeds = []
+    for resume in (False, 'auto'):
+        run = build('run', **NO_WORKERS, **{
+            'resume': resume,
+            'randomness.seed': None
+        })
+        run.register_hook(KillHook(4 if resume else 3))
+        with pytest.raises(Killed):
+            run.train()
+        seeds.append((run.seed, run.train_dataloader.sampler.seed))
+    assert seeds[0] == seeds[1]
+
+
+def test_epoch_starts_anew_where_its_length_has_changed(
+        build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    run = build('run', **NO_WORKERS)
+    run.register_hook(KillHook(9))
+    with pytest.raises(Killed):
+        run.train()
+    resumed = build('run', **{
+        **NO_WORKERS, 'resume': 'auto',
+        'train_dataloader.batch_size': 12
+    })
+    resumed.train()
+    assert resumed.epoch == 3
+
+
+def test_first_run_with_resume_starts_from_load_from(build: Build) -> None:
+    """As the first run of a job that is queued again and again."""
+    build('source', **NO_WORKERS, **{'train_cfg.max_epochs': 1}).train()
+    path = Path('source', 'last_checkpoint').read_text()
+    run = build('run', resume='auto', load_from=path, **NO_WORKERS)
+    run.register_hook(KillHook(1))
+    with pytest.raises(Killed):
+        run.train()
+    assert run.iter == 0
+    queue = run.model.head.queue
+    assert int(queue.received) == 24 + 4
+
+
+VALIDATION = {
+    **NO_WORKERS,
+    'val_dataloader': dict(
+        batch_size=8,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+        dataset=dict(
+            type='mmhgkd.ImageFolder',
+            data_root='images',
+            pipeline=[
+                dict(type='mmhgkd.LoadImage'),
+                dict(type='Resize', scale=(64, 64)),
+                dict(type='PackInputs')
+            ])),
+    'val_cfg': dict(),
+    'val_evaluator': dict(type='CountMetric'),
+    'train_cfg.val_interval': 2,
+    'default_hooks.checkpoint.interval': 100
+}
+
+
+def test_validation_that_was_cut_off_is_repeated(
+        build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CountMetric, 'validations', 0)
+
+    class Cut(Hook):
+
+        def before_val_iter(self, runner: Any, batch_idx: int,
+                            data_batch: Any) -> None:
+            raise Killed
+
+    run = build('run', **VALIDATION)
+    run.register_hook(Cut())
+    with pytest.raises(Killed):
+        run.train()
+    # No checkpoint was due, yet the epochs before the validation are safe.
+    assert [path.name for path in Path('run').glob('*.pth')] == [
+        'interrupted.pth'
+    ]
+    resumed = build('run', resume='auto', **VALIDATION)
+    resumed.train()
+    assert resumed.epoch == 3
+    assert CountMetric.validations == 2  # after epochs 2 and 3
+    assert not Path('run/interrupted.pth').exists()
