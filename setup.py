@@ -74,7 +74,7 @@ def requirements(*names: str) -> list[str]:
     return [line for line in lines if line and not line.startswith('#')]
 
 
-EXTRAS = ('det', 'seg', 'timm', 'export', 'dev')
+EXTRAS = ('det', 'seg', 'timm', 'export', 'docs', 'dev')
 
 setup(
     name='mmhgkd',

@@ -79,7 +79,7 @@ def test_editable_install_links_configs_and_tools(source: Path,
 def test_extras() -> None:
     metadata = importlib.metadata.metadata('mmhgkd')
     assert set(metadata.get_all('Provides-Extra') or []) == {
-        'det', 'seg', 'timm', 'spconv', 'export', 'dev', 'all'
+        'det', 'seg', 'timm', 'spconv', 'export', 'docs', 'dev', 'all'
     }
     requirements = importlib.metadata.requires('mmhgkd') or []
     of_all = {
