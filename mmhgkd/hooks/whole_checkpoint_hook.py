@@ -105,6 +105,8 @@ class WholeCheckpointHook(CheckpointHook):
             self._remove(self._path(INTERRUPTED))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not self.save_best:
+            return
         backend = self.file_backend
         self.file_backend = late = _LateRemoval(backend)
         try:
