@@ -1,0 +1,9 @@
+# The baseline of mask-rcnn_hgkd-r50_fpn_2x_coco.py: supervised on ImageNet.
+_base_ = 'mask-rcnn_hgkd-r50_fpn_2x_coco.py'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            _delete_=True,
+            type='Pretrained',
+            checkpoint='torchvision://resnet50')))
