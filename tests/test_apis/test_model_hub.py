@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,16 +8,48 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmpretrain import FeatureExtractor, get_model, inference_model
+from mmpretrain import (
+    FeatureExtractor,
+    ImageClassificationInferencer,
+    get_model,
+    inference_model,
+)
 from mmpretrain.apis.model import ModelHub
 from modelindex.load_model_index import load
+from modelindex.models.Model import Model
+from PIL import Image
 
 import mmhgkd  # noqa: F401  (registers the names)
+from mmhgkd.apis import load_student
 from mmhgkd.utils import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'docs' / '_ext'))
+from config_table import NOT_RUN, network_name, start  # noqa: E402
+
 INDEX = load(str(ROOT / 'model-index.yml'))
-QUICKSTART = 'hgkd_r18-narrow_mae-micro_1xb64-10e_scenes'
+QUICKSTART = 'hgkd_r18-narrow_mae-micro_1xb32-10e_scenes'
+FOLDER = 'hgkd_r18_finetune_20e_folder'
+TRANSFER = ('classification', 'detection', 'segmentation')
+DATA = {
+    'data/imagenet': 'ImageNet-1k',
+    'data/scenes': 'procedural scenes',
+    'data/scenes_det': 'procedural scenes',
+    'data/scenes_seg': 'procedural scenes',
+    'data/images': 'own images',
+    'data/coco': 'MS COCO',
+    'data/coco_mini': 'a few images of MS COCO',
+    'data/ade/ADEChallengeData2016': 'ADE20K',
+    'data/camvid_ade': 'CamVid'
+}
+
+
+def _folder(model: Model) -> str:
+    return Path(model.config).parent.name
+
+
+PRETRAINED = [m for m in INDEX.models if _folder(m) not in TRANSFER]
+TRANSFERRED = [m for m in INDEX.models if _folder(m) in TRANSFER]
 
 
 @pytest.fixture(autouse=True)
@@ -32,30 +65,49 @@ def test_index_is_sound() -> None:
     assert set(names) == set(mmpretrain.list_models('hgkd'))
 
 
-@pytest.mark.parametrize('folder', ['hgkd', 'mae', 'spark'])
+@pytest.mark.parametrize('folder', ['hgkd', 'mae', 'spark', *TRANSFER])
 def test_every_config_has_an_entry_and_a_row(folder: str) -> None:
     configs = {path.name for path in (ROOT / 'configs' / folder).glob('*.py')}
-    listed = [
-        Path(model.config) for model in INDEX.models
-        if Path(model.config).parent.name == folder
-    ]
-    assert sorted(path.name for path in listed) == sorted(configs)
-    assert all((ROOT / path).is_file() for path in listed)
+    entries = [model for model in INDEX.models if _folder(model) == folder]
+    assert sorted(Path(model.config).name
+                  for model in entries) == sorted(configs)
+    assert all((ROOT / model.config).is_file() for model in entries)
     readme = (ROOT / 'configs' / folder / 'README.md').read_text()
-    for model in INDEX.models:
-        if Path(model.config).parent.name == folder:
-            row = next(line for line in readme.splitlines()
-                       if f'({Path(model.config).name})' in line)
-            facts = model.metadata.data
-            assert f'`{model.name}`' in row
-            assert row.endswith(
-                f'| {facts["Epochs"]} | {facts["Batch Size"]} |')
+    for model in entries:
+        row, = (
+            line for line in readme.splitlines()
+            if f'({Path(model.config).name})' in line)
+        assert f'`{model.name}`' in row
+        assert row.endswith(_end_of_row(model))
 
 
-@pytest.mark.parametrize('entry', INDEX.models, ids=lambda m: m.name)
-def test_entry_is_true_to_its_config(entry: object) -> None:
-    facts, name = entry.metadata.data, entry.name  # type: ignore[attr-defined]
-    cfg = Config.fromfile(ROOT / entry.config)  # type: ignore[attr-defined]
+def _end_of_row(model: Model) -> str:
+    facts = model.metadata.data
+    if model in PRETRAINED:
+        return f'| {facts["Epochs"]} | {facts["Batch Size"]} |'
+    length = facts.get('Epochs') or facts.get('Iterations')
+    cells = [
+        facts['Backbone'],
+        facts.get('Initial Weights', '-'), f'{length:,}' if length else '-',
+        facts.get('Batch Size', '-'),
+        _result(model)
+    ]
+    return ' | '.join(['', *map(str, cells), '']).strip(' ')
+
+
+def _result(model: Model) -> str:
+    """A figure is on the page of the task, or nowhere."""
+    page = f'docs/{_folder(model)}.md'
+    _, measured = (ROOT / page).read_text().split('\n## A small run\n')
+    if f'{Path(model.config).name}' in measured:
+        return f'[a shorter run](../../{page}#a-small-run)'
+    return NOT_RUN
+
+
+@pytest.mark.parametrize('entry', PRETRAINED, ids=lambda m: m.name)
+def test_entry_is_true_to_its_config(entry: Model) -> None:
+    facts, name = entry.metadata.data, entry.name
+    cfg = Config.fromfile(ROOT / entry.config)
     assert facts['Epochs'] == cfg.train_cfg.max_epochs
     assert f'{facts["Epochs"]}e' in name
     batch = cfg.train_dataloader.batch_size
@@ -67,12 +119,7 @@ def test_entry_is_true_to_its_config(entry: object) -> None:
     scaling = cfg.get('auto_scale_lr')
     if scaling and not scaling.enable:
         assert facts['Batch Size'] == scaling.base_batch_size
-    data = {
-        'data/imagenet': 'ImageNet-1k',
-        'data/scenes': 'procedural scenes',
-        'data/images': 'own images'
-    }
-    assert facts['Training Data'] == data[
+    assert facts['Training Data'] == DATA[
         cfg.train_dataloader.dataset.data_root]
     if 'Student' in facts:
         assert facts['Student'] == f'ResNet-{cfg.model.backbone.depth}'
@@ -94,6 +141,64 @@ def _teacher(cfg: Config) -> str:
     size = backbone.arch if isinstance(backbone.arch, str) else 'micro'
     size = dict(b='B', l='L').get(size, size)
     return f'MAE ViT-{size}/{backbone.patch_size}'
+
+
+@pytest.mark.parametrize('entry', TRANSFERRED, ids=lambda m: m.name)
+def test_transfer_entry_is_true_to_its_config(entry: Model) -> None:
+    facts, name = entry.metadata.data, entry.name
+    cfg = Config.fromfile(ROOT / entry.config)
+    stem = Path(entry.config).stem
+    kind, rest = name.split('_', 1)
+    backbone = network_name(cfg.model.backbone).partition(',')[0]
+    assert facts['Backbone'] == backbone
+    if _folder(entry) == 'classification':
+        assert rest.split('_')[0] == stem.split('_')[0]
+    else:
+        assert rest == re.sub('_(hgkd|supervised|scratch)-', '_', stem)
+    if 'Initial Weights' not in facts:
+        assert not cfg.get('train_cfg') and '_knn_' in name
+        assert kind == 'hgkd' and set(facts) == {'Backbone'}
+        assert entry.results is None
+        return
+    known = dict(distilled='the student', supervised='labels', random='random')
+    kinds = dict(
+        distilled='hgkd', supervised='hgkd-supervised', random='hgkd-scratch')
+    assert known[facts['Initial Weights']] == start(cfg)
+    assert kinds[facts['Initial Weights']] == kind
+    assert facts.get('Epochs') == cfg.train_cfg.get('max_epochs')
+    assert facts.get('Iterations') == cfg.train_cfg.get('max_iters')
+    lengths = {
+        '1x': 12,
+        '2x': 24,
+        '80k': 80000,
+        '160k': 160000,
+        f'{facts.get("Epochs")}e': facts.get('Epochs')
+    }
+    stated = [p for p in rest.split('_') if re.fullmatch(r'\d+[ekx]', p)]
+    assert len(stated) == 1 or cfg.model.backbone.depth == 18
+    for part in stated:
+        assert lengths[part] in (facts.get('Epochs'), facts.get('Iterations'))
+    loader = cfg.train_dataloader
+    scaling = cfg.get('auto_scale_lr')
+    gpus = 8 if scaling else 1
+    if _folder(entry) == 'segmentation' and scaling:
+        gpus = 4
+    assert facts['Batch Size'] == gpus * loader.batch_size
+    if scaling and not scaling.enable:
+        assert facts['Batch Size'] == scaling.base_batch_size
+    data = DATA[loader.dataset.data_root]
+    share = loader.dataset.get('label_fraction', 1)
+    if share < 1:
+        data += f', {share * 100:g} % of the labels'
+        assert name.endswith(f'-{share * 100:g}pct')
+    assert facts['Training Data'] == data
+    if _folder(entry) == 'classification':
+        result, = entry.results
+        assert result.task == 'Image Classification'
+        assert data.startswith(result.dataset)
+        assert result.metrics == {}
+    else:
+        assert entry.results is None
 
 
 def test_get_model_needs_no_teacher(monkeypatch: pytest.MonkeyPatch,
@@ -137,14 +242,83 @@ def test_own_checkpoint_in_mmpretrain(tmp_path: Path) -> None:
     torch.testing.assert_close(by_model[-1], expected)
 
 
-def test_models_of_other_libraries_are_told_apart(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / 'a.py').write_text("default_scope = 'mmdet'\nmodel = dict()")
-    entry = type(ModelHub._models_dict[QUICKSTART])(
-        name='det', config=str(tmp_path / 'a.py'))
-    monkeypatch.setitem(ModelHub._models_dict, 'det', entry)
-    with pytest.raises(ConfigError, match='det is a model of mmdet'):
-        get_model('det')
+def test_classifiers_are_found_by_task() -> None:
+    found = mmpretrain.list_models('hgkd*', task='Image Classification')
+    assert found == sorted(
+        model.name.lower() for model in TRANSFERRED
+        if _folder(model) == 'classification' and '_knn_' not in model.name)
+
+
+@pytest.mark.parametrize('width', [64, 32])
+def test_own_classifier_in_mmpretrain(tmp_path: Path, width: int) -> None:
+    torch.manual_seed(0)
+    narrow = dict(stem_channels=width, base_channels=width)
+    classes = [f'class {index}' for index in range(10)]
+    source = get_model(
+        FOLDER, backbone=narrow, head=dict(in_channels=8 * width))
+    config = source._config
+    source.backbone.init_cfg = None
+    source.init_weights()
+    torch.nn.init.normal_(source.head.fc.weight)
+    path = str(tmp_path / 'epoch_1.pth')
+    torch.save(
+        dict(
+            state_dict=source.state_dict(),
+            meta=dict(
+                cfg=config.pretty_text, dataset_meta=dict(classes=classes))),
+        path)
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    image = str(tmp_path / 'a.png')
+    Image.fromarray(pixels).save(image)
+    inputs = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    inputs = inputs - torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+    inputs = inputs / torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+    with torch.no_grad():
+        pooled = source.backbone(inputs)[-1].mean((2, 3))
+        scores = source.head.fc(pooled).softmax(1)[0].numpy()
+    model = get_model(
+        FOLDER,
+        pretrained=path,
+        backbone=narrow,
+        head=dict(in_channels=8 * width))
+    results = [
+        inference_model(model, image),
+        ImageClassificationInferencer(load_student(path))(image)[0]
+    ]
+    if width == 64:
+        results.append(inference_model(FOLDER, image, pretrained=path))
+    for result in results:
+        np.testing.assert_allclose(
+            result['pred_scores'], scores, rtol=1e-3, atol=1e-6)
+    # The names of the classes come from the checkpoint.
+    assert results[0]['pred_class'] == classes[scores.argmax()]
+    assert results[-1]['pred_label'] == scores.argmax()
+
+
+def test_knn_config_takes_the_checkpoint_of_a_student(tmp_path: Path) -> None:
+    name = 'hgkd_r18_knn_in1k'
+    state = get_model(FOLDER).state_dict()
+    torch.save(dict(state_dict=state), tmp_path / 'epoch_1.pth')
+    model = get_model(name, pretrained=str(tmp_path / 'epoch_1.pth'))
+    own = model.state_dict()
+    assert set(own) == {key for key in state if key.startswith('backbone.')}
+    assert all(torch.equal(value, state[key]) for key, value in own.items())
+    with pytest.raises(ConfigError, match=f'{name} has no training'):
+        get_model(name, pretrained=True)
+
+
+@pytest.mark.parametrize(('name', 'library'), [
+    ('hgkd_mask-rcnn_r18_scenes', 'mmdet'),
+    ('hgkd_upernet_r18_scenes', 'mmseg'),
+])
+def test_models_of_other_libraries_are_told_apart(name: str,
+                                                  library: str) -> None:
+    for build in (get_model, lambda name: inference_model(name, 'a.jpg')):
+        with pytest.raises(ConfigError) as caught:
+            build(name)
+        line = str(caught.value)
+        assert line.startswith(f'{name} is a model of {library}, not of')
+        assert line.endswith('.py') and '\n' not in line
 
 
 @pytest.mark.parametrize('packages',

@@ -48,6 +48,11 @@ class HubModel(Model):
             ConfigError: If none are published.
         """
         weights = self.data.get('Weights')
+        if weights is None and 'Batch Size' not in self.metadata.data:
+            raise ConfigError(
+                f'{self.name} has no training of its own; give the checkpoint '
+                f"of a student: get_model('{self.name}', "
+                "pretrained='epoch_N.pth')")
         if weights is None:
             raise ConfigError(
                 f'there are no published weights of {self.name} (not yet run '
