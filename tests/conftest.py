@@ -13,11 +13,14 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def unchanged_default_scope() -> Iterator[None]:
-    """Types are looked up in the scope that a runner has left behind."""
-    before = DefaultScope._instance_dict.copy()
+def no_default_scope() -> Iterator[None]:
+    """Types are looked up in the scope that a runner has left behind.
+
+    Runners of fixtures that many tests share leave one, too.
+    """
+    DefaultScope._instance_dict = type(DefaultScope._instance_dict)()
     yield
-    DefaultScope._instance_dict = before
+    DefaultScope._instance_dict = type(DefaultScope._instance_dict)()
 
 
 @pytest.fixture(scope='session')

@@ -13,6 +13,6 @@ def test_some_faults_are_survived() -> None:
     ],
                              capture_output=True,
                              text=True,
-                             timeout=300)
+                             timeout=900)
     assert process.returncode == 0, process.stdout + process.stderr
     assert process.stdout.endswith('3 survived, 0 lost\n')
