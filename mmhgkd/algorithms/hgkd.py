@@ -205,6 +205,12 @@ class HGKD(BaseSelfSupervisor):
                         f'the teacher has tokens of {teacher.embed_dims} '
                         f'channels, `{option}` is {width}; set it to '
                         f'{teacher.embed_dims}')
+            if (teacher.input == 'visible'
+                    and self.head.embedding.source == 'tokens'):
+                raise ConfigError(
+                    "a teacher with `input='visible'` has no tokens at masked "
+                    "places; set `head.embedding.source='decoder'` or "
+                    "'encoder', or `teacher.input='full'`")
         if (teacher.input == 'visible' and loss is not None
                 and loss.region != 'visible'):
             raise ConfigError(

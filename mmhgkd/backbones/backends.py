@@ -5,6 +5,7 @@ from mmhgkd.sparse import (
     PackedFeature,
     SparseFeature,
     SpconvFeature,
+    ZeroFilledFeature,
 )
 from mmhgkd.utils import ConfigError
 
@@ -13,7 +14,8 @@ __all__ = ['BACKENDS', 'check_backend']
 BACKENDS: dict[str, type[SparseFeature]] = {
     'masked': MaskedFeature,
     'packed': PackedFeature,
-    'spconv': SpconvFeature
+    'spconv': SpconvFeature,
+    'zero_filled': ZeroFilledFeature
 }
 
 

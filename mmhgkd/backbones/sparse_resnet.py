@@ -26,7 +26,8 @@ class SparseResNet(ResNet):
         backend (str): How sparse features are held and computed:
             'packed' (one matrix of the visible positions), 'masked' (dense
             maps times the mask) or 'spconv' (the package of that name, on
-            a GPU, to compare with). Defaults to 'packed'.
+            a GPU, to compare with). 'zero_filled' is not sparse: the dense
+            network sees zeros at masked places. Defaults to 'packed'.
         out_indices (tuple[int]): Stages whose features are returned.
             Defaults to (0, 1, 2, 3).
         norm_cfg (dict, optional): Config of the norm layers. Defaults to

@@ -1,3 +1,4 @@
+from .centring import centre_embeddings
 from .distillation_head import DistillationHead
 from .embedding_queue import EmbeddingQueue
 from .feature_imitation_loss import FeatureImitationLoss
@@ -7,5 +8,6 @@ from .student_embedding import StudentEmbedding
 
 __all__ = [
     'DistillationHead', 'EmbeddingQueue', 'FeatureImitationLoss',
-    'SimilarityDistributionLoss', 'StudentEmbedding', 'pearson_correlation'
+    'SimilarityDistributionLoss', 'StudentEmbedding', 'centre_embeddings',
+    'pearson_correlation'
 ]

@@ -78,8 +78,11 @@ class DistillationHead(BaseModule):
         if self.similarity_loss is None:
             return losses
         student = self.embedding(tokens, features)
-        teacher = teacher_embedding(target,
-                                    visible if target_visible else None)
+        if self.embedding.source == 'tokens':
+            teacher, keys = token_embeddings(target)
+        else:
+            teacher = keys = teacher_embedding(
+                target, visible if target_visible else None)
         bank = self.queue()
         if len(bank):
             losses['loss_sim'], logs = self.similarity_loss(
@@ -91,7 +94,7 @@ class DistillationHead(BaseModule):
             losses['loss_sim'] = student.sum() * 0
         losses['embedding_cosine'] = (student.detach() *
                                       teacher).sum(-1).mean()
-        self.queue.enqueue(teacher)
+        self.queue.enqueue(keys)
         return losses
 
 
@@ -111,3 +114,24 @@ def teacher_embedding(tokens: Tensor, visible: Tensor | None = None) -> Tensor:
         tokens = tokens * visible[..., None]
     # The norm takes away what a sum differs from a mean by.
     return F.normalize(tokens.sum(1), dim=-1)
+
+
+def token_embeddings(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Patch tokens as embeddings, and those of them that enter the queue.
+
+    Each image brings one key, or a queue of a few thousand would hold no more
+    than the last images. The places are spread evenly over the grid.
+
+    Args:
+        tokens (Tensor): ``(B, L, D)``.
+
+    Returns:
+        tuple[Tensor, Tensor]: Of unit norm, fp32 at least, ``(B * L, D)`` and
+        ``(B, D)``.
+    """
+    dtype = torch.promote_types(tokens.dtype, torch.float32)
+    embeddings = F.normalize(tokens.to(dtype), dim=-1)
+    batch, length = tokens.shape[:2]
+    images = torch.arange(batch, device=tokens.device)
+    keys = embeddings[images, images * length // batch]
+    return embeddings.flatten(0, 1), keys

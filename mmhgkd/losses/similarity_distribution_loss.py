@@ -6,6 +6,7 @@ from torch import Tensor
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
 
+from .centring import CENTRES, centre_embeddings
 from .pearson import pearson_correlation
 
 DISTANCES = ('pearson', 'kl', 'ce')
@@ -32,6 +33,10 @@ class SimilarityDistributionLoss(BaseModule):
         intra_weight (float): Weight of the correlation over the batch of
             each queue entry, besides that over the queue of each image.
             Defaults to 0.0.
+        centre (str): What is taken from all embeddings before they are
+            compared: 'none', 'mean' (the mean of the queue) or 'whiten' (its
+            mean and covariance), see :func:`centre_embeddings`.
+            Defaults to 'none'.
         loss_weight (float): Defaults to 1.0.
 
     Raises:
@@ -43,6 +48,7 @@ class SimilarityDistributionLoss(BaseModule):
                  temperature: float | None = 0.2,
                  include_self: bool = True,
                  intra_weight: float = 0.0,
+                 centre: str = 'none',
                  loss_weight: float = 1.0) -> None:
         super().__init__()
         if distance not in DISTANCES:
@@ -57,10 +63,14 @@ class SimilarityDistributionLoss(BaseModule):
         if intra_weight and distance != 'pearson':
             raise ConfigError('similarity_loss `intra_weight` belongs to '
                               f"`distance='pearson'`, not {distance!r}")
+        if centre not in CENTRES:
+            raise ConfigError(f'similarity_loss `centre` must be one of '
+                              f'{CENTRES}, got {centre!r}')
         self.distance = distance
         self.temperature = temperature
         self.include_self = include_self
         self.intra_weight = intra_weight
+        self.centre = centre
         self.loss_weight = loss_weight
 
     def forward(self, student: Tensor, teacher: Tensor,
@@ -82,8 +92,10 @@ class SimilarityDistributionLoss(BaseModule):
         dtype = torch.promote_types(student.dtype, torch.float32)
         # Autocast would undo the promotion inside the matrix products.
         with torch.autocast(student.device.type, enabled=False):
-            student, teacher = student.to(dtype), teacher.to(dtype)
             bank = bank.to(dtype)
+            student, teacher, bank = (
+                centre_embeddings(x.to(dtype), bank, self.centre)
+                for x in (student, teacher, bank))
             q = self._similarity(student, teacher, bank)
             p = self._similarity(teacher, teacher, bank)
             if self.temperature is not None:

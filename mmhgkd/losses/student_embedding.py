@@ -8,7 +8,7 @@ from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
 from mmhgkd.utils import ConfigError
 
-SOURCES = ('decoder', 'encoder')
+SOURCES = ('decoder', 'encoder', 'tokens')
 PROJECTORS = ('none', 'linear', 'mlp')
 
 
@@ -19,7 +19,10 @@ class StudentEmbedding(BaseModule):
     Args:
         source (str): 'decoder' averages the decoded tokens; 'encoder'
             averages the visible positions of the last stage, which gives
-            ``L_sim`` a direct path into the backbone. Defaults to 'decoder'.
+            ``L_sim`` a direct path into the backbone; 'tokens' keeps every
+            decoded token, to be compared with a queue of tokens, for small
+            queues: the similarities are ``B * L`` by ``K``.
+            Defaults to 'decoder'.
         projector (str): 'none', 'linear' or 'mlp' (one hidden layer as wide
             as its input). Defaults to 'none'.
         in_channels (int): Channels of the source. Defaults to 768.
@@ -66,10 +69,15 @@ class StudentEmbedding(BaseModule):
             features (Sequence[SparseFeature]): Of the backbone's stages.
 
         Returns:
-            Tensor: Of unit norm, fp32 at least, ``(B, D)``.
+            Tensor: Of unit norm, fp32 at least, ``(B, D)``, or
+            ``(B * L, D)`` of the source 'tokens'.
         """
-        pooled = tokens.mean(
-            1) if self.source == 'decoder' else features[-1].image_mean()
+        if self.source == 'tokens':
+            pooled = tokens.flatten(0, 1)
+        elif self.source == 'decoder':
+            pooled = tokens.mean(1)
+        else:
+            pooled = features[-1].image_mean()
         embedding = self.projector(pooled)
         if embedding.dtype.itemsize < 4:
             embedding = embedding.float()

@@ -48,7 +48,7 @@ class MaskedFeature(SparseFeature):
     def norm(self, module: _BatchNorm) -> 'MaskedFeature':
         rows = batch_norm(module, self.rows())
         values = rows_to_dense(rows, self.mask, self.stride)
-        return MaskedFeature(values, self.mask, self.stride)
+        return type(self)(values, self.mask, self.stride)
 
     @override
     def max_pool(self, module: nn.MaxPool2d) -> 'MaskedFeature':
@@ -74,21 +74,21 @@ class MaskedFeature(SparseFeature):
         for other in others:
             assert isinstance(other, MaskedFeature)
             parts.append(other.values)
-        return MaskedFeature(torch.cat(parts, 1), self.mask, self.stride)
+        return type(self)(torch.cat(parts, 1), self.mask, self.stride)
 
     @override
     def add(self, other: SparseFeature) -> 'MaskedFeature':
         assert isinstance(other, MaskedFeature)
         values = self.values + other.values
-        return MaskedFeature(values, self.mask, self.stride)
+        return type(self)(values, self.mask, self.stride)
 
     @override
     def scale_images(self, factor: Tensor) -> 'MaskedFeature':
         shape = (factor.size(0), -1, 1, 1)
         values = self.values * factor.to(self.values.dtype).view(shape)
-        return MaskedFeature(values, self.mask, self.stride)
+        return type(self)(values, self.mask, self.stride)
 
     def _visible(self, values: Tensor) -> 'MaskedFeature':
         stride = self.stride * self.values.size(2) // values.size(2)
-        return MaskedFeature(values * self.mask.visible(stride), self.mask,
-                             stride)
+        return type(self)(values * self.mask.visible(stride), self.mask,
+                          stride)

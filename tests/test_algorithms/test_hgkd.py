@@ -257,6 +257,15 @@ def test_every_student_parameter_gets_a_gradient() -> None:
             width=32)), r'neck\.out_channels=24'),
     (dict(teacher=dict(config()['teacher'], input='visible')),
      r"feature_loss\.region='visible'"),
+    (dict(
+        teacher=dict(config()['teacher'], input='visible'),
+        head=dict(
+            config()['head'],
+            embedding=dict(
+                type='mmhgkd.StudentEmbedding',
+                source='tokens',
+                in_channels=24,
+                out_channels=24))), r"head\.embedding\.source='decoder'"),
 ])
 def test_parts_that_do_not_fit(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

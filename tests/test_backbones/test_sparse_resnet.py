@@ -167,3 +167,36 @@ def test_a_layer_without_sparse_form_is_named() -> None:
 def test_unknown_backend() -> None:
     with pytest.raises(ValueError, match='backend'):
         SparseResNet(18, backend='dense')
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_zero_filled_is_the_dense_network_on_an_image_with_holes(
+        depth: int) -> None:
+    torch.manual_seed(0)
+    net = SparseResNet(depth, backend='zero_filled', **SMALL).double()
+    net.init_weights()
+    plain = ResNet(depth, out_indices=range(4), **SMALL).double()
+    plain.load_state_dict(net.state_dict())
+    images = torch.randn(2, 3, 96, 64, dtype=torch.float64)
+    mask = RandomUnitMask(mask_ratio=0.5)(2, 96, 64)
+    holes = images * grow(units_of(mask), images)
+    total = expected = 0
+    for feature, dense in zip(net(images, mask), plain(holes), strict=True):
+        # Nothing is hidden from the decoder.
+        assert len(feature.rows()) == dense.numel() // dense.size(1)
+        assert torch.allclose(feature.dense(), dense, atol=1e-10)
+        total = total + feature.dense().square().mean()
+        expected = expected + dense.square().mean()
+    total.backward()
+    expected.backward()
+    for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-10)
+    for ours, theirs in zip(net.buffers(), plain.buffers(), strict=True):
+        assert torch.allclose(ours, theirs)
+
+
+def units_of(mask: UnitMask) -> Tensor:
+    units = torch.zeros(len(mask.ids), mask.num_units, dtype=torch.float64)
+    for image, ids in enumerate(mask.ids.tolist()):
+        units[image, ids] = 1
+    return units.view(-1, 1, mask.rows, mask.columns)

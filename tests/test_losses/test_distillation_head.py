@@ -1,5 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from mmhgkd.losses import DistillationHead, SimilarityDistributionLoss
@@ -66,6 +70,81 @@ def test_teacher_embedding_of_visible_tokens() -> None:
         expected = F.normalize(target[image][visible[image]].mean(0), dim=0)
         assert torch.allclose(
             teacher_embedding(target, visible)[image], expected, atol=1e-6)
+
+
+def test_tokens_against_a_queue_of_tokens() -> None:
+    config = dict(
+        SIMILARITY,
+        embedding=dict(
+            type='mmhgkd.StudentEmbedding',
+            source='tokens',
+            in_channels=4,
+            out_channels=4))
+    head = DistillationHead(**config)
+    first, second = batch(0), batch(1)
+    head.loss(first[0], (), first[1], first[2])
+    losses = head.loss(second[0], (), second[1], second[2])
+    # Of 6 tokens the three images bring number 0, 2 and 4.
+    bank = torch.stack([
+        first[1][image, token] / first[1][image, token].norm()
+        for image, token in ((0, 0), (1, 2), (2, 4))
+    ])
+    student, teacher = (
+        torch.stack([token / token.norm() for image in x for token in image])
+        for x in second[:2])
+    expected, _ = SimilarityDistributionLoss()(student, teacher, bank)
+    assert losses['loss_sim'].item() == pytest.approx(expected.item())
+    assert len(head.queue()) == 6
+
+
+@pytest.mark.parametrize('centre', ['mean', 'whiten'])
+def test_centred_loss_after_a_resume(centre: str) -> None:
+    config = dict(
+        SIMILARITY,
+        similarity_loss=dict(
+            type='mmhgkd.SimilarityDistributionLoss', centre=centre))
+    head, resumed = DistillationHead(**config), DistillationHead(**config)
+    for seed in range(3):
+        tokens, target, visible = batch(seed)
+        head.loss(tokens, (), target, visible)
+    resumed.load_state_dict(head.state_dict())
+    tokens, target, visible = batch(9)
+    values = [
+        module.loss(tokens, (), target, visible)['loss_sim'].item()
+        for module in (head, resumed)
+    ]
+    assert values[0] == values[1] > 0
+
+
+def run_rank(rank: int, store: str, out: str) -> None:
+    dist.init_process_group(
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
+    torch.save(centred_losses(slice(2 * rank, 2 * rank + 2)), f'{out}/{rank}')
+    dist.destroy_process_group()
+
+
+def centred_losses(images: slice) -> torch.Tensor:
+    """Losses of three steps, with a share of the images of a batch."""
+    losses = []
+    for centre in ('mean', 'whiten'):
+        similarity = dict(
+            type='mmhgkd.SimilarityDistributionLoss', centre=centre)
+        head = DistillationHead(**dict(SIMILARITY, similarity_loss=similarity))
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(3):
+            tokens, target = torch.randn(2, 4, 6, 4, generator=generator)
+            losses.append(
+                head.loss(tokens[images], (), target[images],
+                          torch.ones(4, 6))['loss_sim'])
+    return torch.stack(losses).detach()
+
+
+def test_centred_loss_of_two_ranks_is_that_of_one(tmp_path: Path) -> None:
+    mp.spawn(run_rank, (str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
+    ranks = [torch.load(tmp_path / str(rank)) for rank in range(2)]
+    one = centred_losses(slice(0, 4))
+    assert (one[1:3] > 0).all()
+    assert torch.allclose((ranks[0] + ranks[1]) / 2, one, atol=1e-6)
 
 
 @pytest.mark.parametrize(('config', 'message'), [

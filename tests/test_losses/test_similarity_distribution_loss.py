@@ -4,7 +4,11 @@ import scipy.stats
 import torch
 import torch.nn.functional as F
 
-from mmhgkd.losses import SimilarityDistributionLoss, pearson_correlation
+from mmhgkd.losses import (
+    SimilarityDistributionLoss,
+    centre_embeddings,
+    pearson_correlation,
+)
 
 
 def unit(*shape: int,
@@ -20,14 +24,35 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return e / e.sum(-1, keepdims=True)
 
 
+def centred(x: np.ndarray, bank: np.ndarray, kind: str) -> np.ndarray:
+    """The symmetric root of the inverse covariance, by eigenvectors."""
+    if kind == 'none':
+        return x
+    mean = bank.sum(0) / len(bank)
+    rows = [row - mean for row in x]
+    if kind == 'whiten':
+        covariance = sum(np.outer(row - mean, row - mean)
+                         for row in bank) / len(bank)
+        size = len(covariance)
+        shrunk = .9 * covariance + .1 * np.trace(covariance) / size * np.eye(
+            size)
+        values, vectors = np.linalg.eigh(shrunk)
+        root = vectors @ np.diag(values**-.5) @ vectors.T
+        rows = [root @ row for row in rows]
+    return np.stack([row / np.linalg.norm(row) for row in rows])
+
+
 def naive(student: torch.Tensor,
           teacher: torch.Tensor,
           bank: torch.Tensor,
           distance: str = 'pearson',
           temperature: float | None = 0.2,
           include_self: bool = True,
-          intra_weight: float = 0.0) -> float:
-    s, t, b = student.numpy(), teacher.numpy(), bank.numpy()
+          intra_weight: float = 0.0,
+          centre: str = 'none') -> float:
+    s, t, b = (
+        centred(x.numpy(), bank.numpy(), centre)
+        for x in (student, teacher, bank))
     q, p = s @ b.T, t @ b.T
     if include_self:
         q = np.concatenate([(s * t).sum(1)[:, None], q], 1)
@@ -59,6 +84,10 @@ def naive(student: torch.Tensor,
     dict(intra_weight=0.5, include_self=False, temperature=None),
     dict(distance='kl'),
     dict(distance='ce', include_self=False),
+    dict(centre='mean'),
+    dict(centre='mean', temperature=None, include_self=False),
+    dict(centre='whiten'),
+    dict(centre='whiten', distance='kl'),
 ])
 def test_loss_equals_scipy(options: dict) -> None:
     student, teacher, bank = unit(6, 9), unit(
@@ -75,6 +104,8 @@ def test_loss_equals_scipy(options: dict) -> None:
     dict(intra_weight=1.0),
     dict(distance='kl'),
     dict(distance='ce'),
+    dict(centre='mean'),
+    dict(centre='whiten'),
 ])
 def test_gradient(options: dict) -> None:
     student = unit(3, 5).requires_grad_()
@@ -82,6 +113,38 @@ def test_gradient(options: dict) -> None:
     loss = SimilarityDistributionLoss(**options)
     assert torch.autograd.gradcheck(lambda s: loss(s, teacher, bank)[0],
                                     (student, ))
+
+
+@pytest.mark.parametrize('centre', ['mean', 'whiten'])
+def test_whitening_of_a_queue_that_does_not_span_the_space(
+        centre: str) -> None:
+    student, teacher = unit(4, 9), unit(4, 9, seed=1)
+    loss = SimilarityDistributionLoss(centre=centre)
+    bank = unit(5, 9, seed=2)
+    assert loss(student, teacher, bank)[0].item() == pytest.approx(
+        naive(student, teacher, bank, centre=centre), abs=1e-10)
+    student.requires_grad_()
+    for equal in (bank[:1], bank[:1].expand(3, -1)):
+        value = loss(student, teacher, equal)[0]
+        value.backward()
+        assert value.isfinite() and student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('centre', ['mean', 'whiten'])
+def test_centring_removes_a_common_direction(centre: str) -> None:
+    # All embeddings share 99 % of their energy.
+    common = unit(1, 6, seed=9)
+    student, teacher, bank = (F.normalize(
+        common + .1 * unit(n, 6, seed=seed), dim=-1)
+                              for seed, n in ((0, 8), (1, 8), (2, 64)))
+    assert (bank @ bank.T).min() > .9
+    centred_bank = centre_embeddings(bank, bank, centre)
+    assert abs((centred_bank @ centred_bank.T).mean().item()) < .05
+    plain, _ = SimilarityDistributionLoss(temperature=None)(student, teacher,
+                                                            bank)
+    loss, _ = SimilarityDistributionLoss(
+        temperature=None, centre=centre)(student, teacher, bank)
+    assert not torch.isclose(loss, plain, rtol=1e-2)
 
 
 def test_pearson_of_a_long_softmax_in_fp32_equals_scipy() -> None:
@@ -153,6 +216,7 @@ def test_weight_scales_the_loss() -> None:
     (dict(temperature=0), 'temperature'),
     (dict(temperature=None, distance='kl'), 'temperature'),
     (dict(intra_weight=1, distance='ce'), 'intra_weight'),
+    (dict(centre='median'), 'centre'),
 ])
 def test_bad_options(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

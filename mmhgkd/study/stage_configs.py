@@ -1,0 +1,185 @@
+"""Configs of the trainings of a study."""
+
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from mmhgkd.apis.configs import config_folder
+from mmhgkd.apis.distill import set_epochs
+from mmhgkd.datasets import ImageFolder
+from mmhgkd.utils import (
+    ConfigError,
+    fall_back_to_full_precision,
+    load_config,
+    preflight,
+)
+from mmhgkd.utils.config_options import check_option
+
+from .study_file import Arm, Study
+
+FEW_LABELS = 0.1
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+class TeacherFiles(NamedTuple):
+    """What the arms take from their teacher.
+
+    Args:
+        checkpoint (str, optional): Its weights. None for a teacher that is
+            still to be trained.
+        probe (str, optional): Linear classifier on it, for soft labels.
+    """
+
+    checkpoint: str | None = None
+    probe: str | None = None
+
+
+def count_images(data_root: str) -> dict[str, int]:
+    """Images of both splits and classes of the data of a study.
+
+    Raises:
+        ConfigError: If they are not there.
+    """
+    if not Path(data_root).expanduser().is_dir():
+        raise ConfigError(f'the data folder `{data_root}` of the study does '
+                          'not exist; add `--data-root FOLDER`, with images '
+                          'in FOLDER/{train,val}/CLASS')
+    splits = {
+        split: ImageFolder(data_root, split, with_label=True)
+        for split in ('train', 'val')
+    }
+    counts = {split: len(dataset) for split, dataset in splits.items()}
+    return dict(counts, classes=len(splits['train'].CLASSES))
+
+
+def teacher_config(study: Study, work_dir: Path,
+                   workers: int | None) -> Config:
+    """Config of the teacher's own training."""
+    teacher = study.teacher
+    assert teacher.config is not None
+    cfg = read_config('`teacher`', teacher.config, teacher.options)
+    epochs = teacher.epochs or cfg.train_cfg.max_epochs
+    return _finish(cfg, study, epochs, study.seeds[0], work_dir, workers)
+
+
+def pretraining_config(study: Study, arm: Arm, seed: int, files: TeacherFiles,
+                       work_dir: Path, workers: int | None) -> Config:
+    """Config of the pre-training of an arm.
+
+    Raises:
+        ConfigError: If an option of the arm fits nowhere.
+    """
+    where = f'arm `{arm.name}`'
+    cfg = read_config(where, arm.config, study.options, arm.options)
+    if cfg.get('val_dataloader') is None:
+        raise ConfigError(f'{where}: the config {arm.config} has no '
+                          '`val_dataloader` for kNN and linear probe; choose '
+                          "one that has, such as 'hgkd/r18_scenes'")
+    model = cfg.model
+    if 'checkpoint' in model.teacher:
+        if files.checkpoint:
+            model.teacher.checkpoint = files.checkpoint
+        else:
+            model.teacher.update(checkpoint=None, allow_random=True)
+    mask = model.get('mask') or dict(type='mmhgkd.RandomUnitMask')
+    model.mask = dict(mask, seed=seed)
+    if arm.method == 'soft_labels':
+        cfg.model = dict(
+            type='mmhgkd.SoftLabelDistiller',
+            teacher=model.teacher,
+            backbone=model.backbone,
+            in_channels=model.neck.in_channels[-1],
+            probe=files.probe)
+        cfg.custom_imports = dict(imports=['mmhgkd.study'])
+    elif study.gradient_interval and arm.method == 'pretrain':
+        cfg.custom_hooks = [
+            *(cfg.get('custom_hooks') or []),
+            dict(
+                type='mmhgkd.LossGradientHook',
+                interval=study.gradient_interval)
+        ]
+    return _finish(cfg, study, study.epochs, seed, work_dir, workers)
+
+
+def finetuning_config(study: Study, student: str | None, seed: int,
+                      fraction: float, classes: int, work_dir: Path,
+                      workers: int | None) -> Config:
+    """Config of a fine-tuning.
+
+    Args:
+        study (Study): The study.
+        student (str, optional): Checkpoint of the pre-training; None for a
+            student with random weights.
+        seed (int): Seed of the run, and of the choice of labels.
+        fraction (float): Share of the labels that is used.
+        classes (int): Number of classes.
+        work_dir (Path): Receives logs and checkpoints.
+        workers (int, optional): Processes that load images.
+    """
+    recipe = study.finetune
+    cfg = read_config('`finetune`', recipe.config, recipe.options)
+    cfg.model.head.num_classes = classes
+    cfg.data_preprocessor.num_classes = classes
+    cfg.model.backbone.init_cfg = student and dict(
+        type='Pretrained', checkpoint=student, prefix='backbone.')
+    if student is None:
+        del cfg.model.backbone.init_cfg
+    cfg.train_dataloader.dataset.update(label_fraction=fraction, seed=seed)
+    epochs = recipe.epochs
+    if fraction < 1:
+        epochs = recipe.few_label_epochs or epochs
+    return _finish(cfg, study, epochs, seed, work_dir, workers)
+
+
+def read_config(where: str, name: str, *options: dict[str, Any]) -> Config:
+    """Read a config of this project with changes.
+
+    Args:
+        where (str): What asks for it, for messages.
+        name (str): Its path below ``configs/`` without ending.
+        *options (dict): Changes by dotted key, one after the other.
+
+    Raises:
+        ConfigError: If there is no such config, or an option fits nowhere.
+    """
+    path = config_folder() / f'{name}.py'
+    if not path.is_file():
+        raise ConfigError(f'{where}: there is no config `{name}`; give its '
+                          'path below configs/ without ending')
+    try:
+        cfg = load_config(str(path))
+        for changes in options:
+            for option in changes:
+                check_option(cfg.to_dict(), option)
+            cfg.merge_from_dict(changes)
+    except ConfigError as error:
+        message = str(error).replace('--cfg-options', 'the option')
+        raise ConfigError(f'{where}: {message}') from None
+    return cfg
+
+
+def _finish(cfg: Config, study: Study, epochs: int, seed: int, work_dir: Path,
+            workers: int | None) -> Config:
+    """Put in what all trainings of a study have in common."""
+    for name in _LOADERS:
+        loader = cfg.get(name)
+        if loader is None:
+            continue
+        loader.dataset.data_root = study.data_root
+        if workers is not None:
+            loader.num_workers = workers
+        loader.persistent_workers = loader.num_workers > 0
+    set_epochs(cfg, epochs)
+    # The evaluation follows by itself, also in a run that was cut off there.
+    cfg.train_cfg.val_begin = epochs + 1
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 1
+    cfg.randomness.seed = seed
+    cfg.work_dir = str(work_dir)
+    cfg.resume = 'auto'
+    # MMEngine takes runs that start in the same second for one.
+    cfg.experiment_name = f'{work_dir.name}_{uuid.uuid4().hex}'
+    fall_back_to_full_precision(cfg)
+    preflight.check_config(cfg, _LOADERS)
+    return cfg

@@ -1,0 +1,214 @@
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+
+from mmhgkd.utils import ConfigError
+
+METHODS = ('pretrain', 'scratch', 'soft_labels')
+T = TypeVar('T')
+
+_MEANING = {
+    int: 'a whole number',
+    str: 'a text',
+    dict: 'a mapping of dotted keys to values',
+    list: 'a list'
+}
+
+
+@dataclass
+class Teacher:
+    """The teacher of all arms, trained once or given.
+
+    Args:
+        config (str, optional): Config that trains it. Defaults to None.
+        options (dict): Changes of that config by dotted key.
+        epochs (int, optional): Length of its training. Defaults to None,
+            which means that of the config.
+        checkpoint (str, optional): File of a trained teacher, instead of
+            ``config``. Defaults to None.
+    """
+
+    config: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+    checkpoint: str | None = None
+
+
+@dataclass
+class Finetune:
+    """How every arm is fine-tuned, with all labels and with a tenth.
+
+    Args:
+        config (str): Config of the classifier.
+        epochs (int): Length with all labels.
+        options (dict): Changes of that config by dotted key.
+        few_label_epochs (int, optional): Length with a tenth of the labels.
+            Defaults to None, which means ``epochs``.
+    """
+
+    config: str
+    epochs: int
+    options: dict[str, Any] = field(default_factory=dict)
+    few_label_epochs: int | None = None
+
+
+@dataclass
+class Arm:
+    """One way to pre-train the student.
+
+    Args:
+        name (str): Letters, digits, '.', '_' and '-'.
+        config (str): Base config, as its path below ``configs/`` without
+            ending.
+        asks (str): The question that the arm answers.
+        options (dict): Changes of the config by dotted key, after those of
+            the study.
+        method (str): 'pretrain'; 'scratch' for the untrained student; or
+            'soft_labels' for :class:`SoftLabelDistiller` with backbone and
+            teacher of the config. Defaults to 'pretrain'.
+    """
+
+    name: str
+    config: str
+    asks: str = ''
+    options: dict[str, Any] = field(default_factory=dict)
+    method: str = 'pretrain'
+
+
+@dataclass
+class Study:
+    """Arms that are compared under the same conditions.
+
+    Args:
+        data_root (str): Images in ``{train,val}/CLASS``.
+        epochs (int): Length of each pre-training.
+        finetune (Finetune): The fine-tuning of all arms.
+        arms (list[Arm]): What is compared.
+        teacher (Teacher): The teacher of all arms.
+        seeds (list[int]): Each arm is run with each of them.
+            Defaults to [0, 1, 2].
+        options (dict): Changes of all base configs by dotted key.
+        gradient_interval (int): Iterations between two looks of
+            :class:`LossGradientHook` at the gradients; 0 for none.
+            Defaults to 0.
+        name (str): Defaults to the name of the file.
+    """
+
+    data_root: str
+    epochs: int
+    finetune: Finetune
+    arms: list[Arm]
+    teacher: Teacher = field(default_factory=Teacher)
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    options: dict[str, Any] = field(default_factory=dict)
+    gradient_interval: int = 0
+    name: str = 'study'
+
+
+def read_study(path: str | Path) -> Study:
+    """Read the YAML file of a study.
+
+    Args:
+        path (str or Path): The file. Its keys are the arguments of
+            :class:`Study`.
+
+    Returns:
+        Study: The study.
+
+    Raises:
+        ConfigError: If the file cannot be read or a key does not fit.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f'cannot read the study `{path}`: {error}') from error
+    try:
+        study = _fill(
+            Study, content, 'the study',
+            dict(
+                teacher=lambda x: _fill(Teacher, x, '`teacher`'),
+                finetune=lambda x: _fill(Finetune, x, '`finetune`'),
+                arms=_arms))
+        if 'name' not in content:
+            study.name = Path(path).stem
+        _check(study)
+    except ConfigError as error:
+        raise ConfigError(f'{path}: {error}') from None
+    return study
+
+
+def _arms(content: Any) -> list[Arm]:
+    if not isinstance(content, list) or not content:
+        raise ConfigError('`arms` must be a list of at least one arm')
+    arms = []
+    for number, item in enumerate(content, 1):
+        name = item.get('name') if isinstance(item, dict) else None
+        arms.append(_fill(Arm, item, f'arm `{name or number}`'))
+    return arms
+
+
+def _fill(cls: type[T],
+          content: Any,
+          where: str,
+          parts: dict[str, Callable] | None = None) -> T:
+    """Make a dataclass of a mapping, or say what is wrong with it."""
+    if not isinstance(content, dict):
+        raise ConfigError(f'{where} must be a mapping of keys to values, got '
+                          f'{content!r}')
+    hints = get_type_hints(cls)
+    for key in content:
+        if key not in hints:
+            close = get_close_matches(str(key), hints, n=1)
+            raise ConfigError(f'{where} has the unknown key `{key}`; ' +
+                              (f'did you mean `{close[0]}`?' if close else
+                               f'the keys are {", ".join(hints)}'))
+    values = {}
+    for key, value in content.items():
+        if parts and key in parts:
+            values[key] = parts[key](value)
+        else:
+            _check_type(f'`{key}` of {where}', hints[key], value)
+            values[key] = value
+    try:
+        return cls(**values)
+    except TypeError as error:  # its message names what is missing
+        raise ConfigError(f'{where} is incomplete: {error}') from None
+
+
+def _check_type(where: str, hint: Any, value: Any) -> None:
+    choices = get_args(hint) if isinstance(hint, UnionType) else (hint, )
+    types = tuple(get_origin(choice) or choice for choice in choices)
+    if not isinstance(value, types) or isinstance(value, bool):
+        raise ConfigError(
+            f'{where} must be {_MEANING[types[0]]}, got {value!r}')
+
+
+def _check(study: Study) -> None:
+    names = [arm.name for arm in study.arms]
+    for arm in study.arms:
+        if not re.fullmatch(r'[\w.-]+', arm.name):
+            raise ConfigError(f'the arm name {arm.name!r} must consist of '
+                              "letters, digits, '.', '_' and '-'")
+        if names.count(arm.name) > 1:
+            raise ConfigError(f'there are two arms `{arm.name}`')
+        if arm.method not in METHODS:
+            raise ConfigError(f'`method` of arm `{arm.name}` must be one of '
+                              f'{METHODS}, got {arm.method!r}')
+        for option in arm.options:
+            if str(option).split('.')[0] == 'train_cfg':
+                raise ConfigError(
+                    f'arm `{arm.name}` sets `{option}`, but all arms have the '
+                    'same length; set `epochs` of the study')
+    if not study.seeds or not all(type(seed) is int for seed in study.seeds):
+        raise ConfigError('`seeds` must be a list of whole numbers, got '
+                          f'{study.seeds!r}')
+    if study.teacher.config and study.teacher.checkpoint:
+        raise ConfigError('`teacher` is either trained by its `config` or '
+                          'read from its `checkpoint`; leave one of them out')

@@ -1,0 +1,137 @@
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmhgkd.study import read_study
+from mmhgkd.study.run_study import check_arms
+from mmhgkd.study.stage_configs import (
+    TeacherFiles,
+    finetuning_config,
+    pretraining_config,
+    teacher_config,
+)
+
+sys.path.append(str(Path(__file__).parent))
+from tiny_study import content, write_study
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / 'configs' / 'study').glob('*.yml'))
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(sedes=[0]), 'unknown key `sedes`; did you mean `seeds`?'),
+    (dict(arms=[dict(name='x', config='a', optoins={})]),
+     'arm `x` has the unknown key `optoins`; did you mean `options`?'),
+    (dict(arms=[dict(name='x')]), 'arm `x` is incomplete'),
+    (dict(arms=[]), '`arms` must be a list of at least one arm'),
+    (dict(arms=[dict(name='x', config='a')] * 2), 'two arms `x`'),
+    (dict(arms=[dict(name='a/b', config='a')]), "the arm name 'a/b'"),
+    (dict(arms=[dict(name='x', config='a', method='magic')]),
+     "`method` of arm `x` must be one of ('pretrain',"),
+    (dict(
+        arms=[dict(name='x', config='a', options={'train_cfg.max_epochs': 9})
+              ]), 'set `epochs` of the study'),
+    (dict(epochs='ten'), '`epochs` of the study must be a whole number'),
+    (dict(seeds=['a']), '`seeds` must be a list of whole numbers'),
+    (dict(finetune=3), '`finetune` must be a mapping'),
+    (dict(teacher=dict(config='a', checkpoint='b')), 'leave one of them out'),
+])
+def test_bad_file_is_one_line(tmp_path: Path, changes: dict[str, Any],
+                              message: str) -> None:
+    path = write_study(tmp_path / 's.yml', content(tmp_path, **changes))
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        read_study(path)
+    assert str(caught.value).startswith(f'{path}: ')
+    assert '\n' not in str(caught.value)
+
+
+def test_unreadable_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='cannot read the study'):
+        read_study(tmp_path / 'none.yml')
+    (tmp_path / 'bad.yml').write_text('a: [')
+    with pytest.raises(ValueError, match='cannot read the study'):
+        read_study(tmp_path / 'bad.yml')
+
+
+@pytest.mark.parametrize(('arm', 'message'), [
+    (dict(config='hgkd/r19'), 'arm `x`: there is no config `hgkd/r19`'),
+    (dict(config='hgkd/r50_mae'), '`val_dataloader`'),
+    (dict(options={'modle.head': 1}), 'arm `x`: the option modle.head: the '
+     'config has no `modle`; did you mean `model`?'),
+    (dict(options={'model.head.similarity_loss.temprature': 1}),
+     "unexpected keyword argument 'temprature'"),
+    (dict(options={'model.head.similarity_loss.temperature': -1}),
+     'arm `x`: similarity_loss `temperature` must be positive'),
+])
+def test_bad_arm_is_found_before_anything_runs(class_folders: Path,
+                                               tmp_path: Path, arm: dict,
+                                               message: str) -> None:
+    arm = {'name': 'x', 'config': 'hgkd/r18_quickstart', **arm}
+    study = read_study(
+        write_study(tmp_path / 's.yml', content(class_folders, arms=[arm])))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_arms(study, study.arms, 2)
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+def test_shipped_study(path: Path, class_folders: Path,
+                       tmp_path: Path) -> None:
+    study = read_study(path)
+    assert len(study.seeds) >= 3
+    study.data_root = str(class_folders)
+    page = (ROOT / 'docs' / 'study.md').read_text(encoding='utf-8')
+    assert f'<!-- table {study.name} -->' in page
+    teacher = teacher_config(study, tmp_path, 0)
+    recipe = finetuning_config(study, None, 0, 0.1, 2, tmp_path, 0)
+    assert recipe.train_dataloader.dataset.label_fraction == 0.1
+    models = {}
+    for arm in study.arms:
+        assert f'`{arm.name}`' in page
+        assert arm.asks.endswith('?')
+        cfg = pretraining_config(study, arm, 1, TeacherFiles(), tmp_path, 0)
+        assert cfg.train_cfg.max_epochs == study.epochs
+        assert cfg.randomness.seed == 1
+        if arm.method == 'pretrain':
+            assert cfg.model.mask.seed == 1
+            models[arm.name] = repr(cfg.model)
+            if cfg.model.teacher.type == 'mmhgkd.MIMTeacher':
+                # The arms are taught by the network that is trained.
+                for option in ('arch', 'patch_size'):
+                    assert (cfg.model.teacher.backbone[option] ==
+                            teacher.model.backbone[option])
+    assert len(set(models.values())) == len(models)
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+def test_shipped_arms_build(path: Path, class_folders: Path,
+                            monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
+    # Drawing weights takes most of the time.
+    for layer in (nn.Linear, _ConvNd):
+        monkeypatch.setattr(layer, 'reset_parameters', lambda self: None)
+    monkeypatch.setattr('mmpretrain.models.MAEViT.init_weights',
+                        lambda self: None)
+    study = read_study(path)
+    study.data_root = str(class_folders)
+    # The networks are the same in all arms.
+    study.options.update({
+        'model.backbone.depth': 18,
+        'model.backbone.base_channels': 8,
+        'model.backbone.stem_channels': 8,
+        'model.neck.in_channels': [8, 16, 32, 64],
+        'model.neck.width': 16
+    })
+    check_arms(study, study.arms, 2)
+
+
+def test_numbers_of_the_yaml_are_numbers() -> None:
+    for path in STUDIES:
+        # YAML 1.1 takes 1e-3 for a text.
+        assert not re.search(r': \d+e-\d', path.read_text())
+        assert yaml.safe_load(path.read_text())['arms']

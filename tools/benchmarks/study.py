@@ -1,0 +1,83 @@
+"""Compare ways to pre-train a student, over several seeds.
+
+The teacher is trained once; then each arm of the study is pre-trained,
+evaluated by kNN and a linear probe, and fine-tuned with all labels and with a
+tenth of them. Arms that have their result are passed over, so that the same
+command goes on with a study that was interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhgkd.study import (
+    StudyOptions,
+    Teacher,
+    read_study,
+    results_table,
+    run_study,
+    write_table,
+)
+from mmhgkd.study.run_study import choose_arms
+from mmhgkd.utils import command_line
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'study', help='YAML file, such as those in '
+        'configs/study')
+    parser.add_argument(
+        '--data-root', help='folder with images in {train,val}/CLASS')
+    parser.add_argument(
+        '--teacher',
+        metavar='CHECKPOINT',
+        help='use this teacher and train none')
+    parser.add_argument('--work-dir', help='defaults to work_dirs/study/NAME')
+    parser.add_argument('--arms', nargs='+', help='run these only')
+    parser.add_argument('--seeds', nargs='+', type=int, help='run these only')
+    parser.add_argument(
+        '--jobs', type=int, default=1, help='arms that are run at once')
+    parser.add_argument(
+        '--workers', type=int, help='processes that load images for a job')
+    parser.add_argument(
+        '--table-only',
+        action='store_true',
+        help='run nothing, and print the table of what is there')
+    parser.add_argument(
+        '--page',
+        help='Markdown file that receives the table, between the lines '
+        '`<!-- table NAME -->` and `<!-- end -->`')
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a study; returns the exit code."""
+    args = parse_args(argv)
+
+    def body() -> None:
+        study = read_study(args.study)
+        if args.data_root:
+            study.data_root = args.data_root
+        if args.teacher:
+            study.teacher = Teacher(checkpoint=args.teacher)
+        work_dir = Path(args.work_dir or f'work_dirs/study/{study.name}')
+        options = StudyOptions(work_dir, args.arms, args.seeds, args.jobs,
+                               args.workers)
+        arms = choose_arms(study, args.arms)
+        if not args.table_only:
+            run_study(study, options)
+        table = results_table(work_dir, arms, args.seeds or study.seeds)
+        print(table, end='')
+        if args.page:
+            write_table(Path(args.page), study.name, table)
+
+    return command_line.run_tool(body)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
