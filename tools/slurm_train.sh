@@ -35,6 +35,9 @@ else
 fi
 resources+=(--cpus-per-task="${CPUS_PER_TASK:-5}" ${TIME:+--time="$TIME"})
 signal=--signal=USR1@${SIGNAL_SECONDS:-120}
+# The tasks of a stopped run end one after the other; were the rest killed at
+# the first end, their exit code would take the place of 75.
+ending=(--kill-on-bad-exit=0 --wait=120)
 
 export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
 # The first node of the job listens at this port; mmengine finds its name.
@@ -47,7 +50,7 @@ if [[ ${REQUEUE:-0} != 1 ]]; then
     # SRUN_ARGS holds several words.
     # shellcheck disable=SC2086
     exec srun --partition="$partition" --job-name="$job_name" \
-        "${resources[@]}" "$signal" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+        "${resources[@]}" "$signal" "${ending[@]}" ${SRUN_ARGS:-} \
         "${command[@]}"
 fi
 
@@ -58,7 +61,7 @@ exec sbatch --partition="$partition" --job-name="$job_name" \
     --output="$work_dir/slurm-%j.log" <<SCRIPT
 #!/usr/bin/env bash
 code=0
-srun --kill-on-bad-exit=1 ${SRUN_ARGS:-} $(printf '%q ' "${command[@]}") --resume || code=\$?
+srun ${ending[*]} ${SRUN_ARGS:-} $(printf '%q ' "${command[@]}") --resume || code=\$?
 if [[ \$code -eq 75 ]]; then
     scontrol requeue "\$SLURM_JOB_ID"
 fi

@@ -1,3 +1,6 @@
+import os
+import subprocess
+
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
@@ -17,12 +20,15 @@ def set_up_cpu_distributed(cfg: Config) -> None:
         cfg (Config): The final config; changed in place.
 
     Raises:
-        ConfigError: If the launcher is not PyTorch's.
+        ConfigError: If the launcher is neither PyTorch's nor Slurm's, or if
+            Slurm has not started this process.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none' or get_device() != 'cpu':
         return
-    if launcher != 'pytorch':
+    if launcher == 'slurm':
+        _take_place_from_slurm()
+    elif launcher != 'pytorch':
         raise ConfigError(
             f'`--launcher {launcher}` needs GPUs and finds none; without them '
             'use `tools/dist_train.sh`, or `--launcher none`')
@@ -36,3 +42,26 @@ def set_up_cpu_distributed(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False))
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+
+
+def _take_place_from_slurm() -> None:
+    """Set what PyTorch wants to know, as MMEngine does where there are GPUs.
+
+    Raises:
+        ConfigError: If Slurm has not started this process.
+    """
+    if 'SLURM_PROCID' not in os.environ:
+        raise ConfigError(
+            '`--launcher slurm` is for processes that `srun` starts, but '
+            'SLURM_PROCID is not set; use `tools/slurm_train.sh` or '
+            '`tools/slurm_test.sh`, or `--launcher none`')
+    os.environ.update(
+        RANK=os.environ['SLURM_PROCID'],
+        LOCAL_RANK=os.environ['SLURM_LOCALID'],
+        WORLD_SIZE=os.environ['SLURM_NTASKS'])
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        nodes = subprocess.check_output(
+            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+            text=True)
+        os.environ['MASTER_ADDR'] = nodes.split()[0]

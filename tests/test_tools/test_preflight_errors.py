@@ -47,15 +47,20 @@ EXISTS_NOT = 'does not exist; add `--cfg-options'
     (['--cfg-options', 'train_dataloader.datset.data_root=data'],
      '--cfg-options train_dataloader.datset.data_root: `train_dataloader` has '
      'no `datset`; did you mean `dataset`?'),
-    (['--launcher', 'slurm'
-      ], '`--launcher slurm` needs GPUs and finds none; without them use '
+    (['--launcher', 'mpi'
+      ], '`--launcher mpi` needs GPUs and finds none; without them use '
      '`tools/dist_train.sh`, or `--launcher none`'),
+    (['--launcher', 'slurm'
+      ], '`--launcher slurm` is for processes that `srun` starts, but '
+     'SLURM_PROCID is not set; use `tools/slurm_train.sh` or '
+     '`tools/slurm_test.sh`, or `--launcher none`'),
 ])
 def test_message(train: ModuleType, toy: Path, argv: list[str], message: str,
                  monkeypatch: pytest.MonkeyPatch,
                  capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr('mmhgkd.utils.cpu_distributed.get_device',
                         lambda: 'cpu')
+    monkeypatch.delenv('SLURM_PROCID', raising=False)
     assert train.main([str(toy), *argv]) == 2
     assert capsys.readouterr().err == f'error: {message}\n'
     assert not Path('work_dirs').exists()

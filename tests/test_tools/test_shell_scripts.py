@@ -124,8 +124,9 @@ def test_slurm_arguments(recorder: str, name: str, last: str,
     assert process.stdout.splitlines() == [
         'srun', '--partition=gpu', '--job-name=my job', *resources,
         '--cpus-per-task=3',
-        *(['--signal=USR1@120'] if name == 'slurm_train.sh' else []),
-        '--kill-on-bad-exit=1', '--mem=1G', '--exclusive',
+        *(['--signal=USR1@120', '--kill-on-bad-exit=0', '--wait=120']
+          if name == 'slurm_train.sh' else ['--kill-on-bad-exit=1']),
+        '--mem=1G', '--exclusive',
         'python', '-u', f'{TOOLS}/{program[0]}', *program[1:], '--launcher',
         launcher, '--amp'
     ]
@@ -171,11 +172,11 @@ def test_slurm_requeue(recorder: str, tmp_path: Path) -> None:
                              text=True)
         assert job.returncode == code, job.stderr
         lines = job.stdout.splitlines()
-        assert lines[:6] == [
-            '--kill-on-bad-exit=1', 'python', '-u', f'{TOOLS}/train.py',
-            'my config.py', '--work-dir'
+        assert lines[:7] == [
+            '--kill-on-bad-exit=0', '--wait=120', 'python', '-u',
+            f'{TOOLS}/train.py', 'my config.py', '--work-dir'
         ]
-        assert lines[6] == str(work_dir)
+        assert lines[7] == str(work_dir)
         assert '--resume' in lines
         assert ('queue requeue 7' in lines) == queued
 

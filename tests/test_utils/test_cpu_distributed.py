@@ -1,0 +1,48 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.config import Config
+
+from mmhgkd.utils import cpu_distributed
+
+VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
+
+
+def start_task(rank: int) -> None:
+    """Do what a task of Slurm does, and leave the group."""
+    os.environ.update(SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))
+    cpu_distributed.get_device = lambda: 'cpu'
+    cfg = Config(dict(launcher='slurm'))
+    cpu_distributed.set_up_cpu_distributed(cfg)
+    total = torch.tensor(rank + 1)
+    dist.all_reduce(total)
+    assert (dist.get_rank(), dist.get_backend(), total) == (rank, 'gloo', 3)
+    assert os.environ['LOCAL_RANK'] == str(rank)
+    assert os.environ['MASTER_ADDR'] == 'localhost'
+    assert cfg.model_wrapper_cfg.device_ids is None
+    dist.destroy_process_group()
+
+
+def test_tasks_of_slurm_find_each_other(tmp_path: Path,
+                                        monkeypatch: pytest.MonkeyPatch
+                                        ) -> None:
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\n'
+                        '[ "$*" = "show hostnames n[1-2]" ] &&\n'
+                        'printf "localhost\\nn2\\n"\n')
+    scontrol.chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv('SLURM_NTASKS', '2')
+    monkeypatch.setenv('SLURM_NODELIST', 'n[1-2]')
+    monkeypatch.setenv('MASTER_PORT', str(port))
+    mp.spawn(start_task, nprocs=2)
