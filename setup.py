@@ -104,8 +104,10 @@ setup(
             name: requirements(name)
             for name in EXTRAS
         },
+        'log': requirements('log'),
         'spconv': requirements('spconv'),
-        # spconv's wheels are bound to one CUDA version: never by default.
+        # spconv's wheels are bound to one CUDA version and wandb is heavy:
+        # never by default. TensorBoard is in `dev`, as the tests need it.
         'all': requirements(*EXTRAS),
     },
     cmdclass={'build_py': BuildWithMim},

@@ -72,7 +72,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
         fall_back_to_full_precision(cfg)
-    if args.resume == 'auto' and 'runner_type' not in cfg:
+    if args.resume == 'auto' and command_line.takes_auto_resume(cfg):
         # Keeps `load_from` for a run that has no checkpoint yet.
         cfg.resume = 'auto'
     elif args.resume is not None:

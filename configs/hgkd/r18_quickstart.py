@@ -5,7 +5,6 @@ model = dict(
     backbone=dict(stem_channels=32, base_channels=32),
     neck=dict(in_channels=(32, 64, 128, 256), width=128))
 
-train_dataloader = dict(batch_size=32)
 param_scheduler = [
     dict(
         type='LinearLR',

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dataset import default_collate
-from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
 from mmhgkd.datasets.scenes import write_scenes
-from mmhgkd.utils import ConfigError
+from mmhgkd.runner import RunError
+from mmhgkd.utils import ConfigError, command_line
 from mmhgkd.visualization.model_panel import save_model_panel
 
 from .configs import load_config
@@ -38,7 +38,8 @@ def run_quickstart(work_dir: str | Path = 'work_dirs/quickstart',
                    num_val: int = 500,
                    epochs: int | None = None,
                    seed: int = 0,
-                   workers: int = 1) -> dict[str, dict[str, float]]:
+                   workers: int = 1,
+                   resume: bool = False) -> dict[str, dict[str, float]]:
     """Train and compare the three students.
 
     Args:
@@ -52,6 +53,8 @@ def run_quickstart(work_dir: str | Path = 'work_dirs/quickstart',
             which means those of the config.
         seed (int): Seed of students and masks. Defaults to 0.
         workers (int): Processes that load images. Defaults to 1.
+        resume (bool): Whether to go on from the checkpoints in ``work_dir``.
+            Defaults to False.
 
     Returns:
         dict[str, dict[str, float]]: For each student its metrics in percent
@@ -69,6 +72,8 @@ def run_quickstart(work_dir: str | Path = 'work_dirs/quickstart',
             loader.persistent_workers = workers > 0
         if epochs is not None:
             config.train_cfg.max_epochs = epochs
+        if resume:
+            config.resume = 'auto'
         results[arm] = _run_arm(config, train=arm != 'untrained')
     return results
 
@@ -76,7 +81,7 @@ def run_quickstart(work_dir: str | Path = 'work_dirs/quickstart',
 def _run_arm(config: Config, train: bool) -> dict[str, float]:
     # The last epoch is evaluated in any case.
     config.train_cfg.val_interval = config.train_cfg.max_epochs
-    runner = Runner.from_cfg(config)
+    runner = command_line.build_runner(config)
     start = time.perf_counter()
     if train:
         runner.train()
@@ -136,12 +141,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of each training; by default the config's")
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=1)
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on from the checkpoints in the work folder')
     args = parser.parse_args(argv)
     try:
         results = run_quickstart(**vars(args))
-    except (ConfigError, FileExistsError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    except (ConfigError, FileExistsError, RunError) as error:
+        return command_line.report(error)
     print_results(results, args.work_dir)
     return 0
 

@@ -1,4 +1,5 @@
 from .invalid_loss_hook import InvalidLossHook
+from .loss_gradient_hook import LossGradientHook
 from .panel_hook import PanelHook
 from .pretrained_check_hook import PretrainedCheckHook
 from .progress_hook import ProgressHook
@@ -7,6 +8,7 @@ from .unreadable_images_hook import UnreadableImagesHook
 from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
-    'InvalidLossHook', 'PanelHook', 'PretrainedCheckHook', 'ProgressHook',
-    'StopOnSignalHook', 'UnreadableImagesHook', 'WholeCheckpointHook'
+    'InvalidLossHook', 'LossGradientHook', 'PanelHook', 'PretrainedCheckHook',
+    'ProgressHook', 'StopOnSignalHook', 'UnreadableImagesHook',
+    'WholeCheckpointHook'
 ]

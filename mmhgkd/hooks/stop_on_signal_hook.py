@@ -89,7 +89,7 @@ class StopOnSignalHook(Hook):
                 return
         elif self._received is None:
             return
-        runner.call_hook('save_now', done=runner.iter + 1)
+        runner.call_hook('save_now', done=runner.iter + 1, together=True)
         # A rank that ends earlier could take the writing one with it.
         barrier()
         self._stop(runner, runner.iter + 1)
@@ -107,7 +107,7 @@ class StopOnSignalHook(Hook):
         if self._received is not None and self._previous:
             self._stop(runner, runner.iter)
 
-    def save_now(self, runner: Runner, done: int) -> None:
+    def save_now(self, runner: Runner, done: int, together: bool) -> None:
         """Stop once the run is saved, also where its data has failed.
 
         Raises:

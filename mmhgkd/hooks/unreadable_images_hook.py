@@ -89,7 +89,8 @@ class UnreadableImagesHook(Hook):
             self.max_count
             if self.max_count is not None else self.max_share * total)
         if count > allowed:
-            runner.call_hook('save_now', done=runner.iter + 1)
+            runner.call_hook(
+                'save_now', done=runner.iter + 1, together=False)
             raise RunError(
                 f'{count} of {total} images are unreadable, see {self._list}; '
                 'restore or delete them, or raise `max_share` or `max_count` '

@@ -6,8 +6,10 @@ from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from mmhgkd.registry import HOOKS
+from mmhgkd.runner.sharded_runner import shard_like
 from mmhgkd.runner.whole_file_backend import WholeFileBackend
 from mmhgkd.utils.whole_file import remove_partial_files
 
@@ -54,7 +56,9 @@ class WholeCheckpointHook(CheckpointHook):
             remove_partial_files(self.out_dir)
         parameters = dict(_unwrap(runner).named_parameters())
         for name, gradient in self._gradients.items():
-            parameters[name].grad = gradient.to(parameters[name].device)
+            parameter = parameters[name]
+            parameter.grad = shard_like(
+                gradient.to(parameter.device), parameter)
         self._gradients = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -67,19 +71,21 @@ class WholeCheckpointHook(CheckpointHook):
         if runner._resume:
             self._gradients = checkpoint.pop('gradients', {})
 
-    def save_now(self, runner: Runner, done: int) -> None:
+    def save_now(self, runner: Runner, done: int, together: bool) -> None:
         """Save the run, unless that has just been done.
 
         Args:
             runner (Runner): The runner.
             done (int): Iterations that the run has completed.
+            together (bool): Whether all ranks call it. Without the others a
+                rank cannot save what lies with them: shards, and gradients
+                that wait for the optimiser.
         """
-        if self._saved == done:
+        waits = _waits_for_step(runner)
+        alone = not together and get_world_size() > 1
+        if self._saved == done or (alone and (waits or _is_sharded(runner))):
             return
-        if _waits_for_step(runner):
-            # Gathering them needs all ranks, and one of them may be lost.
-            if get_world_size() > 1:
-                return
+        if waits:
             self._gradients = _gradients(runner)
         runner.logger.info(f'Saving checkpoint at {done} iterations')
         self._write(runner, INTERRUPTED, dict(epoch=runner.epoch, iter=done))
@@ -175,11 +181,18 @@ def _gradients(runner: Runner) -> dict[str, Tensor]:
     """Accumulated gradients, the mean over all ranks as DDP would take it."""
     gradients = {}
     for name, parameter in _unwrap(runner).named_parameters():
-        if parameter.grad is not None:
+        if isinstance(parameter.grad, DTensor):
+            gradients[name] = parameter.grad.full_tensor().cpu()
+        elif parameter.grad is not None:
             gradient = parameter.grad.detach().clone()
             all_reduce(gradient, op='mean')
             gradients[name] = gradient.cpu()
     return gradients
+
+
+def _is_sharded(runner: Runner) -> bool:
+    return any(
+        isinstance(value, DTensor) for value in _unwrap(runner).parameters())
 
 
 def _unwrap(runner: Runner) -> nn.Module:

@@ -5,8 +5,9 @@ from .resumable_runner import ResumableRunner
 from .run_error import RunError
 from .run_stopped import RunStopped
 from .safe_loading import safe_loading
+from .sharded_runner import ShardedRunner
 
 __all__ = [
     'ResumableEpochLoop', 'ResumableIterLoop', 'ResumableRunner', 'RunError',
-    'RunStopped', 'find_checkpoint', 'safe_loading'
+    'RunStopped', 'ShardedRunner', 'find_checkpoint', 'safe_loading'
 ]

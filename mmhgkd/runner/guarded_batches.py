@@ -25,21 +25,28 @@ def guarded_batches(runner: Runner, dataloader: DataLoader) -> Iterator[Any]:
     Raises:
         RunError: If a worker has died or the data cannot be read.
     """
+    batches = None
+    while True:
+        try:
+            if batches is None:
+                batches = _start(dataloader)
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as error:
+            runner.call_hook('save_now', done=runner.iter, together=False)
+            raise _explain(error, runner) from error
+        yield batch
+
+
+def _start(dataloader: DataLoader) -> Iterator[Any]:
     batches = iter(dataloader)
     if (dataloader.num_workers > 0
             and threading.current_thread() is threading.main_thread()):
         # PyTorch would raise in the midst of a step as soon as a worker
         # dies; without its handler it finds out when it waits for data.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except Exception as error:
-            runner.call_hook('save_now', done=runner.iter)
-            raise _explain(error, runner) from error
-        yield batch
+    return batches
 
 
 def _explain(error: Exception, runner: Runner) -> Exception:
@@ -52,7 +59,12 @@ def _explain(error: Exception, runner: Runner) -> Exception:
             'often the memory is used up: lower '
             f'`train_dataloader.num_workers` or `batch_size`, {again}')
     if isinstance(error, ConfigError):
-        return error
+        if not runner.iter:
+            return error
+        # PyTorch wraps the message of a worker in the worker's traceback.
+        reason = text.split('ConfigError: ')[-1].strip()
+        return RunError(
+            f'the data fails at iteration {runner.iter}: {reason}, {again}')
     if isinstance(error, OSError):
         return RunError(f'cannot read the data at iteration {runner.iter}: '
                         f'{text.splitlines()[-1]}; check the disk, {again}')

@@ -78,5 +78,5 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if (self.runner.val_loop is not None and self._epoch >= self.val_begin
                 and (self._epoch % self.val_interval == 0
                      or self._epoch == self._max_epochs)):
-            self.runner.call_hook('save_now', done=self._iter)
+            self.runner.call_hook('save_now', done=self._iter, together=True)
             self.runner.val_loop.run()

@@ -69,7 +69,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         if (self.runner.val_loop is not None and self._iter >= self.val_begin
                 and (self._iter % self.val_interval == 0
                      or self._iter == self._max_iters)):
-            self.runner.call_hook('save_now', done=self._iter)
+            self.runner.call_hook('save_now', done=self._iter, together=True)
             self.runner.val_loop.run()
 
 

@@ -98,6 +98,14 @@ def merge_common_arguments(cfg: Config, args: Namespace) -> None:
             dataloader.persistent_workers = False
 
 
+def takes_auto_resume(cfg: Config) -> bool:
+    """Whether the runner of the config knows ``resume='auto'``."""
+    if 'runner_type' not in cfg:
+        return True
+    runner = RUNNERS.get(cfg.runner_type)
+    return runner is not None and issubclass(runner, ResumableRunner)
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config asks for."""
     set_up_cpu_distributed(cfg)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / 'docs' / '_ext'))
 from config_table import NOT_RUN, network_name, start  # noqa: E402
 
 INDEX = load(str(ROOT / 'model-index.yml'))
-QUICKSTART = 'hgkd_r18-narrow_mae-micro_1xb32-10e_scenes'
+QUICKSTART = 'hgkd_r18-narrow_mae-micro_1xb64-10e_scenes'
 FOLDER = 'hgkd_r18_finetune_20e_folder'
 TRANSFER = ('classification', 'detection', 'segmentation')
 DATA = {

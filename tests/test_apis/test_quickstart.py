@@ -42,6 +42,19 @@ def test_small_run_end_to_end(tmp_path: Path,
         },
         strict=True)
 
+    written = path.stat().st_mtime_ns
+    again = run_quickstart(
+        tmp_path / 'work',
+        tmp_path / 'scenes',
+        40,
+        20,
+        epochs=1,
+        workers=0,
+        resume=True)
+    assert path.stat().st_mtime_ns == written
+    for arm, row in results.items():
+        assert again[arm]['linear/top1'] == row['linear/top1']
+
 
 def test_other_data_in_the_folder_is_one_line(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def test_every_config_has_a_row_without_a_claim(name: str) -> None:
     ('hgkd/r50_beit.py', ['BEiT-B/16', 'ResNet-50', '300 epochs', '512']),
     ('hgkd/r18_quickstart.py', [
         'MAE ViT, 5 blocks of width 192', 'ResNet-18, 32 channels',
-        '10 epochs', '32'
+        '10 epochs', '64'
     ]),
     ('spark/r50_pixels.py',
      ['none (pixels)', 'ResNet-50', '300 epochs', '512']),

@@ -11,13 +11,14 @@ from mmhgkd.utils import ConfigError
 
 
 def runner(**changes: Any) -> SimpleNamespace:
-    calls: list[tuple[str, int]] = []
+    calls: list[tuple[str, int, bool]] = []
     fields: dict[str, Any] = dict(
         iter=6,
         work_dir='run',
         optim_wrapper=None,
         calls=calls,
-        call_hook=lambda name, done: calls.append((name, done)))
+        call_hook=lambda name, done, together: calls.append(
+            (name, done, together)))
     return SimpleNamespace(**{**fields, **changes})
 
 
@@ -33,7 +34,7 @@ def test_saves_and_stops_after_the_step(name: str) -> None:
     with pytest.raises(RunStopped, match=f'{name} after iteration 7') as error:
         hook.after_train_iter(run, 0)
     assert error.value.exit_code == os.EX_TEMPFAIL
-    assert run.calls == [('save_now', 7)]
+    assert run.calls == [('save_now', 7, True)]
     assert signal.getsignal(number) == before
 
 

@@ -44,7 +44,10 @@ def runner(dataset: Any, work_dir: Path) -> SimpleNamespace:
 
 def prepared(folder: Path, work_dir: Path, wrap: bool = False,
              **options: Any) -> tuple[UnreadableImagesHook, Any, Any]:
-    dataset: Any = ImageFolder(str(folder), pipeline=[dict(type='mmhgkd.LoadImage')])
+    dataset: Any = ImageFolder(
+        str(folder), pipeline=[dict(type='mmhgkd.LoadImage')])
+    # It draws the replacement, which can be the other broken image.
+    dataset._rand_another = lambda: 0
     if wrap:
         dataset = ConcatDataset([dataset])
     run = runner(dataset, work_dir)

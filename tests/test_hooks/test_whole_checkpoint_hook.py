@@ -79,10 +79,10 @@ def test_save_now_once_and_until_the_next_checkpoint(runner: Runner) -> None:
     hook = WholeCheckpointHook(interval=5, by_epoch=False, max_keep_ckpts=2)
     runner.max_iters = 9
     hook.before_train(runner)
-    hook.save_now(runner, done=0)  # nothing to lose yet
+    hook.save_now(runner, done=0, together=True)  # nothing to lose yet
     assert names(runner) == []
-    hook.save_now(runner, done=3)
-    hook.save_now(runner, done=3)
+    hook.save_now(runner, done=3, together=False)
+    hook.save_now(runner, done=3, together=False)
     assert names(runner) == ['interrupted.pth']
     assert len(runner.present) == 1
     save(hook, runner, 5)

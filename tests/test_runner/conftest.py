@@ -1,4 +1,4 @@
-import importlib.util
+import importlib
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,16 +14,15 @@ from mmengine.visualization import Visualizer
 
 from mmhgkd.runner import ResumableRunner
 
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+
 
 @pytest.fixture(scope='session')
-def soak() -> ModuleType:
-    path = Path(__file__).parents[2] / 'tools' / 'soak.py'
-    spec = importlib.util.spec_from_file_location('soak', path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules['soak'] = module
-    spec.loader.exec_module(module)
-    return module
+def soak() -> Iterator[ModuleType]:
+    # The processes that it starts import it by its name.
+    sys.path.append(str(TOOLS))
+    yield importlib.import_module('soak')
+    sys.path.remove(str(TOOLS))
 
 
 @pytest.fixture

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
 
 
 def merged(train: ModuleType, *argv: str) -> Any:
@@ -123,6 +126,27 @@ def test_log_to(train: ModuleType, toy: Path,
     monkeypatch.setattr(train, 'find_spec', lambda name: None)
     with pytest.raises(train.ConfigError, match=r'mmhgkd\[log\]'):
         merged(train, str(toy), '--log-to', 'wandb')
+
+
+def test_tensorboard_gets_the_scalars(train: ModuleType, toy: Path) -> None:
+    assert train.main(
+        [str(toy), '--work-dir', 'run', '--log-to', 'tensorboard']) == 0
+    [path] = Path('run').glob('*/vis_data/events.out.tfevents.*')
+    events = EventAccumulator(str(path))
+    events.Reload()
+    assert events.Scalars('sum')[-1].value == pytest.approx(0.95 * 6)
+    # beside the usual log
+    assert list(Path('run').glob('*/vis_data/scalars.json'))
+
+
+def test_log_without_its_package(train: ModuleType, toy: Path,
+                                 monkeypatch: pytest.MonkeyPatch,
+                                 capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(train, 'find_spec', lambda name: None)
+    assert train.main([str(toy), '--log-to', 'wandb']) == 2
+    assert capsys.readouterr().err == (
+        'error: --log-to wandb needs the package wandb; run '
+        '`pip install "mmhgkd[log]"`\n')
 
 
 def test_progress(train: ModuleType, toy: Path) -> None:
