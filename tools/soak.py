@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -255,7 +256,8 @@ def terminate(run: Run, rng: random.Random, delay: float) -> None:
     started(run, ranks)
     time.sleep(max(delay, 0.3))
     number = rng.choice([signal.SIGTERM, signal.SIGUSR1])
-    os.kill(ranks[0].pid, number)
+    with suppress(ProcessLookupError):  # the run may be at its end
+        os.kill(ranks[0].pid, number)
     # Before the training listens a signal has its usual effect.
     end_of(run, ranks, (75, -number))
 
@@ -267,7 +269,7 @@ def fill_disk(run: Run, rng: random.Random, delay: float) -> None:
     time.sleep(delay)
     size = rng.choice([0, 1000, 50_000])
     for rank in ranks:
-        if rank.exitcode is None:
+        with suppress(ProcessLookupError):
             resource.prlimit(rank.pid, resource.RLIMIT_FSIZE,
                              (size, resource.RLIM_INFINITY))
     end_of(run, ranks, RESUMABLE)
@@ -314,7 +316,7 @@ def kill_worker(run: Run, rng: random.Random, delay: float) -> None:
     started(run, ranks)
     time.sleep(delay)
     children = Path(f'/proc/{ranks[0].pid}/task/{ranks[0].pid}/children')
-    if ranks[0].exitcode is None and children.exists():
+    with suppress(FileNotFoundError, ProcessLookupError):
         workers = children.read_text().split()
         if workers:
             os.kill(int(rng.choice(workers)), signal.SIGKILL)
