@@ -1,9 +1,11 @@
+from .picture import draw_differences, write_picture
 from .run_study import StudyOptions, run_study
 from .soft_label_distiller import SoftLabelDistiller
 from .study_file import Arm, Finetune, Study, Teacher, read_study
-from .table import results_table, write_table
+from .table import read_rows, results_table, write_table
 
 __all__ = [
     'Arm', 'Finetune', 'SoftLabelDistiller', 'Study', 'StudyOptions',
-    'Teacher', 'read_study', 'results_table', 'run_study', 'write_table'
+    'Teacher', 'draw_differences', 'read_rows', 'read_study', 'results_table',
+    'run_study', 'write_picture', 'write_table'
 ]

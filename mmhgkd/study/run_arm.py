@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .stage_configs import (
 from .study_file import Arm, Study
 
 GRADIENTS = ('gradient_feat', 'gradient_sim', 'gradient_cosine')
+PARTS = ('loss_feat', 'pearson', 'self_variance_share', 'embedding_cosine')
 
 
 def run_arm(study: Study, arm: Arm, seed: int, files: TeacherFiles,
@@ -109,13 +111,18 @@ def last_checkpoint(work_dir: Path) -> Path:
 
 
 def _of_training(work_dir: Path) -> dict[str, float]:
-    """Speed, and the means of the gradients where they were logged."""
+    """Speed, and the parts of the losses where they were logged.
+
+    Gradients are means over the training, the others over its last quarter.
+    """
     record = RunRecord(work_dir)
     found = {}
     if record.images_per_second is not None:
         found['images_per_second'] = record.images_per_second
-    for key in GRADIENTS:
+    for key in (*GRADIENTS, *PARTS):
         values = record.series(key)[1]
+        if key in PARTS:
+            values = values[-math.ceil(len(values) / 4):]
         if values:
-            found[key] = sum(values) / len(values)
+            found[key] = math.fsum(values) / len(values)
     return found

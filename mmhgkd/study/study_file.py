@@ -97,6 +97,8 @@ class Study:
         gradient_interval (int): Iterations between two looks of
             :class:`LossGradientHook` at the gradients; 0 for none.
             Defaults to 0.
+        reference (str, optional): Name of the arm that the table compares
+            the others with. Defaults to None, which compares none.
         name (str): Defaults to the name of the file.
     """
 
@@ -108,6 +110,7 @@ class Study:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     options: dict[str, Any] = field(default_factory=dict)
     gradient_interval: int = 0
+    reference: str | None = None
     name: str = 'study'
 
 
@@ -206,6 +209,9 @@ def _check(study: Study) -> None:
                 raise ConfigError(
                     f'arm `{arm.name}` sets `{option}`, but all arms have the '
                     'same length; set `epochs` of the study')
+    if study.reference is not None and study.reference not in names:
+        raise ConfigError(f'`reference` names no arm: {study.reference!r}; '
+                          f'the arms are {", ".join(names)}')
     if not study.seeds or not all(type(seed) is int for seed in study.seeds):
         raise ConfigError('`seeds` must be a list of whole numbers, got '
                           f'{study.seeds!r}')

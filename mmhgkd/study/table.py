@@ -7,35 +7,83 @@ from typing import Any
 from mmhgkd.report import to_markdown
 from mmhgkd.utils import ConfigError
 
+from .comparison import Comparison, compare_with_reference
 from .results import read_result, result_path
 from .run_study import TEACHER
 from .study_file import Arm
 
-COLUMNS = {
+ACCURACIES = {
     'knn': 'kNN',
     'linear': 'linear',
     'finetune': 'fine-tune',
-    'few_labels': '10 % labels',
-    'images_per_second': 'images/s',
-    'gradient_feat': 'gradient feat',
-    'gradient_sim': 'gradient sim',
-    'gradient_cosine': 'gradient cosine'
+    'few_labels': '10 % labels'
 }
-"""Heading of each metric. Gradients are shown where a study logs them."""
+COLUMNS = {**ACCURACIES, 'images_per_second': 'images/s'}
+PARTS = {
+    'loss_feat': 'L_feat',
+    'pearson': 'Pearson',
+    'self_variance_share': 'self entry',
+    'gradient_feat': 'gradient of L_feat',
+    'gradient_sim': 'gradient of L_sim',
+    'gradient_cosine': 'their cosine'
+}
+"""Headings of what the log says about the losses."""
+
+TEACHER_ROW = '*teacher*'
+Rows = dict[str, list[dict[str, Any]]]
 
 
-def results_table(work_dir: Path, arms: Sequence[Arm],
-                  seeds: Sequence[int]) -> str:
-    """Put the results of a study into a table.
+def results_table(work_dir: Path,
+                  arms: Sequence[Arm],
+                  seeds: Sequence[int],
+                  reference: str | None = None) -> str:
+    """Put the results of a study into tables.
 
     Args:
         work_dir (Path): Of the study.
         arms (Sequence[Arm]): Rows, as far as there are results.
         seeds (Sequence[int]): Seeds that count.
+        reference (str, optional): Arm that the others are compared with.
+            Defaults to None, which leaves the comparison out.
 
     Returns:
-        str: Markdown: mean and standard deviation (of the sample) over the
-        seeds, and below it what the results were made with.
+        str: Markdown: what was reached, mean and standard deviation (of the
+        sample) over the seeds; the differences from the reference; what the
+        log says about the losses; and what all that was made with.
+
+    Raises:
+        ConfigError: If there is no result.
+    """
+    rows = read_rows(work_dir, arms, seeds)
+    teacher = read_result(work_dir / TEACHER)
+    reached = {TEACHER_ROW: [teacher], **rows} if teacher else rows
+    parts = [_metrics_table(reached, COLUMNS, 1)]
+    if reference is not None:
+        parts.append(_differences_table(rows, reference))
+    logged = {
+        name: results
+        for name, results in rows.items()
+        if any(key in result['metrics'] for key in PARTS for result in results)
+    }
+    if logged:
+        parts.append('What the log says about the losses:\n\n' +
+                     _metrics_table(logged, PARTS, 3))
+    everything = [result for results in reached.values() for result in results]
+    parts.append(_made_with(everything) + '\n')
+    return '\n'.join(part for part in parts if part)
+
+
+def read_rows(work_dir: Path, arms: Sequence[Arm],
+              seeds: Sequence[int]) -> Rows:
+    """Results by arm, in the order of the arms.
+
+    Args:
+        work_dir (Path): Of the study.
+        arms (Sequence[Arm]): Those without a result are left out.
+        seeds (Sequence[int]): Seeds that count.
+
+    Returns:
+        dict[str, list[dict]]: What :func:`read_result` returns.
 
     Raises:
         ConfigError: If there is no result.
@@ -47,31 +95,84 @@ def results_table(work_dir: Path, arms: Sequence[Arm],
         ]
         for arm in arms
     }
-    teacher = read_result(work_dir / TEACHER)
-    if teacher:
-        rows = {'*teacher*': [teacher], **rows}
     rows = {name: results for name, results in rows.items() if results}
-    if not set(rows) - {'*teacher*'}:
+    if not rows:
         raise ConfigError(f'{work_dir} holds no results of these arms and '
                           'seeds; run the study without --table-only')
-    everything = [result for results in rows.values() for result in results]
-    shown = [
-        key for key in COLUMNS
-        if not key.startswith('gradient') or any(key in result['metrics']
-                                                 for result in everything)
-    ]
+    return rows
+
+
+def compare_results(rows: Rows, reference: str) -> dict[str, Comparison]:
+    """Compare all accuracies with those of an arm.
+
+    Args:
+        rows (dict[str, list[dict]]): Results by arm.
+        reference (str): The arm to compare with.
+
+    Returns:
+        dict[str, Comparison]: By the heading of the accuracy; empty where
+        nothing can be compared.
+    """
+    found = {}
+    for key, heading in ACCURACIES.items():
+        values = {
+            name: {
+                result['settings']['seed']: result['metrics'][key]
+                for result in results
+            }
+            for name, results in rows.items()
+        }
+        comparison = compare_with_reference(values, reference)
+        if comparison is not None:
+            found[heading] = comparison
+    return found
+
+
+def _metrics_table(rows: Rows, columns: dict[str, str], digits: int) -> str:
+    """Mean and spread of metrics, a row an arm."""
     lines = []
     for name, results in rows.items():
         cells = {
-            COLUMNS[key]:
+            heading:
             mean_and_spread([
                 result['metrics'][key]
                 for result in results if key in result['metrics']
-            ], 3 if key.startswith('gradient') else 1)
-            for key in shown
+            ], digits)
+            for key, heading in columns.items()
         }
         lines.append({'arm': name, **cells, 'seeds': str(len(results))})
-    return f'{to_markdown(lines)}\n{_made_with(everything)}\n'
+    return to_markdown(lines)
+
+
+def _differences_table(rows: Rows, reference: str) -> str:
+    """Differences from an arm, empty where nothing can be compared."""
+    found = compare_results(rows, reference)
+    if not found:
+        return ''
+    names = next(iter(found.values())).differences
+    lines = [{
+        'arm': name,
+        **{
+            heading: _difference(comparison, name)
+            for heading, comparison in found.items()
+        }
+    } for name in names]
+    least = ', '.join(f'{heading} {comparison.least:.1f}'
+                      for heading, comparison in found.items())
+    freedom = next(iter(found.values())).freedom
+    return (f'Differences from `{reference}`, of the means over the seeds. '
+            'Bold are those above the least significant difference: two equal '
+            f'arms stay below it in 19 of 20 comparisons ({least}; {freedom} '
+            'degrees of freedom). So of the '
+            f'{len(lines) * len(found)} below about '
+            f'{round(len(lines) * len(found) / 20)} would be bold by '
+            f'chance.\n\n{to_markdown(lines)}')
+
+
+def _difference(comparison: Comparison, name: str) -> str:
+    difference = comparison.differences[name]
+    text = f'{difference:+.1f}'
+    return f'**{text}**' if abs(difference) > comparison.least else text
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 1) -> str:

@@ -37,6 +37,7 @@ STUDIES = sorted((ROOT / 'configs' / 'study').glob('*.yml'))
               ]), 'set `epochs` of the study'),
     (dict(epochs='ten'), '`epochs` of the study must be a whole number'),
     (dict(seeds=['a']), '`seeds` must be a list of whole numbers'),
+    (dict(reference='feta'), "`reference` names no arm: 'feta'; the arms"),
     (dict(finetune=3), '`finetune` must be a mapping'),
     (dict(teacher=dict(config='a', checkpoint='b')), 'leave one of them out'),
 ])

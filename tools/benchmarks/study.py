@@ -14,9 +14,11 @@ from pathlib import Path
 from mmhgkd.study import (
     StudyOptions,
     Teacher,
+    read_rows,
     read_study,
     results_table,
     run_study,
+    write_picture,
     write_table,
 )
 from mmhgkd.study.run_study import choose_arms
@@ -52,6 +54,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--page',
         help='Markdown file that receives the table, between the lines '
         '`<!-- table NAME -->` and `<!-- end -->`')
+    parser.add_argument(
+        '--picture',
+        help='file (.png, .svg, .pdf) that receives a drawing of the '
+        "differences from the study's `reference`")
     return parser.parse_args(argv)
 
 
@@ -71,10 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         arms = choose_arms(study, args.arms)
         if not args.table_only:
             run_study(study, options)
-        table = results_table(work_dir, arms, args.seeds or study.seeds)
+        seeds = args.seeds or study.seeds
+        table = results_table(work_dir, arms, seeds, study.reference)
         print(table, end='')
         if args.page:
             write_table(Path(args.page), study.name, table)
+        if args.picture:
+            write_picture(
+                Path(args.picture), read_rows(work_dir, arms, seeds),
+                study.reference)
 
     return command_line.run_tool(body)
 
