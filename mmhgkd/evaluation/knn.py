@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmhgkd.losses.centring import CENTRES, centre_embeddings
 from mmhgkd.registry import METRICS
 from mmhgkd.utils import ConfigError
 
@@ -25,12 +26,18 @@ class KNNAccuracy(RepresentationMetric):
         query (str): Split that is classified. Defaults to 'val'.
         device (str): Where the neighbours are searched, such as 'cuda' for a
             bank of a million images. Defaults to 'cpu'.
+        centre (str): What is taken from the embeddings before: 'none',
+            'mean' (the mean of the bank) or 'whiten' (its mean and
+            covariance), see :func:`mmhgkd.losses.centre_embeddings`. The
+            embeddings of a teacher that was pre-trained by masked image
+            modelling share a direction that hides their neighbours.
+            Defaults to 'none'.
         **kwargs: ``collect_device``, ``prefix`` and ``collect_dir`` of
             :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        ConfigError: If ``k`` or ``temperature`` is not positive, or ``bank``
-            and ``query`` are the same split.
+        ConfigError: If ``k`` or ``temperature`` is not positive, ``centre``
+            is unknown, or ``bank`` and ``query`` are the same split.
     """
 
     default_prefix = 'knn'
@@ -41,9 +48,14 @@ class KNNAccuracy(RepresentationMetric):
                  bank: str = 'train',
                  query: str = 'val',
                  device: str = 'cpu',
+                 centre: str = 'none',
                  **kwargs: Any) -> None:
         super().__init__(bank, query, **kwargs)
         _check_options(k, temperature)
+        if centre not in CENTRES:
+            raise ConfigError(
+                f'`centre` must be one of {CENTRES}, got {centre!r}')
+        self.centre = centre
         self.k = k
         self.temperature = temperature
         self.device = device
@@ -51,6 +63,11 @@ class KNNAccuracy(RepresentationMetric):
     def accuracy(self, bank: Tensor, bank_labels: Tensor, query: Tensor,
                  query_labels: Tensor) -> dict[str, float]:
         """See :meth:`RepresentationMetric.accuracy`."""
+        if self.centre != 'none':
+            unit = functional.normalize(bank.float())
+            query = centre_embeddings(
+                functional.normalize(query.float()), unit, self.centre)
+            bank = centre_embeddings(unit, unit, self.centre)
         return knn_accuracy(
             bank.to(self.device),
             bank_labels.to(self.device),

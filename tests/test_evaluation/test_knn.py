@@ -134,6 +134,8 @@ def test_broken_embeddings_are_refused() -> None:
     'temperature': 0.0
 }, {
     'bank': 'val'
+}, {
+    'centre': 'median'
 }])
 def test_wrong_options_are_refused(options: dict) -> None:
     with pytest.raises(ConfigError, match=f'`{next(iter(options))}`'):
@@ -163,6 +165,33 @@ def test_metric_separates_the_splits() -> None:
         f'knn/{name}': pytest.approx(value)
         for name, value in expected.items()
     }
+
+
+@pytest.mark.parametrize('centre', ['mean', 'whiten'])
+def test_metric_centres_by_the_bank(centre: str) -> None:
+    bank, bank_labels, query, query_labels = make_data()
+    # A shared direction, and one without meaning that hides the others.
+    for x in (bank, query):
+        x += 10
+        x[:, 3] += 40 * torch.sin(torch.arange(len(x)))
+    unit = [
+        x / np.linalg.norm(x, axis=1, keepdims=True)
+        for x in (bank.double().numpy(), query.double().numpy())
+    ]
+    root = np.eye(12)
+    if centre == 'whiten':
+        covariance = np.cov(unit[0].T, bias=True)
+        covariance = 0.9 * covariance + 0.1 * np.eye(12) * np.trace(
+            covariance) / 12
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors @ np.diag(values**-0.5) @ vectors.T
+    centred = [torch.from_numpy((x - unit[0].mean(0)) @ root) for x in unit]
+    expected = knn_accuracy(centred[0], bank_labels, centred[1], query_labels)
+    found = KNNAccuracy(centre=centre).accuracy(bank, bank_labels, query,
+                                                query_labels)
+    assert found == pytest.approx(expected)
+    plain = KNNAccuracy().accuracy(bank, bank_labels, query, query_labels)
+    assert found['top1'] > plain['top1']
 
 
 @pytest.mark.parametrize(('field', 'message'),
