@@ -51,6 +51,7 @@ class StudentEmbedding(BaseModule):
                 f"with the teacher's {out_channels}; set embedding "
                 "`projector='linear'` or 'mlp'")
         self.source = source
+        self.in_channels = in_channels
         self.out_channels = out_channels
         self.projector: nn.Module = nn.Identity()
         if projector == 'linear':
@@ -71,6 +72,9 @@ class StudentEmbedding(BaseModule):
         Returns:
             Tensor: Of unit norm, fp32 at least, ``(B, D)``, or
             ``(B * L, D)`` of the source 'tokens'.
+
+        Raises:
+            ConfigError: If the source has not ``in_channels`` channels.
         """
         if self.source == 'tokens':
             pooled = tokens.flatten(0, 1)
@@ -78,6 +82,11 @@ class StudentEmbedding(BaseModule):
             pooled = tokens.mean(1)
         else:
             pooled = features[-1].image_mean()
+        if pooled.size(1) != self.in_channels:
+            raise ConfigError(
+                f'the embedding of the source {self.source!r} has '
+                f'{pooled.size(1)} channels, not {self.in_channels}; set '
+                f'`head.embedding.in_channels={pooled.size(1)}`')
         embedding = self.projector(pooled)
         if embedding.dtype.itemsize < 4:
             embedding = embedding.float()

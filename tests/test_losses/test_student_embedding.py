@@ -29,6 +29,13 @@ def test_encoder_embedding_reads_visible_positions_only() -> None:
         atol=1e-6)
 
 
+def test_source_of_another_width_is_named() -> None:
+    tokens, module = torch.randn(2, 9,
+                                 8), StudentEmbedding('decoder', 'mlp', 5)
+    with pytest.raises(ValueError, match=r"'decoder' has 8 .*in_channels=8`"):
+        module(tokens, ())
+
+
 def test_half_precision_is_promoted() -> None:
     tokens = torch.randn(2, 9, 8, dtype=torch.bfloat16)
     embedding = StudentEmbedding(in_channels=8, out_channels=8)(tokens, ())

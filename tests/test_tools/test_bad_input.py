@@ -90,6 +90,9 @@ OPTIONS = [
      "one of ('decoder', 'encoder', 'tokens')"),
     (f'{HEAD}.embedding.projector=conv', "one of ('none', 'linear', 'mlp')"),
     (f'{HEAD}.embedding.in_channels=100', "`projector='linear'` or 'mlp'"),
+    (f'{HEAD}.embedding.source=encoder',
+     "the source 'encoder' has 64 channels, not 192; set "
+     '`head.embedding.in_channels=64`'),
     (f'{HEAD}.queue.size=0', 'queue `size` must be positive, got 0'),
     (f'{HEAD}.queue.embed_dims=100',
      '`head.queue.embed_dims` is 100; set it to 192'),
