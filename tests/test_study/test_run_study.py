@@ -54,7 +54,9 @@ def test_end_to_end_and_skip(tool: ModuleType, scenes: Path, tmp_path: Path,
                               'scratch_seed0'), result(work, 'centred_seed0')
     assert set(scratch['metrics']) == METRICS
     assert set(centred['metrics']) == METRICS | {
-        'images_per_second', 'gradient_feat', 'gradient_sim', 'gradient_cosine'
+        'images_per_second', 'gradient_feat', 'gradient_sim',
+        'gradient_cosine', 'loss_feat', 'pearson', 'self_variance_share',
+        'embedding_cosine'
     }
     assert all(0 <= scratch['metrics'][key] <= 100 for key in METRICS)
     assert centred['settings']['options'][
@@ -66,6 +68,15 @@ def test_end_to_end_and_skip(tool: ModuleType, scenes: Path, tmp_path: Path,
     assert centred['metrics']['gradient_sim'] > 0
     printed = capsys.readouterr().out
     assert f'| centred | {centred["metrics"]["knn"]:.1f} |' in printed
+    # Of three steps the last is the last quarter.
+    log = next(
+        (work / 'runs/centred_seed0/pretrain').glob('*/vis_data/*.json'))
+    steps = [
+        row for line in log.read_text().splitlines()
+        if 'loss_feat' in (row := json.loads(line))
+    ]
+    assert len(steps) == 3
+    assert centred['metrics']['loss_feat'] == steps[-1]['loss_feat']
     # The backbone of the arm is what is fine-tuned.
     stage = work / 'runs' / 'centred_seed0'
     log = next((stage / 'finetune').glob('*/*.log')).read_text()
