@@ -26,7 +26,9 @@ from mmhgkd.sparse import (
 from mmhgkd.sparse.forms import NoSparseForm
 from mmhgkd.utils import ConfigError
 
-SMALL = dict(stem_channels=8, base_channels=4)
+# With fewer, oneDNN 3.12 writes past the gradient of a strided 1x1
+# convolution in channels_last on CPUs without AVX-512.
+SMALL = dict(stem_channels=8, base_channels=8)
 
 
 @pytest.fixture(params=['stand-in', 'cpu', 'cuda'])
