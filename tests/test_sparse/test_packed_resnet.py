@@ -9,11 +9,9 @@ from torch import Tensor
 from mmhgkd.backbones import SparseResNet
 from mmhgkd.masks import RandomUnitMask, UnitMask
 
-# With fewer channels, oneDNN 3.12 writes past the gradient of a strided 1x1
-# convolution in channels_last on CPUs without AVX-512.
 SMALL: dict[str, Any] = dict(
     stem_channels=8,
-    base_channels=8,
+    base_channels=4,
     zero_init_residual=False,
     norm_cfg=dict(type='BN'))
 

@@ -26,9 +26,9 @@ from mmhgkd.sparse import (
 from mmhgkd.sparse.forms import NoSparseForm
 from mmhgkd.utils import ConfigError
 
-# With fewer, oneDNN 3.12 writes past the gradient of a strided 1x1
-# convolution in channels_last on CPUs without AVX-512.
-SMALL = dict(stem_channels=8, base_channels=8)
+# With fewer channels of the masked form, oneDNN writes past its memory in the
+# gradient of a strided 1x1 convolution (uxlfoundation/oneDNN#6035).
+SMALL = dict(stem_channels=8, base_channels=16)
 
 
 @pytest.fixture(params=['stand-in', 'cpu', 'cuda'])
