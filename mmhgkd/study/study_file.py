@@ -119,7 +119,9 @@ def read_study(path: str | Path) -> Study:
 
     Args:
         path (str or Path): The file. Its keys are the arguments of
-            :class:`Study`.
+            :class:`Study`. With ``base``, the name of another study beside
+            it, the keys that are left out are those of that one, and
+            ``arms`` may also have the names of its arms.
 
     Returns:
         Study: The study.
@@ -127,31 +129,56 @@ def read_study(path: str | Path) -> Study:
     Raises:
         ConfigError: If the file cannot be read or a key does not fit.
     """
+    path = Path(path)
+    content = _load(path)
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f'cannot read the study `{path}`: {error}') from error
-    try:
+        base = None
+        if isinstance(content, dict) and 'base' in content:
+            base = _base(path, content.pop('base'))
         study = _fill(
             Study, content, 'the study',
             dict(
                 teacher=lambda x: _fill(Teacher, x, '`teacher`'),
                 finetune=lambda x: _fill(Finetune, x, '`finetune`'),
-                arms=_arms))
+                arms=lambda x: _arms(x, base.arms if base else [])),
+            vars(base) if base else {})
         if 'name' not in content:
-            study.name = Path(path).stem
+            study.name = path.stem
         _check(study)
     except ConfigError as error:
         raise ConfigError(f'{path}: {error}') from None
     return study
 
 
-def _arms(content: Any) -> list[Arm]:
+def _load(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f'cannot read the study `{path}`: {error}') from error
+
+
+def _base(path: Path, name: Any) -> Study:
+    _check_type('`base` of the study', str, name)
+    content = _load(path.parent / name)
+    if isinstance(content, dict) and 'base' in content:
+        raise ConfigError(f'`base: {name}` has a base itself; name '
+                          f'`{content["base"]}`')
+    return read_study(path.parent / name)
+
+
+def _arms(content: Any, known: list[Arm]) -> list[Arm]:
     if not isinstance(content, list) or not content:
         raise ConfigError('`arms` must be a list of at least one arm')
+    by_name = {arm.name: arm for arm in known}
     arms = []
     for number, item in enumerate(content, 1):
+        if isinstance(item, str) and known:
+            if item not in by_name:
+                raise ConfigError(f'the base has no arm `{item}`; its arms '
+                                  f'are {", ".join(by_name)}')
+            arms.append(by_name[item])
+            continue
         name = item.get('name') if isinstance(item, dict) else None
         arms.append(_fill(Arm, item, f'arm `{name or number}`'))
     return arms
@@ -160,7 +187,8 @@ def _arms(content: Any) -> list[Arm]:
 def _fill(cls: type[T],
           content: Any,
           where: str,
-          parts: dict[str, Callable] | None = None) -> T:
+          parts: dict[str, Callable] | None = None,
+          defaults: dict[str, Any] | None = None) -> T:
     """Make a dataclass of a mapping, or say what is wrong with it."""
     if not isinstance(content, dict):
         raise ConfigError(f'{where} must be a mapping of keys to values, got '
@@ -172,7 +200,7 @@ def _fill(cls: type[T],
             raise ConfigError(f'{where} has the unknown key `{key}`; ' +
                               (f'did you mean `{close[0]}`?' if close else
                                f'the keys are {", ".join(hints)}'))
-    values = {}
+    values = dict(defaults or {})
     for key, value in content.items():
         if parts and key in parts:
             values[key] = parts[key](value)

@@ -50,6 +50,35 @@ def test_bad_file_is_one_line(tmp_path: Path, changes: dict[str, Any],
     assert '\n' not in str(caught.value)
 
 
+def test_base(tmp_path: Path) -> None:
+    path = write_study(tmp_path / 's.yml', content(tmp_path, seeds=[0, 1]))
+    base = read_study(path)
+    new = dict(name='new', config='hgkd/r18_quickstart')
+    changes = dict(base='s.yml', seeds=[7], arms=[base.arms[1].name, new])
+    study = read_study(write_study(tmp_path / 't.yml', changes))
+    assert study.seeds == [7] and study.name == 't'
+    assert [arm.name for arm in study.arms] == [base.arms[1].name, 'new']
+    assert study.arms[0] == base.arms[1]
+    for key in ('data_root', 'epochs', 'finetune', 'teacher', 'options'):
+        assert getattr(study, key) == getattr(base, key)
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(base=3), '`base` of the study must be a text'),
+    (dict(base='none.yml'), 'cannot read the study'),
+    (dict(base='t.yml'), '`base: t.yml` has a base itself; name `t.yml`'),
+    (dict(base='s.yml', arms=['x']), 'the base has no arm `x`; its arms are'),
+    (dict(base='s.yml', reference='x'), '`reference` names no arm'),
+])
+def test_bad_base(tmp_path: Path, changes: dict[str, Any],
+                  message: str) -> None:
+    write_study(tmp_path / 's.yml', content(tmp_path))
+    path = write_study(tmp_path / 't.yml', changes)
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        read_study(path)
+    assert str(caught.value).startswith(f'{path}: ')
+
+
 def test_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='cannot read the study'):
         read_study(tmp_path / 'none.yml')
