@@ -5,35 +5,55 @@ from pathlib import Path
 
 import pytest
 
-from mmhgkd.study import read_study, results_table
+from mmhgkd.study import Study, read_study, results_table
 from mmhgkd.study.results import read_result, result_path
 from mmhgkd.study.run_arm import arm_settings
 
 ROOT = Path(__file__).parents[2]
-RESULTS = sorted(path.parent for path in (ROOT / 'docs').rglob('results/'))
+#: Studies of one teacher share a folder.
+FOLDERS = {
+    'clothing': ROOT / 'docs' / 'study' / 'clothing',
+    'clothing_fresh': ROOT / 'docs' / 'study' / 'clothing'
+}
 PAGE = (ROOT / 'docs' / 'study.md').read_text(encoding='utf-8')
 
 
-def test_there_are_results() -> None:
-    assert [path.name for path in RESULTS] == ['clothing']
+def load(name: str) -> Study:
+    return read_study(ROOT / 'configs' / 'study' / f'{name}.yml')
 
 
-@pytest.mark.parametrize('folder', RESULTS, ids=lambda path: path.name)
-def test_results_are_those_of_the_study(folder: Path) -> None:
-    study = read_study(ROOT / 'configs' / 'study' / f'{folder.name}.yml')
-    wanted = set()
+def paths(name: str) -> set[Path]:
+    study = load(name)
+    return {
+        result_path(FOLDERS[name], arm.name, seed)
+        for arm in study.arms
+        for seed in study.seeds
+    }
+
+
+def test_every_result_belongs_to_a_study() -> None:
+    shipped = set((ROOT / 'docs').rglob('results/*'))
+    assert shipped == set().union(*map(paths, FOLDERS))
+
+
+def test_fresh_seeds_are_fresh() -> None:
+    assert not paths('clothing') & paths('clothing_fresh')
+
+
+@pytest.mark.parametrize('name', FOLDERS)
+def test_results_are_those_of_the_study(name: str) -> None:
+    study = load(name)
     for arm in study.arms:
         for seed in study.seeds:
-            path = result_path(folder, arm.name, seed)
+            path = result_path(FOLDERS[name], arm.name, seed)
             data = json.loads(path.read_text())['settings']['data']
             # Refuses other settings.
             assert read_result(path, arm_settings(study, arm, seed, data))
-            wanted.add(path)
-    assert set((folder / 'results').iterdir()) == wanted
 
 
-@pytest.mark.parametrize('folder', RESULTS, ids=lambda path: path.name)
-def test_page_shows_the_results(folder: Path) -> None:
-    study = read_study(ROOT / 'configs' / 'study' / f'{folder.name}.yml')
-    table = results_table(folder, study.arms, study.seeds, study.reference)
-    assert f'<!-- table {study.name} -->\n\n{table}\n<!-- end -->' in PAGE
+@pytest.mark.parametrize('name', FOLDERS)
+def test_page_shows_the_results(name: str) -> None:
+    study = load(name)
+    table = results_table(FOLDERS[name], study.arms, study.seeds,
+                          study.reference)
+    assert f'<!-- table {name} -->\n\n{table}\n<!-- end -->' in PAGE
