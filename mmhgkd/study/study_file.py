@@ -130,18 +130,20 @@ def read_study(path: str | Path) -> Study:
         ConfigError: If the file cannot be read or a key does not fit.
     """
     path = Path(path)
-    content = _load(path)
+    return _study(path, _load(path))
+
+
+def _study(path: Path, content: Any) -> Study:
     try:
-        base = None
+        base: dict[str, Any] = {}
         if isinstance(content, dict) and 'base' in content:
-            base = _base(path, content.pop('base'))
+            base = vars(_base(path, content.pop('base')))
         study = _fill(
             Study, content, 'the study',
             dict(
                 teacher=lambda x: _fill(Teacher, x, '`teacher`'),
                 finetune=lambda x: _fill(Finetune, x, '`finetune`'),
-                arms=lambda x: _arms(x, base.arms if base else [])),
-            vars(base) if base else {})
+                arms=lambda x: _arms(x, base.get('arms', []))), base)
         if 'name' not in content:
             study.name = path.stem
         _check(study)
@@ -160,11 +162,12 @@ def _load(path: Path) -> Any:
 
 def _base(path: Path, name: Any) -> Study:
     _check_type('`base` of the study', str, name)
-    content = _load(path.parent / name)
+    file = path.parent / name
+    content = _load(file)
     if isinstance(content, dict) and 'base' in content:
         raise ConfigError(f'`base: {name}` has a base itself; name '
                           f'`{content["base"]}`')
-    return read_study(path.parent / name)
+    return _study(file, content)
 
 
 def _arms(content: Any, known: list[Arm]) -> list[Arm]:
