@@ -42,7 +42,8 @@ def link_or_copy(source: Path, target: Path) -> None:
     """Make ``target`` a relative link to ``source``, else a copy."""
     try:
         target.symlink_to(
-            os.path.relpath(source, target.parent), source.is_dir())
+            os.path.relpath(source, target.parent), source.is_dir()
+        )
     except OSError:
         copy(source, target)
 
@@ -51,7 +52,8 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file, or a folder without compiled Python files."""
     if source.is_dir():
         shutil.copytree(
-            source, target, ignore=shutil.ignore_patterns('__pycache__'))
+            source, target, ignore=shutil.ignore_patterns('__pycache__')
+        )
     else:
         shutil.copy2(source, target)
 
@@ -80,9 +82,10 @@ setup(
     name='mmhgkd',
     version=read_version(),
     description='Heterogeneous generative knowledge distillation with masked '
-    'image modelling, for MMPretrain, MMDetection and MMSegmentation',
-    long_description=README.read_text(
-        encoding='utf-8') if README.exists() else '',
+    'image modeling, for MMPretrain, MMDetection and MMSegmentation',
+    long_description=README.read_text(encoding='utf-8')
+    if README.exists()
+    else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     license_files=['LICENSE'],
@@ -100,10 +103,7 @@ setup(
     python_requires='>=3.10,<3.13',
     install_requires=requirements('mminstall', 'runtime'),
     extras_require={
-        **{
-            name: requirements(name)
-            for name in EXTRAS
-        },
+        **{name: requirements(name) for name in EXTRAS},
         'log': requirements('log'),
         'spconv': requirements('spconv'),
         # spconv's wheels are bound to one CUDA version and wandb is heavy:
@@ -111,4 +111,5 @@ setup(
         'all': requirements(*EXTRAS),
     },
     cmdclass={'build_py': BuildWithMim},
-    zip_safe=False)
+    zip_safe=False,
+)

@@ -9,12 +9,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'docs' / '_ext')]
 
 project = 'mmhgkd'
 author = copyright = 'the mmhgkd contributors'
-version = release = runpy.run_path(
-    str(ROOT / 'mmhgkd' / 'version.py'))['__version__']
+version = release = runpy.run_path(str(ROOT / 'mmhgkd' / 'version.py'))[
+    '__version__'
+]
 
 extensions = [
-    'myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'config_table',
-    'mathml'
+    'myst_nb',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.napoleon',
+    'config_table',
+    'mathml',
 ]
 exclude_patterns = ['_ext']
 
@@ -40,5 +44,5 @@ autodoc_member_order = 'bysource'
 autodoc_default_options = {
     'members': True,
     'imported-members': True,
-    'show-inheritance': True
+    'show-inheritance': True,
 }

@@ -1,4 +1,4 @@
-"""H-GKD: masked-image-modelling distillation from Transformers to CNNs."""
+"""H-GKD: masked-image-modeling distillation from Transformers to CNNs."""
 
 from .transfer import announce_models, install_operators
 from .utils import check_versions

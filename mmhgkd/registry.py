@@ -14,45 +14,59 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 __all__ = [
-    'DATASETS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', 'OPTIMIZERS',
-    'TRANSFORMS'
+    'DATASETS',
+    'HOOKS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
+    'OPTIMIZERS',
+    'TRANSFORMS',
 ]
 
 DATASETS = Registry(
     'dataset',
     parent=MMENGINE_DATASETS,
     scope='mmhgkd',
-    locations=['mmhgkd.datasets'])
+    locations=['mmhgkd.datasets'],
+)
 TRANSFORMS = Registry(
     'transform',
     parent=MMENGINE_TRANSFORMS,
     scope='mmhgkd',
-    locations=['mmhgkd.datasets'])
+    locations=['mmhgkd.datasets'],
+)
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmhgkd',
     locations=[
-        'mmhgkd.masks', 'mmhgkd.teachers', 'mmhgkd.sparse', 'mmhgkd.backbones',
-        'mmhgkd.necks', 'mmhgkd.losses', 'mmhgkd.algorithms'
-    ])
+        'mmhgkd.masks',
+        'mmhgkd.teachers',
+        'mmhgkd.sparse',
+        'mmhgkd.backbones',
+        'mmhgkd.necks',
+        'mmhgkd.losses',
+        'mmhgkd.algorithms',
+    ],
+)
 OPTIMIZERS = Registry(
     'optimizer',
     parent=MMENGINE_OPTIMIZERS,
     scope='mmhgkd',
-    locations=['mmhgkd.optimizers'])
+    locations=['mmhgkd.optimizers'],
+)
 HOOKS = Registry(
-    'hook',
-    parent=MMENGINE_HOOKS,
-    scope='mmhgkd',
-    locations=['mmhgkd.hooks'])
+    'hook', parent=MMENGINE_HOOKS, scope='mmhgkd', locations=['mmhgkd.hooks']
+)
 LOOPS = Registry(
     'loop',
     parent=MMENGINE_LOOPS,
     scope='mmhgkd',
-    locations=['mmhgkd.evaluation'])
+    locations=['mmhgkd.evaluation'],
+)
 METRICS = Registry(
     'metric',
     parent=MMENGINE_METRICS,
     scope='mmhgkd',
-    locations=['mmhgkd.evaluation'])
+    locations=['mmhgkd.evaluation'],
+)

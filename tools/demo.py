@@ -4,7 +4,7 @@
 
 Drop an image on the page, move the mask ratio, and see the tokens of both,
 where the student fails, which visible units drive a hidden token, and the
-nearest neighbours in a folder. The page is served to this machine only.
+nearest neighbors in a folder. The page is served to this machine only.
 """
 
 import argparse
@@ -56,7 +56,9 @@ class DemoHandler(BaseHTTPRequestHandler):
             self.answer_json(
                 dict(
                     mask_ratio=explorer.mask_ratio,
-                    num_samples=len(explorer.paths)))
+                    num_samples=len(explorer.paths),
+                )
+            )
         elif url.path == '/sample' and explorer.paths:
             number = parse_qs(url.query).get('number', ['0'])[0]
             if not number.isdecimal():
@@ -72,14 +74,19 @@ class DemoHandler(BaseHTTPRequestHandler):
         length = int(self.headers.get('Content-Length') or 0)
         if not 0 < length <= MAX_BYTES:
             self.answer_json(
-                dict(error=f'send an image of at most {MAX_BYTES} bytes'), 400)
+                dict(error=f'send an image of at most {MAX_BYTES} bytes'), 400
+            )
             return
         query = parse_qs(urlsplit(self.path).query)
         try:
             content = explore(
-                self.server.explorer, self.rfile.read(length),
-                *(query.get(name, [''])[0]
-                  for name in ('mask_ratio', 'draw', 'saliency')))
+                self.server.explorer,
+                self.rfile.read(length),
+                *(
+                    query.get(name, [''])[0]
+                    for name in ('mask_ratio', 'draw', 'saliency')
+                ),
+            )
         except UnidentifiedImageError:
             self.answer_json(dict(error='this file is no image'), 400)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
@@ -103,11 +110,13 @@ class DemoHandler(BaseHTTPRequestHandler):
         """Keep the terminal quiet."""
 
 
-def explore(explorer: Explorer,
-            data: bytes,
-            mask_ratio: str = '',
-            draw: str = '',
-            saliency: str = '') -> dict:
+def explore(
+    explorer: Explorer,
+    data: bytes,
+    mask_ratio: str = '',
+    draw: str = '',
+    saliency: str = '',
+) -> dict:
     """Answer a request of the page.
 
     Args:
@@ -119,28 +128,35 @@ def explore(explorer: Explorer,
         saliency (str): 'output', 'error' or none. Defaults to ''.
 
     Returns:
-        dict: Panel, errors and neighbours, with pictures as data URLs.
+        dict: Panel, errors and neighbors, with pictures as data URLs.
 
     Raises:
         ValueError: If an argument is no number or out of range.
         OSError: If the data is no image.
     """
     with Image.open(io.BytesIO(data)) as image:
-        view = explorer.view(image, float(mask_ratio or explorer.mask_ratio),
-                             int(draw or 0), saliency or None)
-    neighbours = []
-    for path, similarity in view.neighbours:
+        view = explorer.view(
+            image,
+            float(mask_ratio or explorer.mask_ratio),
+            int(draw or 0),
+            saliency or None,
+        )
+    neighbors = []
+    for path, similarity in view.neighbors:
         with Image.open(path) as picture:
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
-            neighbours.append(
+            neighbors.append(
                 dict(
                     name='/'.join(path.parts[-2:]),
                     similarity=similarity,
-                    image=data_url(picture.convert('RGB'))))
+                    image=data_url(picture.convert('RGB')),
+                )
+            )
     return dict(
         panel=data_url(Image.fromarray(view.panel)),
         errors=view.errors,
-        neighbours=neighbours)
+        neighbors=neighbors,
+    )
 
 
 def data_url(image: Image.Image) -> str:
@@ -155,33 +171,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('work_dir', help='work folder of a distillation')
     parser.add_argument(
-        '--checkpoint', help='weights; defaults to the latest of the run')
+        '--checkpoint', help='weights; defaults to the latest of the run'
+    )
     parser.add_argument(
-        '--images', help='folder for examples and nearest neighbours')
+        '--images', help='folder for examples and nearest neighbors'
+    )
     parser.add_argument(
         '--max-images',
         type=int,
         default=500,
-        help='images of the folder to take, evenly spaced; defaults to 500')
+        help='images of the folder to take, evenly spaced; defaults to 500',
+    )
     parser.add_argument('--port', type=int, default=7860)
     args = parser.parse_args(argv)
     try:
         explorer = Explorer(
-            RunRecord(args.work_dir), args.checkpoint, args.images,
-            args.max_images)
+            RunRecord(args.work_dir),
+            args.checkpoint,
+            args.images,
+            args.max_images,
+        )
         server = DemoServer(explorer, args.port)
     except (ConfigError, ValueError) as error:
         return command_line.report(error)
     except OSError as error:
         return command_line.report(
-            ConfigError(f'port {args.port} cannot be used ({error}); pass '
-                        'another one as --port'))
+            ConfigError(
+                f'port {args.port} cannot be used ({error}); pass '
+                'another one as --port'
+            )
+        )
     print(
         f'open http://127.0.0.1:{server.server_port} (stop with Ctrl+C)',
-        flush=True)
+        flush=True,
+    )
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 ``python3 tools/quickstart.py`` needs nothing but Python with ``venv``.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -17,8 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ((3, 10), (3, 11), (3, 12))
 STAMP = 'mmhgkd-install.txt'
-OPENCV_VERSION = ('from importlib.metadata import version; '
-                  'print(version("opencv-python"))')
+OPENCV_VERSION = (
+    'from importlib.metadata import version; print(version("opencv-python"))'
+)
 
 
 class QuickstartError(Exception):
@@ -26,17 +28,21 @@ class QuickstartError(Exception):
 
 
 def parse_args(
-        argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    argv: Sequence[str] | None,
+) -> tuple[argparse.Namespace, list[str]]:
     """Parse the options of the installation; the others are passed on."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         allow_abbrev=False,
         epilog='All other arguments are passed on to the quick start, or to '
-        'pytest.')
+        'pytest.',
+    )
     parser.add_argument(
-        '--tests', action='store_true', help='run the tests instead')
+        '--tests', action='store_true', help='run the tests instead'
+    )
     parser.add_argument(
-        '--torch-version', help='version of PyTorch; defaults to the newest')
+        '--torch-version', help='version of PyTorch; defaults to the newest'
+    )
     return parser.parse_known_args(argv)
 
 
@@ -46,11 +52,15 @@ def check_python() -> None:
         return
     names = [f'python{major}.{minor}' for major, minor in VERSIONS]
     found = [name for name in names if shutil.which(name)]
-    mend = (f'run `{found[-1]} tools/quickstart.py`'
-            if found else 'install one of them')
+    mend = (
+        f'run `{found[-1]} tools/quickstart.py`'
+        if found
+        else 'install one of them'
+    )
     raise QuickstartError(
         f'this is Python {sys.version_info[0]}.{sys.version_info[1]}, but '
-        f'{", ".join(names)} are supported; {mend}')
+        f'{", ".join(names)} are supported; {mend}'
+    )
 
 
 def find_environment() -> Path:
@@ -77,7 +87,8 @@ def create(environment: Path) -> None:
     if importlib.util.find_spec('ensurepip') is None:
         raise QuickstartError(
             'this Python cannot create virtual environments; install the '
-            'package `python3-venv` (`sudo apt install python3-venv`)')
+            'package `python3-venv` (`sudo apt install python3-venv`)'
+        )
     print(f'Creating {environment}', flush=True)
     if subprocess.call([sys.executable, '-m', 'venv', str(environment)]):
         raise QuickstartError(f'{environment} could not be created; see above')
@@ -86,8 +97,9 @@ def create(environment: Path) -> None:
 def fingerprint() -> str:
     """Hash of what the installation depends on."""
     files = [ROOT / 'setup.py', *sorted(ROOT.glob('requirements/*.txt'))]
-    return hashlib.sha256(b''.join(file.read_bytes()
-                                   for file in files)).hexdigest()
+    return hashlib.sha256(
+        b''.join(file.read_bytes() for file in files)
+    ).hexdigest()
 
 
 def is_complete(environment: Path) -> bool:
@@ -104,11 +116,15 @@ def is_complete(environment: Path) -> bool:
 
 def can_import(environment: Path, module: str) -> bool:
     """Whether an environment has a module, whatever folder is current."""
-    return subprocess.call(
-        [str(python_of(environment)), '-c', f'import {module}'],
-        cwd=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL) == 0
+    return (
+        subprocess.call(
+            [str(python_of(environment)), '-c', f'import {module}'],
+            cwd=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        == 0
+    )
 
 
 def install(environment: Path, torch_version: str | None) -> None:
@@ -122,9 +138,14 @@ def install(environment: Path, torch_version: str | None) -> None:
         # The build with windows, which mmcv asks for, needs libGL. Servers
         # lack it.
         version = subprocess.check_output(
-            [str(python_of(environment)), '-c', OPENCV_VERSION], text=True)
-        pip(environment, '--force-reinstall', '--no-deps',
-            f'opencv-python-headless=={version.strip()}')
+            [str(python_of(environment)), '-c', OPENCV_VERSION], text=True
+        )
+        pip(
+            environment,
+            '--force-reinstall',
+            '--no-deps',
+            f'opencv-python-headless=={version.strip()}',
+        )
     (environment / STAMP).write_text(fingerprint())
 
 
@@ -135,7 +156,8 @@ def pip(environment: Path, *requirements: str) -> None:
     if subprocess.call([*command, *requirements]):
         raise QuickstartError(
             f'`pip install {" ".join(requirements)}` failed, see its message '
-            f'above; to start afresh delete {environment}')
+            f'above; to start afresh delete {environment}'
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,8 +178,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     module = 'pytest' if args.tests else 'mmhgkd.apis.quickstart'
-    return subprocess.call([str(python_of(environment)), '-m', module, *rest],
-                           cwd=ROOT if args.tests else None)
+    return subprocess.call(
+        [str(python_of(environment)), '-m', module, *rest],
+        cwd=ROOT if args.tests else None,
+    )
 
 
 if __name__ == '__main__':

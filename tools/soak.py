@@ -2,7 +2,7 @@
 
 A fault is survived if the run ends with an announced exit code and, resumed
 by ``--resume``, reaches its last iteration with the very weights, queue and
-optimiser of a run without faults. Where an image is spoilt it has to reach
+optimizer of a run without faults. Where an image is spoilt it has to reach
 the end, and the image has to be listed.
 """
 
@@ -99,8 +99,9 @@ KILLED = -signal.SIGKILL
 CONTEXT = multiprocessing.get_context('forkserver')
 
 
-def train(folder: Path, argv: Sequence[str], environment: dict[str, str],
-          log: Path) -> None:
+def train(
+    folder: Path, argv: Sequence[str], environment: dict[str, str], log: Path
+) -> None:
     """Run ``tools/train.py`` in this process and end it."""
     os.chdir(folder)
     os.environ.update(environment)
@@ -108,8 +109,9 @@ def train(folder: Path, argv: Sequence[str], environment: dict[str, str],
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
-    spec = importlib.util.spec_from_file_location('train_tool',
-                                                  TOOLS / 'train.py')
+    spec = importlib.util.spec_from_file_location(
+        'train_tool', TOOLS / 'train.py'
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -127,11 +129,13 @@ class Run:
             Defaults to ().
     """
 
-    def __init__(self,
-                 folder: Path,
-                 processes: int = 1,
-                 config: str = CONFIG,
-                 options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        processes: int = 1,
+        config: str = CONFIG,
+        options: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.processes = processes
         self.options = list(options)
@@ -144,8 +148,13 @@ class Run:
     def start(self) -> list[Any]:
         """Start all ranks; each continues what is in the work folder."""
         argv = [
-            'config.py', '--work-dir', 'run', '--resume', *self.options,
-            '--launcher', 'pytorch' if self.processes > 1 else 'none'
+            'config.py',
+            '--work-dir',
+            'run',
+            '--resume',
+            *self.options,
+            '--launcher',
+            'pytorch' if self.processes > 1 else 'none',
         ]
         port = free_port()
         ranks = []
@@ -157,15 +166,18 @@ class Run:
                 LOCAL_RANK=str(rank),
                 WORLD_SIZE=str(self.processes),
                 MASTER_ADDR='127.0.0.1',
-                MASTER_PORT=str(port))
+                MASTER_PORT=str(port),
+            )
             process = CONTEXT.Process(
-                target=train, args=(self.folder, argv, environment, self.log))
+                target=train, args=(self.folder, argv, environment, self.log)
+            )
             process.start()
             ranks.append(process)
         return ranks
 
-    def finish(self, ranks: Sequence[BaseProcess],
-               timeout: float = 120) -> list[int | None]:
+    def finish(
+        self, ranks: Sequence[BaseProcess], timeout: float = 120
+    ) -> list[int | None]:
         """Wait for all ranks, as a launcher does: one lost, all ended.
 
         Returns:
@@ -201,14 +213,19 @@ class Run:
         return sorted(
             self.work_dir.glob('*.pth'),
             key=lambda path: path.stat().st_mtime_ns,
-            reverse=True)
+            reverse=True,
+        )
 
     def state(self) -> dict[str, Any]:
         """Content of the last checkpoint that bears on the training."""
         last = Path((self.work_dir / 'last_checkpoint').read_text())
         content = torch.load(last, weights_only=False)
-        keys = ('state_dict', 'ema_state_dict', 'optimizer',
-                'param_schedulers')
+        keys = (
+            'state_dict',
+            'ema_state_dict',
+            'optimizer',
+            'param_schedulers',
+        )
         state = {key: content[key] for key in keys if key in content}
         state['iter'] = content['meta']['iter']
         return state
@@ -223,13 +240,15 @@ def started(run: Run, ranks: Sequence[BaseProcess]) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if (run.work_dir / 'config.py').exists() or any(
-                rank.exitcode is not None for rank in ranks):
+            rank.exitcode is not None for rank in ranks
+        ):
             return
         time.sleep(0.01)
 
 
-def end_of(run: Run, ranks: Sequence[BaseProcess],
-           allowed: Sequence[int]) -> None:
+def end_of(
+    run: Run, ranks: Sequence[BaseProcess], allowed: Sequence[int]
+) -> None:
     """Wait for the end of a run that was hit, and check its exit codes.
 
     Raises:
@@ -247,7 +266,7 @@ def kill(run: Run, rng: random.Random, delay: float) -> None:
     started(run, ranks)
     time.sleep(delay)
     ranks[0].kill()
-    end_of(run, ranks, (KILLED, ))
+    end_of(run, ranks, (KILLED,))
 
 
 def terminate(run: Run, rng: random.Random, delay: float) -> None:
@@ -270,8 +289,9 @@ def fill_disk(run: Run, rng: random.Random, delay: float) -> None:
     size = rng.choice([0, 1000, 50_000])
     for rank in ranks:
         with suppress(ProcessLookupError):
-            resource.prlimit(rank.pid, resource.RLIMIT_FSIZE,
-                             (size, resource.RLIM_INFINITY))
+            resource.prlimit(
+                rank.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)
+            )
     end_of(run, ranks, RESUMABLE)
 
 
@@ -287,7 +307,8 @@ def spoil_image(run: Run, rng: random.Random, delay: float) -> None:
         path.unlink()
     else:
         path.write_bytes(
-            dict(empty=b'', cut=content[:99], text=b'no image')[how])
+            dict(empty=b'', cut=content[:99], text=b'no image')[how]
+        )
     end_of(run, ranks, ())
 
 
@@ -340,12 +361,17 @@ FAULTS: dict[str, Fault] = {
     'image': spoil_image,
     'checkpoint': spoil_checkpoint,
     'worker': kill_worker,
-    'rank': lose_rank
+    'rank': lose_rank,
 }
 
 
-def survives(name: str, folder: Path, reference: dict[str, Any],
-             rng: random.Random, duration: float) -> None:
+def survives(
+    name: str,
+    folder: Path,
+    reference: dict[str, Any],
+    rng: random.Random,
+    duration: float,
+) -> None:
     """Inject one fault and resume the run.
 
     Raises:
@@ -375,14 +401,16 @@ def differences(first: Any, second: Any, path: str = '') -> list[str]:
         if not isinstance(second, dict) or first.keys() != second.keys():
             return [path]
         return [
-            place for key in first
+            place
+            for key in first
             for place in differences(first[key], second[key], f'{path}/{key}')
         ]
     if isinstance(first, (list, tuple)):
         if len(first) != len(second):
             return [path]
         return [
-            place for index, pair in enumerate(zip(first, second, strict=True))
+            place
+            for index, pair in enumerate(zip(first, second, strict=True))
             for place in differences(*pair, f'{path}/{index}')
         ]
     return [] if first == second else [path]
@@ -407,7 +435,8 @@ def free_port() -> int:
 def preload() -> None:
     """Import what every run needs once for all of them."""
     CONTEXT.set_forkserver_preload(
-        ['mmpretrain.models', 'mmpretrain.datasets', 'mmhgkd.algorithms'])
+        ['mmpretrain.models', 'mmpretrain.datasets', 'mmhgkd.algorithms']
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -420,7 +449,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--faults', type=int, default=200)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--kinds', nargs='+', choices=list(FAULTS), default=list(FAULTS))
+        '--kinds', nargs='+', choices=list(FAULTS), default=list(FAULTS)
+    )
     args = parser.parse_args(argv)
     preload()
     survived = 0
@@ -442,8 +472,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 references[ranks] = run.state(), time.monotonic() - begin
             folder = root / str(number)
             try:
-                survives(kind, folder, references[ranks][0], rng,
-                         references[ranks][1])
+                survives(
+                    kind,
+                    folder,
+                    references[ranks][0],
+                    rng,
+                    references[ranks][1],
+                )
             except Lost as error:
                 print(f'{number} {kind}: LOST, {error}', flush=True)
                 print((folder / 'log.txt').read_text()[-3000:])

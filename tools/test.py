@@ -21,32 +21,40 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
-        '--out', help='file for the predictions (.pkl) or the metrics')
+        '--out', help='file for the predictions (.pkl) or the metrics'
+    )
     parser.add_argument(
         '--out-item',
         choices=['metrics', 'pred'],
         default='pred',
-        help='what to write to --out')
+        help='what to write to --out',
+    )
     parser.add_argument(
-        '--amp', action='store_true', help='test with mixed precision')
+        '--amp', action='store_true', help='test with mixed precision'
+    )
     parser.add_argument(
-        '--show-dir', help='folder for images with predictions')
+        '--show-dir', help='folder for images with predictions'
+    )
     parser.add_argument(
-        '--show', action='store_true', help='show predictions in a window')
+        '--show', action='store_true', help='show predictions in a window'
+    )
     parser.add_argument(
         '--interval',
         type=int,
         default=1,
-        help='draw every n-th sample; defaults to 1')
+        help='draw every n-th sample; defaults to 1',
+    )
     parser.add_argument(
         '--wait-time',
         type=float,
         default=2,
-        help='seconds to show an image; defaults to 2')
+        help='seconds to show an image; defaults to 2',
+    )
     parser.add_argument(
         '--tta',
         action='store_true',
-        help='test with `tta_model` and `tta_pipeline` of the config')
+        help='test with `tta_model` and `tta_pipeline` of the config',
+    )
     command_line.add_common_arguments(parser)
     return command_line.parse_arguments(parser, argv)
 
@@ -59,10 +67,15 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """
     command_line.merge_common_arguments(cfg, args)
     cfg.load_from = args.checkpoint
-    if args.out and args.out_item == 'pred' and not args.out.endswith(
-        ('.pkl', '.pickle')):
-        raise ConfigError(f'--out {args.out}: predictions are written to a '
-                          '.pkl file; for metrics add `--out-item metrics`')
+    if (
+        args.out
+        and args.out_item == 'pred'
+        and not args.out.endswith(('.pkl', '.pickle'))
+    ):
+        raise ConfigError(
+            f'--out {args.out}: predictions are written to a '
+            '.pkl file; for metrics add `--out-item metrics`'
+        )
     if args.amp:
         cfg.test_cfg.fp16 = True
     if args.show or args.show_dir:
@@ -79,8 +92,10 @@ def set_visualization(cfg: Config, args: argparse.Namespace) -> None:
     """
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
-        raise ConfigError('--show and --show-dir need '
-                          '`default_hooks.visualization` in the config')
+        raise ConfigError(
+            '--show and --show-dir need '
+            '`default_hooks.visualization` in the config'
+        )
     hook.update(show=args.show, wait_time=args.wait_time)
     hook.interval = args.interval
     scope = cfg.get('default_scope')
@@ -124,10 +139,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         runner = command_line.build_runner(cfg)
         if args.out and args.out_item == 'pred':
             # MMDetection's metric stores masks in a compressed form.
-            kind = ('mmdet.DumpDetResults' if cfg.get('default_scope')
-                    == 'mmdet' else 'mmengine.DumpResults')
+            kind = (
+                'mmdet.DumpDetResults'
+                if cfg.get('default_scope') == 'mmdet'
+                else 'mmengine.DumpResults'
+            )
             runner.test_evaluator.metrics.append(
-                METRICS.build(dict(type=kind, out_file_path=args.out)))
+                METRICS.build(dict(type=kind, out_file_path=args.out))
+            )
         metrics = runner.test()
         if args.out and args.out_item == 'metrics' and is_main_process():
             mmengine.dump(metrics, args.out)

@@ -14,10 +14,15 @@ REQUIRED = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 #: Type of the backend and the package that it needs.
 LOGS = {
     'tensorboard': ('TensorboardVisBackend', 'tensorboard'),
-    'wandb': ('WandbVisBackend', 'wandb')
+    'wandb': ('WandbVisBackend', 'wandb'),
 }
-WITH_DATASETS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg',
-                 'custom_hooks')
+WITH_DATASETS = (
+    'train_dataloader',
+    'train_cfg',
+    'val_dataloader',
+    'val_cfg',
+    'custom_hooks',
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,28 +35,34 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         const='auto',
         metavar='CHECKPOINT',
         help='continue from a checkpoint, without one from the latest in the '
-        'work folder')
+        'work folder',
+    )
     parser.add_argument(
-        '--amp', action='store_true', help='train with mixed precision')
+        '--amp', action='store_true', help='train with mixed precision'
+    )
     parser.add_argument(
         '--no-validate',
         action='store_true',
-        help='do not evaluate during training')
+        help='do not evaluate during training',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by the ratio of the actual total batch '
-        'size to `auto_scale_lr.base_batch_size` of the config')
+        'size to `auto_scale_lr.base_batch_size` of the config',
+    )
     parser.add_argument(
         '--progress',
         action='store_true',
-        help='show a bar with images/s, memory and the time left')
+        help='show a bar with images/s, memory and the time left',
+    )
     parser.add_argument(
         '--log-to',
         nargs='+',
         choices=list(LOGS),
         default=[],
-        help='log to these too, besides the text and JSON files')
+        help='log to these too, besides the text and JSON files',
+    )
     command_line.add_common_arguments(parser)
     return command_line.parse_arguments(parser, argv)
 
@@ -81,7 +92,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.progress:
         cfg.custom_hooks = [
             *(cfg.get('custom_hooks') or []),
-            dict(type='mmhgkd.ProgressHook')
+            dict(type='mmhgkd.ProgressHook'),
         ]
     for name in args.log_to:
         add_log(cfg, name)
@@ -90,7 +101,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
             raise ConfigError(
                 '--auto-scale-lr needs the total batch size that the learning '
                 'rate of the config is meant for; add `auto_scale_lr = '
-                'dict(base_batch_size=...)` to the config')
+                'dict(base_batch_size=...)` to the config'
+            )
         cfg.auto_scale_lr.enable = True
 
 
@@ -102,8 +114,10 @@ def add_log(cfg: Config, name: str) -> None:
     """
     backend, package = LOGS[name]
     if find_spec(package) is None:
-        raise ConfigError(f'--log-to {name} needs the package {package}; run '
-                          '`pip install "mmhgkd[log]"`')
+        raise ConfigError(
+            f'--log-to {name} needs the package {package}; run '
+            '`pip install "mmhgkd[log]"`'
+        )
     if cfg.get('visualizer') is None:
         cfg.visualizer = dict(type='Visualizer')
     backends = cfg.visualizer.get('vis_backends') or [

@@ -3,4 +3,5 @@ _base_ = 'r50_scratch_300e.py'
 
 model = dict(
     backbone=dict(_delete_=True, type='EfficientNet', arch='b0'),
-    head=dict(in_channels=1280))
+    head=dict(in_channels=1280),
+)

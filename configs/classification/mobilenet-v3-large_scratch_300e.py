@@ -8,4 +8,6 @@ model = dict(
         in_channels=960,
         mid_channels=[1280],
         dropout_rate=0.2,
-        act_cfg=dict(type='HSwish')))
+        act_cfg=dict(type='HSwish'),
+    ),
+)

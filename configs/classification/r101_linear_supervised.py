@@ -7,6 +7,7 @@ model = dict(
     backbone=dict(depth=101, init_cfg=dict(checkpoint=student_checkpoint)),
     neck=[
         dict(type='GlobalAveragePooling'),
-        dict(type='ClsBatchNormNeck', input_features=2048, affine=False)
+        dict(type='ClsBatchNormNeck', input_features=2048, affine=False),
     ],
-    head=dict(in_channels=2048))
+    head=dict(in_channels=2048),
+)

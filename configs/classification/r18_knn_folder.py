@@ -3,7 +3,7 @@
 #       --cfg-options data_root=PATH
 _base_ = [
     '../_base_/evaluation/representation_96.py',
-    '../_base_/classification_runtime.py'
+    '../_base_/classification_runtime.py',
 ]
 
 data_root = 'data/scenes'
@@ -14,4 +14,6 @@ model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
-        to_rgb=True))
+        to_rgb=True,
+    ),
+)

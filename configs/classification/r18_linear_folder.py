@@ -5,5 +5,6 @@ model = dict(
     backbone=dict(frozen_stages=4),
     neck=[
         dict(type='GlobalAveragePooling'),
-        dict(type='ClsBatchNormNeck', input_features=512, affine=False)
-    ])
+        dict(type='ClsBatchNormNeck', input_features=512, affine=False),
+    ],
+)

@@ -7,6 +7,7 @@ model = dict(
     backbone=dict(depth=18, init_cfg=dict(checkpoint=student_checkpoint)),
     neck=[
         dict(type='GlobalAveragePooling'),
-        dict(type='ClsBatchNormNeck', input_features=512, affine=False)
+        dict(type='ClsBatchNormNeck', input_features=512, affine=False),
     ],
-    head=dict(in_channels=512))
+    head=dict(in_channels=512),
+)

@@ -4,5 +4,6 @@
 _base_ = [
     '../_base_/models/classifier_r18_small.py',
     '../_base_/datasets/folder_cls_96.py',
-    '../_base_/schedules/adamw_small.py', '../_base_/classification_runtime.py'
+    '../_base_/schedules/adamw_small.py',
+    '../_base_/classification_runtime.py',
 ]

@@ -9,4 +9,7 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint=student_checkpoint,
-            prefix='backbone.')))
+            prefix='backbone.',
+        )
+    )
+)

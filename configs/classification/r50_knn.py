@@ -3,7 +3,7 @@
 #   tools/test.py configs/classification/r50_knn.py CHECKPOINT
 _base_ = [
     '../_base_/evaluation/representation_224.py',
-    '../_base_/classification_runtime.py'
+    '../_base_/classification_runtime.py',
 ]
 
 model = dict(
@@ -12,4 +12,6 @@ model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
-        to_rgb=True))
+        to_rgb=True,
+    ),
+)

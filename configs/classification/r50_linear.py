@@ -5,4 +5,6 @@ student_checkpoint = 'work_dirs/r50_mae/epoch_300.pth'
 
 model = dict(
     backbone=dict(
-        init_cfg=dict(checkpoint=student_checkpoint, prefix='backbone.')))
+        init_cfg=dict(checkpoint=student_checkpoint, prefix='backbone.')
+    )
+)

@@ -3,7 +3,8 @@
 _base_ = [
     '../_base_/models/detection_mask-rcnn_r18_fpn.py',
     '../_base_/datasets/coco_mini.py',
-    '../_base_/schedules/detection_small.py', '../_base_/detection_runtime.py'
+    '../_base_/schedules/detection_small.py',
+    '../_base_/detection_runtime.py',
 ]
 
 student_checkpoint = 'work_dirs/r18_folder/epoch_20.pth'
@@ -13,4 +14,7 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint=student_checkpoint,
-            prefix='backbone.')))
+            prefix='backbone.',
+        )
+    )
+)

@@ -6,4 +6,7 @@ model = dict(
         init_cfg=dict(
             _delete_=True,
             type='Pretrained',
-            checkpoint='torchvision://resnet50')))
+            checkpoint='torchvision://resnet50',
+        )
+    )
+)

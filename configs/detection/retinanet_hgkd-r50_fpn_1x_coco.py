@@ -2,7 +2,8 @@
 _base_ = [
     '../_base_/models/detection_retinanet_r50_fpn.py',
     '../_base_/datasets/coco_detection.py',
-    'mmdet::_base_/schedules/schedule_1x.py', '../_base_/detection_runtime.py'
+    'mmdet::_base_/schedules/schedule_1x.py',
+    '../_base_/detection_runtime.py',
 ]
 
 student_checkpoint = 'work_dirs/r50_mae/epoch_300.pth'
@@ -12,6 +13,9 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint=student_checkpoint,
-            prefix='backbone.')))
+            prefix='backbone.',
+        )
+    )
+)
 
 optim_wrapper = dict(optimizer=dict(lr=0.01))

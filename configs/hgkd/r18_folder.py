@@ -12,8 +12,9 @@ model = dict(
     teacher=dict(checkpoint=teacher_checkpoint),
     head=dict(
         similarity_loss=dict(loss_weight=1.0),
-        embedding=dict(
-            source='encoder', projector='linear', in_channels=512)))
+        embedding=dict(source='encoder', projector='linear', in_channels=512),
+    ),
+)
 train_dataloader = dict(dataset=dict(data_root='data/images'))
 val_dataloader = None
 val_cfg = None

@@ -2,4 +2,5 @@
 _base_ = 'r50_mae.py'
 
 model = dict(
-    backbone=dict(depth=18), neck=dict(in_channels=(64, 128, 256, 512)))
+    backbone=dict(depth=18), neck=dict(in_channels=(64, 128, 256, 512))
+)

@@ -3,7 +3,8 @@ _base_ = 'r18_scenes.py'
 
 model = dict(
     backbone=dict(stem_channels=32, base_channels=32),
-    neck=dict(in_channels=(32, 64, 128, 256), width=128))
+    neck=dict(in_channels=(32, 64, 128, 256), width=128),
+)
 
 param_scheduler = [
     dict(
@@ -12,13 +13,15 @@ param_scheduler = [
         by_epoch=True,
         begin=0,
         end=1,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=1,
         end=10,
         T_max=9,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 train_cfg = dict(max_epochs=10, val_interval=10)

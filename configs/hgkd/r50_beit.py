@@ -12,7 +12,10 @@ model = dict(
             type='BEiTPretrainViT',
             arch='base',
             img_size=224,
-            patch_size=16),
+            patch_size=16,
+        ),
         mean=(127.5, 127.5, 127.5),
         std=(127.5, 127.5, 127.5),
-        checkpoint=teacher_checkpoint))
+        checkpoint=teacher_checkpoint,
+    )
+)

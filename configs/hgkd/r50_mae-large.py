@@ -8,4 +8,6 @@ model = dict(
     neck=dict(out_channels=1024),
     head=dict(
         embedding=dict(in_channels=1024, out_channels=1024),
-        queue=dict(embed_dims=1024)))
+        queue=dict(embed_dims=1024),
+    ),
+)

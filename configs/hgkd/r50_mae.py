@@ -1,6 +1,7 @@
 # Not yet run at full scale.
 _base_ = [
     '../_base_/models/hgkd_r50_mae-base.py',
-    '../_base_/datasets/imagenet_224.py', '../_base_/schedules/lamb_300e.py',
-    '../_base_/default_runtime.py'
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/schedules/lamb_300e.py',
+    '../_base_/default_runtime.py',
 ]

@@ -1,7 +1,9 @@
 _base_ = [
-    '../_base_/models/mae_vit-micro-p16.py', '../_base_/datasets/small_96.py',
+    '../_base_/models/mae_vit-micro-p16.py',
+    '../_base_/datasets/small_96.py',
     '../_base_/evaluation/representation_96.py',
-    '../_base_/schedules/adamw_small.py', '../_base_/default_runtime.py'
+    '../_base_/schedules/adamw_small.py',
+    '../_base_/default_runtime.py',
 ]
 
 param_scheduler = [
@@ -11,13 +13,15 @@ param_scheduler = [
         by_epoch=True,
         begin=0,
         end=5,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=5,
         end=60,
         T_max=55,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 train_cfg = dict(max_epochs=60, val_interval=20)

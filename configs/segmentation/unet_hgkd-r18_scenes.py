@@ -8,10 +8,16 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint=student_checkpoint,
-            prefix='backbone.')),
+            prefix='backbone.',
+        )
+    ),
     decode_head=dict(
         decoder=dict(
             init_cfg=dict(
                 type='Pretrained',
                 checkpoint=student_checkpoint,
-                prefix='neck.'))))
+                prefix='neck.',
+            )
+        )
+    ),
+)

@@ -6,10 +6,15 @@ student_checkpoint = 'work_dirs/r50_mae/epoch_300.pth'
 
 model = dict(
     backbone=dict(
-        init_cfg=dict(checkpoint=student_checkpoint, prefix='backbone.')),
+        init_cfg=dict(checkpoint=student_checkpoint, prefix='backbone.')
+    ),
     decode_head=dict(
         decoder=dict(
             init_cfg=dict(
                 type='Pretrained',
                 checkpoint=student_checkpoint,
-                prefix='neck.'))))
+                prefix='neck.',
+            )
+        )
+    ),
+)

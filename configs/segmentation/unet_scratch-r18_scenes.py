@@ -3,7 +3,8 @@
 _base_ = 'upernet_scratch-r18_scenes.py'
 
 custom_imports = dict(
-    imports=['mmhgkd.transfer.segmentation'], allow_failed_imports=False)
+    imports=['mmhgkd.transfer.segmentation'], allow_failed_imports=False
+)
 
 model = dict(
     decode_head=dict(
@@ -12,4 +13,6 @@ model = dict(
         in_channels=[64, 128, 256, 512],
         in_index=[0, 1, 2, 3],
         decoder=dict(width=256),
-        num_classes=11))
+        num_classes=11,
+    )
+)

@@ -4,13 +4,12 @@ _base_ = '../hgkd/r18_scenes.py'
 
 model = dict(
     teacher=dict(
-        _delete_=True,
-        type='mmhgkd.PixelTeacher',
-        patch_size=16,
-        norm_unit=32),
+        _delete_=True, type='mmhgkd.PixelTeacher', patch_size=16, norm_unit=32
+    ),
     neck=dict(out_channels=768),
     head=dict(
         _delete_=True,
         type='mmhgkd.DistillationHead',
-        feature_loss=dict(
-            type='mmhgkd.FeatureImitationLoss', region='masked')))
+        feature_loss=dict(type='mmhgkd.FeatureImitationLoss', region='masked'),
+    ),
+)

@@ -11,13 +11,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SMALL = ('scenes', 'folder', 'quickstart', 'mini', 'camvid')
 NOT_RUN = 'not yet run at full scale'
 TRY = 'for small data; no reference figure'
-ARCHS = {
-    'b': 'B',
-    'base': 'B',
-    'l': 'L',
-    'deit-tiny': 'Ti',
-    'deit-small': 'S'
-}
+ARCHS = {'b': 'B', 'base': 'B', 'l': 'L', 'deit-tiny': 'Ti', 'deit-small': 'S'}
 
 
 class ConfigTable(SphinxDirective):
@@ -56,10 +50,12 @@ def describe(path: Path) -> dict[str, str]:
         row['backbone'] = network_name(model.backbone)
         row['starts from'] = start(config)
     row['length'] = length(config)
-    row['batch of a GPU'] = str((config.get('train_dataloader')
-                                 or {}).get('batch_size', '-'))
-    row['result'] = TRY if any(word in path.stem
-                               for word in SMALL) else NOT_RUN
+    row['batch of a GPU'] = str(
+        (config.get('train_dataloader') or {}).get('batch_size', '-')
+    )
+    row['result'] = (
+        TRY if any(word in path.stem for word in SMALL) else NOT_RUN
+    )
     return row
 
 
@@ -76,8 +72,10 @@ def transformer_name(backbone: Config) -> str:
     if isinstance(backbone.arch, str):
         size = ARCHS.get(backbone.arch, backbone.arch)
         return f'{family}-{size}/{backbone.patch_size}'
-    return (f'{family}, {backbone.arch.num_layers} blocks of width '
-            f'{backbone.arch.embed_dims}')
+    return (
+        f'{family}, {backbone.arch.num_layers} blocks of width '
+        f'{backbone.arch.embed_dims}'
+    )
 
 
 def network_name(backbone: Config) -> str:
@@ -85,8 +83,11 @@ def network_name(backbone: Config) -> str:
     name = backbone.type.split('.')[-1].removeprefix('Sparse')
     size = backbone.get('depth', backbone.get('arch'))
     width = backbone.get('base_channels')
-    return name + (f'-{size}' if size else '') + (
-        f', {width} channels' if width else '')
+    return (
+        name
+        + (f'-{size}' if size else '')
+        + (f', {width} channels' if width else '')
+    )
 
 
 def start(config: Config) -> str:

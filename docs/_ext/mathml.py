@@ -10,13 +10,13 @@ from sphinx.writers.html5 import HTML5Translator
 logger = logging.getLogger(__name__)
 
 
-def visit_math(translator: HTML5Translator,
-               node: nodes.math | nodes.math_block) -> None:
+def visit_math(
+    translator: HTML5Translator, node: nodes.math | nodes.math_block
+) -> None:
     """Write a formula."""
     text = node.astext().strip()
     try:
-        formula = tex2mathml(
-            text, as_block=isinstance(node, nodes.math_block))
+        formula = tex2mathml(text, as_block=isinstance(node, nodes.math_block))
     except MathError as error:
         logger.warning('formula %r: %s', text, error, location=node)
     else:
@@ -29,5 +29,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer(
         'mathml',
         inline_renderers=(visit_math, None),
-        block_renderers=(visit_math, None))
+        block_renderers=(visit_math, None),
+    )
     return dict(parallel_read_safe=True, parallel_write_safe=True)

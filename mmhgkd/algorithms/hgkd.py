@@ -17,13 +17,13 @@ from mmhgkd.utils import ConfigError
 class HGKD(BaseSelfSupervisor):
     """Heterogeneous generative knowledge distillation.
 
-    A frozen Transformer that was pre-trained by masked image modelling
+    A frozen Transformer that was pre-trained by masked image modeling
     teaches a sparse CNN: the student sees the visible units of an image, its
     UNet-like decoder fills the holes, and the decoded tokens imitate the
     teacher's (arXiv 2309.09571). With a ``PixelTeacher`` and the masked
     region it is SparK's pixel reconstruction on the same student.
 
-    The teacher is not a submodule: it is in no optimiser and no checkpoint.
+    The teacher is not a submodule: it is in no optimizer and no checkpoint.
 
     Args:
         teacher (dict): Config of the teacher.
@@ -40,7 +40,7 @@ class HGKD(BaseSelfSupervisor):
             ``dict(mode='reduce-overhead')``, which asks for CUDA graphs.
             State dicts stay the same, and a copy (the average of ``EMAHook``)
             is not compiled. Defaults to False.
-        init_cfg (dict, optional): Config of the initialisation. Defaults to
+        init_cfg (dict, optional): Config of the initialization. Defaults to
             None.
 
     Raises:
@@ -49,21 +49,24 @@ class HGKD(BaseSelfSupervisor):
 
     teacher: BaseTeacher
 
-    def __init__(self,
-                 teacher: dict,
-                 backbone: dict,
-                 neck: dict,
-                 head: dict,
-                 mask: dict | None = None,
-                 data_preprocessor: dict | None = None,
-                 compile: bool | dict = False,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        teacher: dict,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        mask: dict | None = None,
+        data_preprocessor: dict | None = None,
+        compile: bool | dict = False,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(
             backbone=backbone,
             neck=neck,
             head=head,
             data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         self.mask = MODELS.build(mask or dict(type='mmhgkd.RandomUnitMask'))
         # Past nn.Module's registration, see the class docstring.
         object.__setattr__(self, 'teacher', MODELS.build(teacher))
@@ -71,8 +74,10 @@ class HGKD(BaseSelfSupervisor):
         self.teacher.set_image_norm(mean, std)
         self._check_parts()
         if not isinstance(compile, (bool, dict)):
-            raise ConfigError('`model.compile` must be True, False or a dict '
-                              f'of options of torch.compile, got {compile!r}')
+            raise ConfigError(
+                '`model.compile` must be True, False or a dict '
+                f'of options of torch.compile, got {compile!r}'
+            )
         self.compiled = compile is not False
         if compile is not False:
             self._compile_parts({} if compile is True else compile)
@@ -89,8 +94,9 @@ class HGKD(BaseSelfSupervisor):
         self._begin_step()
         return super().extract_feat(inputs)
 
-    def loss(self, inputs: Tensor, data_samples: list[DataSample],
-             **kwargs: Any) -> dict[str, Tensor]:
+    def loss(
+        self, inputs: Tensor, data_samples: list[DataSample], **kwargs: Any
+    ) -> dict[str, Tensor]:
         """Compute the losses of a batch.
 
         Args:
@@ -104,17 +110,21 @@ class HGKD(BaseSelfSupervisor):
         """
         rank, world_size = get_dist_info()
         mask = self.mask(
-            len(inputs), *inputs.shape[2:], inputs.device, rank, world_size)
+            len(inputs), *inputs.shape[2:], inputs.device, rank, world_size
+        )
         target, tokens, features = self._distil(inputs, mask)
         visible = mask.visible(self.neck.out_stride).flatten(1)
-        return self.head.loss(tokens, features, target, visible,
-                              self.teacher.input == 'visible')
+        return self.head.loss(
+            tokens, features, target, visible, self.teacher.input == 'visible'
+        )
 
     @torch.no_grad()
-    def predict(self,
-                inputs: Tensor,
-                data_samples: list[DataSample] | None = None,
-                draw: int = 0) -> list[DataSample]:
+    def predict(
+        self,
+        inputs: Tensor,
+        data_samples: list[DataSample] | None = None,
+        draw: int = 0,
+    ) -> list[DataSample]:
         """Compute what teacher and student see, for pictures.
 
         Args:
@@ -130,23 +140,28 @@ class HGKD(BaseSelfSupervisor):
             tokens ``(h, w)`` bool.
         """
         mask = self.mask.draw(
-            len(inputs), *inputs.shape[2:], draw, inputs.device)
+            len(inputs), *inputs.shape[2:], draw, inputs.device
+        )
         target, tokens, _ = self._distil(inputs, mask)
         visible = mask.visible(self.neck.out_stride)[:, 0]
         grid = visible.shape[1:]
         samples = data_samples or [DataSample() for _ in inputs]
         for index, sample in enumerate(samples):
-            sample.set_field(tokens[index].unflatten(0, grid),
-                             'student_tokens')
-            sample.set_field(target[index].unflatten(0, grid),
-                             'teacher_tokens')
+            sample.set_field(
+                tokens[index].unflatten(0, grid), 'student_tokens'
+            )
+            sample.set_field(
+                target[index].unflatten(0, grid), 'teacher_tokens'
+            )
             sample.set_field(visible[index], 'visible')
         return samples
 
-    def forward(self,
-                inputs: Tensor,
-                data_samples: list[DataSample] | None = None,
-                mode: str = 'tensor') -> Any:
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
         """Entry of all modes.
 
         Args:
@@ -163,8 +178,9 @@ class HGKD(BaseSelfSupervisor):
             return self.predict(inputs, data_samples)
         return super().forward(inputs, data_samples, mode)
 
-    def _distil(self, inputs: Tensor,
-                mask: UnitMask) -> tuple[Tensor, Tensor, Any]:
+    def _distil(
+        self, inputs: Tensor, mask: UnitMask
+    ) -> tuple[Tensor, Tensor, Any]:
         self._check_grid(*inputs.shape[2:])
         self._begin_step()
         target = self.teacher(inputs, mask)
@@ -194,41 +210,56 @@ class HGKD(BaseSelfSupervisor):
             raise ConfigError(
                 f'the teacher has tokens of {teacher.embed_dims} channels, '
                 f'the decoder gives {neck.out_channels}; set '
-                f'`neck.out_channels={teacher.embed_dims}`')
+                f'`neck.out_channels={teacher.embed_dims}`'
+            )
         if self.head.similarity_loss is not None:
             for option, width in (
-                ('head.embedding.out_channels',
-                 self.head.embedding.out_channels),
-                ('head.queue.embed_dims', self.head.queue.embed_dims)):
+                (
+                    'head.embedding.out_channels',
+                    self.head.embedding.out_channels,
+                ),
+                ('head.queue.embed_dims', self.head.queue.embed_dims),
+            ):
                 if width != teacher.embed_dims:
                     raise ConfigError(
                         f'the teacher has tokens of {teacher.embed_dims} '
                         f'channels, `{option}` is {width}; set it to '
-                        f'{teacher.embed_dims}')
-            if (teacher.input == 'visible'
-                    and self.head.embedding.source == 'tokens'):
+                        f'{teacher.embed_dims}'
+                    )
+            if (
+                teacher.input == 'visible'
+                and self.head.embedding.source == 'tokens'
+            ):
                 raise ConfigError(
                     "a teacher with `input='visible'` has no tokens at masked "
                     "places; set `head.embedding.source='decoder'` or "
-                    "'encoder', or `teacher.input='full'`")
-        if (teacher.input == 'visible' and loss is not None
-                and loss.region != 'visible'):
+                    "'encoder', or `teacher.input='full'`"
+                )
+        if (
+            teacher.input == 'visible'
+            and loss is not None
+            and loss.region != 'visible'
+        ):
             raise ConfigError(
                 "a teacher with `input='visible'` has no tokens at masked "
                 "places; set `head.feature_loss.region='visible'`, or "
-                "`teacher.input='full'`")
+                "`teacher.input='full'`"
+            )
 
     def _check_grid(self, height: int, width: int) -> None:
         stride = self.neck.out_stride
-        student, teacher = (height // stride,
-                            width // stride), self.teacher.grid(height, width)
+        student, teacher = (
+            (height // stride, width // stride),
+            self.teacher.grid(height, width),
+        )
         if student != teacher:
             raise ConfigError(
                 f'for {height}x{width} px the teacher has a '
                 f'{teacher[0]}x{teacher[1]} grid of tokens, the decoder '
                 f'{student[0]}x{student[1]}; set `neck.out_stride` to the '
                 "teacher's patch size, or `teacher.input_size` so that the "
-                'grids agree')
+                'grids agree'
+            )
 
     def _apply(self, fn: Any, recurse: bool = True) -> 'HGKD':
         # Moves and casts reach submodules only.
@@ -237,7 +268,7 @@ class HGKD(BaseSelfSupervisor):
 
 
 def _image_norm(preprocessor: nn.Module) -> tuple[list[float], list[float]]:
-    """Statistics, per channel, that the preprocessor normalises with."""
+    """Statistics, per channel, that the preprocessor normalizes with."""
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     if mean is None or std is None:
         return [0.0] * 3, [1.0] * 3

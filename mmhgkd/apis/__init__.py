@@ -6,7 +6,14 @@ from .student import STUDENTS, build_student, load_student
 from .student_config import student_config
 
 __all__ = [
-    'STUDENTS', 'Features', 'build_student', 'config_folder', 'distill',
-    'extract_features', 'load_config', 'load_student', 'run_quickstart',
-    'student_config'
+    'STUDENTS',
+    'Features',
+    'build_student',
+    'config_folder',
+    'distill',
+    'extract_features',
+    'load_config',
+    'load_student',
+    'run_quickstart',
+    'student_config',
 ]

@@ -18,7 +18,8 @@ def config_folder() -> Path:
             return folder
     raise FileNotFoundError(
         f'no configs beside {PACKAGE}; install mmhgkd again with '
-        '`pip install -e .` in its repository')
+        '`pip install -e .` in its repository'
+    )
 
 
 def load_config(name: str) -> Config:
@@ -39,7 +40,10 @@ def load_config(name: str) -> Config:
     if not path.is_file() or name.startswith('_base_'):
         known = sorted(
             str(file.relative_to(folder).with_suffix(''))
-            for file in folder.rglob('*.py') if '_base_' not in file.parts)
-        raise ConfigError(f'there is no config {name!r}; the configs are '
-                          f'{", ".join(known)}')
+            for file in folder.rglob('*.py')
+            if '_base_' not in file.parts
+        )
+        raise ConfigError(
+            f'there is no config {name!r}; the configs are {", ".join(known)}'
+        )
     return Config.fromfile(path)

@@ -14,13 +14,15 @@ from mmhgkd.utils import load_config as read_config
 from .configs import load_config
 
 
-def distill(folder: str | Path,
-            work_dir: str | Path,
-            config: str | Path = 'hgkd/r18_scenes',
-            teacher: str | Path | None = None,
-            epochs: int | None = None,
-            workers: int | None = None,
-            options: dict[str, Any] | None = None) -> Path:
+def distill(
+    folder: str | Path,
+    work_dir: str | Path,
+    config: str | Path = 'hgkd/r18_scenes',
+    teacher: str | Path | None = None,
+    epochs: int | None = None,
+    workers: int | None = None,
+    options: dict[str, Any] | None = None,
+) -> Path:
     """Distil a student on a folder of images, without labels.
 
     Nothing is evaluated during the training: that needs labels.
@@ -68,15 +70,21 @@ def distill(folder: str | Path,
     if epochs is not None:
         set_epochs(cfg, epochs)
     if not Path(folder).is_dir():
-        raise ConfigError(f'the folder `{folder}` does not exist; give that '
-                          'of your images')
+        raise ConfigError(
+            f'the folder `{folder}` does not exist; give that of your images'
+        )
     checkpoint = cfg.model.teacher.get('checkpoint')
-    if checkpoint and '://' not in checkpoint and (
-            not Path(checkpoint).is_file()):
-        raise ConfigError(f'the teacher `{checkpoint}` does not exist; give '
-                          'its checkpoint as `teacher`')
+    if (
+        checkpoint
+        and '://' not in checkpoint
+        and (not Path(checkpoint).is_file())
+    ):
+        raise ConfigError(
+            f'the teacher `{checkpoint}` does not exist; give '
+            'its checkpoint as `teacher`'
+        )
     fall_back_to_full_precision(cfg)
-    preflight.check_config(cfg, ('train_dataloader', ))
+    preflight.check_config(cfg, ('train_dataloader',))
     command_line.build_runner(cfg).train()
     return Path((Path(work_dir) / 'last_checkpoint').read_text().strip())
 

@@ -29,11 +29,12 @@ class Features(NamedTuple):
     files: tuple[str, ...]
 
 
-def extract_features(student: BaseModel,
-                     images: str | PathLike | Sequence[str | PathLike]
-                     | Tensor,
-                     batch_size: int = 64,
-                     workers: int = 0) -> Features:
+def extract_features(
+    student: BaseModel,
+    images: str | PathLike | Sequence[str | PathLike] | Tensor,
+    batch_size: int = 64,
+    workers: int = 0,
+) -> Features:
     """Compute one embedding per image.
 
     It is the mean of the last feature map, which the evaluation by kNN and
@@ -59,8 +60,10 @@ def extract_features(student: BaseModel,
     batches: Any
     if isinstance(images, Tensor):
         if images.ndim != 4 or images.size(1) != 3:
-            raise ConfigError('`images` must be of shape (N, 3, H, W), got '
-                              f'{tuple(images.shape)}')
+            raise ConfigError(
+                '`images` must be of shape (N, 3, H, W), got '
+                f'{tuple(images.shape)}'
+            )
         files: tuple[str, ...] = ()
         # Preprocessors expect the order of OpenCV.
         batches = [
@@ -72,17 +75,19 @@ def extract_features(student: BaseModel,
             _Files(files, student),
             batch_size,
             num_workers=workers,
-            collate_fn=default_collate)
+            collate_fn=default_collate,
+        )
     training = student.training
     student.train(False)
     embeddings = []
     with torch.no_grad():
         for batch in track(
-                batches, 'Features', total=len(batches),
-                disable=len(batches) == 1):
+            batches, 'Features', total=len(batches), disable=len(batches) == 1
+        ):
             inputs = student.data_preprocessor(batch)['inputs']
             embeddings.append(
-                global_embedding(student.extract_feat(inputs)).cpu())
+                global_embedding(student.extract_feat(inputs)).cpu()
+            )
     student.train(training)
     return Features(torch.cat(embeddings), files)
 
@@ -94,10 +99,12 @@ class _Files(Dataset):
         self.files = files
         steps = student._config.test_dataloader.dataset.pipeline[1:]
         with DefaultScope.overwrite_default_scope('mmpretrain'):
-            self.pipeline = Compose([
-                TRANSFORMS.build(step)
-                for step in (dict(type='mmhgkd.LoadImage'), *steps)
-            ])
+            self.pipeline = Compose(
+                [
+                    TRANSFORMS.build(step)
+                    for step in (dict(type='mmhgkd.LoadImage'), *steps)
+                ]
+            )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -107,14 +114,16 @@ class _Files(Dataset):
 
 
 def _find_files(
-        images: str | PathLike | Sequence[str | PathLike]) -> tuple[str, ...]:
+    images: str | PathLike | Sequence[str | PathLike],
+) -> tuple[str, ...]:
     if isinstance(images, (str, PathLike)):
         if not Path(images).is_dir():
-            return (str(images), )
+            return (str(images),)
         folder = ImageFolder(str(images))
         return tuple(
             folder.get_data_info(index)['img_path']
-            for index in range(len(folder)))
+            for index in range(len(folder))
+        )
     if not images:
         raise ConfigError('`images` is empty; give a folder or files')
     return tuple(str(image) for image in images)

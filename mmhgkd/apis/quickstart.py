@@ -26,20 +26,22 @@ from .configs import load_config
 ARMS = {
     'untrained': 'hgkd/r18_quickstart',
     'SparK (pixels)': 'spark/r18_quickstart',
-    'H-GKD (distilled)': 'hgkd/r18_quickstart'
+    'H-GKD (distilled)': 'hgkd/r18_quickstart',
 }
 
 PANEL = 'panel.png'
 
 
-def run_quickstart(work_dir: str | Path = 'work_dirs/quickstart',
-                   data_root: str | Path = 'data/quickstart',
-                   num_train: int = 2000,
-                   num_val: int = 500,
-                   epochs: int | None = None,
-                   seed: int = 0,
-                   workers: int = 1,
-                   resume: bool = False) -> dict[str, dict[str, float]]:
+def run_quickstart(
+    work_dir: str | Path = 'work_dirs/quickstart',
+    data_root: str | Path = 'data/quickstart',
+    num_train: int = 2000,
+    num_val: int = 500,
+    epochs: int | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    resume: bool = False,
+) -> dict[str, dict[str, float]]:
     """Train and compare the three students.
 
     Args:
@@ -104,8 +106,9 @@ def _arm_folder(work_dir: str | Path, arm: str) -> Path:
     return Path(work_dir) / arm.split()[0].lower()
 
 
-def print_results(results: dict[str, dict[str, float]],
-                  work_dir: str | Path) -> None:
+def print_results(
+    results: dict[str, dict[str, float]], work_dir: str | Path
+) -> None:
     """Print the comparison and where everything lies.
 
     Args:
@@ -117,15 +120,20 @@ def print_results(results: dict[str, dict[str, float]],
     for column in ('student', 'kNN %', 'linear probe %', 'seconds'):
         table.add_column(column, justify='right' if table.columns else 'left')
     for arm, row in results.items():
-        table.add_row(arm, f'{row["knn/top1"]:.1f}',
-                      f'{row["linear/top1"]:.1f}', f'{row["seconds"]:.0f}')
+        table.add_row(
+            arm,
+            f'{row["knn/top1"]:.1f}',
+            f'{row["linear/top1"]:.1f}',
+            f'{row["seconds"]:.0f}',
+        )
     console.print(table)
     folder = _arm_folder(work_dir, list(ARMS)[-1])
     checkpoint = (folder / 'last_checkpoint').read_text().strip()
     console.print(f'checkpoint of the distilled student: {checkpoint}')
     for arm in ARMS:
         console.print(
-            f'pictures ({arm}): {_arm_folder(work_dir, arm) / PANEL}')
+            f'pictures ({arm}): {_arm_folder(work_dir, arm) / PANEL}'
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,15 +144,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--num-train', type=int, default=2000)
     parser.add_argument('--num-val', type=int, default=500)
     parser.add_argument(
-        '--epochs',
-        type=int,
-        help="of each training; by default the config's")
+        '--epochs', type=int, help="of each training; by default the config's"
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=1)
     parser.add_argument(
         '--resume',
         action='store_true',
-        help='go on from the checkpoints in the work folder')
+        help='go on from the checkpoints in the work folder',
+    )
     args = parser.parse_args(argv)
     try:
         results = run_quickstart(**vars(args))

@@ -9,7 +9,7 @@ from mmhgkd.teachers.checkpoint import (
     find_differences,
     read_checkpoint,
     read_state_dict,
-    summarise,
+    summarize,
 )
 from mmhgkd.transfer.converters.student import stored_config
 from mmhgkd.utils import ConfigError
@@ -28,17 +28,18 @@ STUDENTS: dict[str, dict[str, Any]] = {
         for arch in ('atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base')
     },
     **{
-        f'convnextv2_{arch}':
-        dict(
+        f'convnextv2_{arch}': dict(
             type='mmhgkd.SparseConvNeXt',
             arch=arch,
             use_grn=True,
-            layer_scale_init_value=0.)
+            layer_scale_init_value=0.0,
+        )
         for arch in ('atto', 'femto', 'pico', 'nano', 'tiny', 'base')
-    }, 'mobilenet_v2': dict(type='mmhgkd.SparseMobileNetV2'),
+    },
+    'mobilenet_v2': dict(type='mmhgkd.SparseMobileNetV2'),
     'mobilenet_v3_small': dict(type='mmhgkd.SparseMobileNetV3', arch='small'),
     'mobilenet_v3_large': dict(type='mmhgkd.SparseMobileNetV3', arch='large'),
-    'efficientnet_b0': dict(type='mmhgkd.SparseEfficientNet', arch='b0')
+    'efficientnet_b0': dict(type='mmhgkd.SparseEfficientNet', arch='b0'),
 }
 """Config of the backbone of each student."""
 
@@ -59,18 +60,22 @@ def build_student(name: str, **options: Any) -> BaseModel:
         ConfigError: If there is no such student.
     """
     if name not in STUDENTS:
-        raise ConfigError(f'there is no student {name!r}; the students are '
-                          f'{", ".join(STUDENTS)}')
+        raise ConfigError(
+            f'there is no student {name!r}; the students are '
+            f'{", ".join(STUDENTS)}'
+        )
     backbone = {**STUDENTS[name], **options}
     model = get_model(
-        student_config(dict(model=dict(type='HGKD', backbone=backbone))))
+        student_config(dict(model=dict(type='HGKD', backbone=backbone)))
+    )
     model.init_weights()
     return model
 
 
 def load_student(
-        checkpoint: str | Path,
-        config: str | Path | Mapping[str, Any] | None = None) -> BaseModel:
+    checkpoint: str | Path,
+    config: str | Path | Mapping[str, Any] | None = None,
+) -> BaseModel:
     """Load the student of a distillation or a downstream checkpoint.
 
     No code of the checkpoint is run.
@@ -99,19 +104,23 @@ def load_student(
     parts = {key.partition('.')[0] for key in own}
     kept = {
         key: value
-        for key, value in state.items() if key.partition('.')[0] in parts
+        for key, value in state.items()
+        if key.partition('.')[0] in parts
     }
-    lines = summarise(find_differences(own, kept))
+    lines = summarize(find_differences(own, kept))
     if lines:
-        raise ConfigError(f'{source}: the student does not fit its config '
-                          f'({"; ".join(lines)}); give the config of the '
-                          'training')
+        raise ConfigError(
+            f'{source}: the student does not fit its config '
+            f'({"; ".join(lines)}); give the config of the '
+            'training'
+        )
     model.load_state_dict(kept)
     return model
 
 
-def _find_config(config: str | Path | Mapping[str, Any] | None,
-                 content: object, source: str) -> Mapping[str, Any]:
+def _find_config(
+    config: str | Path | Mapping[str, Any] | None, content: object, source: str
+) -> Mapping[str, Any]:
     if config is None:
         meta = content.get('meta') if isinstance(content, Mapping) else None
         return stored_config(meta if isinstance(meta, Mapping) else {}, source)

@@ -7,6 +7,11 @@ from .sparse_resnet import SparseResNet
 from .sparsify import sparsify
 
 __all__ = [
-    'SparseConvNeXt', 'SparseEfficientNet', 'SparseMobileNetV2',
-    'SparseMobileNetV3', 'SparseNetwork', 'SparseResNet', 'sparsify'
+    'SparseConvNeXt',
+    'SparseEfficientNet',
+    'SparseMobileNetV2',
+    'SparseMobileNetV3',
+    'SparseNetwork',
+    'SparseResNet',
+    'sparsify',
 ]

@@ -15,7 +15,7 @@ BACKENDS: dict[str, type[SparseFeature]] = {
     'masked': MaskedFeature,
     'packed': PackedFeature,
     'spconv': SpconvFeature,
-    'zero_filled': ZeroFilledFeature
+    'zero_filled': ZeroFilledFeature,
 }
 
 
@@ -31,6 +31,8 @@ def check_backend(backend: str, network: nn.Module) -> None:
             it has no form of a layer.
     """
     if backend not in BACKENDS:
-        raise ConfigError(f'backbone `backend` must be one of '
-                          f'{sorted(BACKENDS)}, got {backend!r}')
+        raise ConfigError(
+            f'backbone `backend` must be one of '
+            f'{sorted(BACKENDS)}, got {backend!r}'
+        )
     BACKENDS[backend].check_network(network)

@@ -16,8 +16,9 @@ class SparseBasicBlock(BasicBlock):
         """Transform ``x``; dense in gives dense out, sparse gives sparse."""
         if isinstance(x, Tensor):
             return super().forward(x)
-        return _residual(self, x, [(self.conv1, self.norm1),
-                                   (self.conv2, self.norm2)])
+        return _residual(
+            self, x, [(self.conv1, self.norm1), (self.conv2, self.norm2)]
+        )
 
 
 class SparseBottleneck(Bottleneck):
@@ -27,13 +28,22 @@ class SparseBottleneck(Bottleneck):
         """Transform ``x``; dense in gives dense out, sparse gives sparse."""
         if isinstance(x, Tensor):
             return super().forward(x)
-        return _residual(self, x, [(self.conv1, self.norm1),
-                                   (self.conv2, self.norm2),
-                                   (self.conv3, self.norm3)])
+        return _residual(
+            self,
+            x,
+            [
+                (self.conv1, self.norm1),
+                (self.conv2, self.norm2),
+                (self.conv3, self.norm3),
+            ],
+        )
 
 
-def _residual(block: BasicBlock | Bottleneck, x: SparseFeature,
-              layers: list[tuple[nn.Module, nn.Module]]) -> SparseFeature:
+def _residual(
+    block: BasicBlock | Bottleneck,
+    x: SparseFeature,
+    layers: list[tuple[nn.Module, nn.Module]],
+) -> SparseFeature:
 
     def transform(x: SparseFeature) -> SparseFeature:
         out = x

@@ -13,7 +13,7 @@ class SparseConvNeXt(SparseNetwork, ConvNeXt):
 
     Without a mask it is mmpretrain's ``ConvNeXt``, whose state dict it shares
     key for key. ConvNeXt V2 is ``use_grn=True, layer_scale_init_value=0.``;
-    its response normalisation spans the visible positions of each image.
+    its response normalization spans the visible positions of each image.
 
     The channels of the four features are those of the ``arch``: (96, 192,
     384, 768) for 'tiny', see ``feature_channels``.
@@ -32,14 +32,17 @@ class SparseConvNeXt(SparseNetwork, ConvNeXt):
         ConfigError: If the backend is unknown, or a layer has no sparse form.
     """
 
-    def __init__(self,
-                 arch: str | dict = 'tiny',
-                 backend: str = 'packed',
-                 out_indices: tuple[int, ...] = (0, 1, 2, 3),
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        backend: str = 'packed',
+        out_indices: tuple[int, ...] = (0, 1, 2, 3),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             arch,
             out_indices=out_indices,
             gap_before_final_norm=False,
-            **kwargs)
+            **kwargs,
+        )
         self.make_sparse(backend)

@@ -24,22 +24,26 @@ class SparseEfficientNet(SparseNetwork, EfficientNet):
             'b0', of (24, 40, 112, 1280) channels. The last one is the layer
             before the classifier, so that all layers are trained.
         norm_cfg (dict, optional): Config of the norm layers. Defaults to
-            None, which means mmpretrain's, synchronised over ranks.
+            None, which means mmpretrain's, synchronized over ranks.
         **kwargs: Other arguments of mmpretrain's ``EfficientNet``.
 
     Raises:
         ConfigError: If the backend is unknown, or a layer has no sparse form.
     """
 
-    def __init__(self,
-                 arch: str = 'b0',
-                 backend: str = 'packed',
-                 out_indices: tuple[int, ...] = (2, 3, 4, 6),
-                 norm_cfg: dict | None = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        arch: str = 'b0',
+        backend: str = 'packed',
+        out_indices: tuple[int, ...] = (2, 3, 4, 6),
+        norm_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             arch,
             out_indices=out_indices,
-            norm_cfg=norm_cfg or dict(type='mmhgkd.SyncBatchNorm', eps=1e-3),
-            **kwargs)
+            norm_cfg=norm_cfg
+            or dict(type='mmhgkd.DistributedBatchNorm', eps=1e-3),
+            **kwargs,
+        )
         self.make_sparse(backend)

@@ -46,8 +46,9 @@ class SparseGraph:
         self.strides = tuple(feature.stride for feature in features)
         self.channels = tuple(feature.rows().size(1) for feature in features)
 
-    def run(self, network: nn.Module,
-            feature: SparseFeature) -> tuple[SparseFeature, ...]:
+    def run(
+        self, network: nn.Module, feature: SparseFeature
+    ) -> tuple[SparseFeature, ...]:
         """Run the network on sparse images.
 
         Args:
@@ -80,12 +81,17 @@ class SparseGraph:
     def _collect(self, network: nn.Module) -> tuple[SparseFeature, ...]:
         size, weight = self.PROBE_SIZE, next(network.parameters())
         channels = next(
-            (module.in_channels
-             for module in network.modules() if isinstance(module, nn.Conv2d)),
-            3)
+            (
+                module.in_channels
+                for module in network.modules()
+                if isinstance(module, nn.Conv2d)
+            ),
+            3,
+        )
         mask = UnitMask(weight.new_zeros(2, 1, dtype=torch.int64), 1, 1, size)
         feature = PackedFeature.from_images(
-            weight.new_zeros(2, channels, size, size), mask)
+            weight.new_zeros(2, channels, size, size), mask
+        )
         values: dict[str, Any] = {}
         refused: dict[str, str] = {}
         first: Exception | None = None
@@ -106,7 +112,8 @@ class SparseGraph:
             lines = [f'{owner}: {why}' for owner, why in refused.items()]
             raise ConfigError(
                 f'{type(network).__name__} cannot be made sparse because of\n'
-                + '\n'.join(lines)) from first
+                + '\n'.join(lines)
+            ) from first
         return values['output']
 
 
@@ -139,8 +146,9 @@ class _Step(NamedTuple):
     inputs: tuple[str, ...]
     unused: tuple[str, ...]
 
-    def run(self, network: nn.Module, images: SparseFeature,
-            values: dict[str, Any]) -> Any:
+    def run(
+        self, network: nn.Module, images: SparseFeature, values: dict[str, Any]
+    ) -> Any:
         if self.kind == 'placeholder':
             return SparseMap(images)
         if self.kind == 'get_attr':
@@ -187,7 +195,8 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return sparse_form(m) is not None or super().is_leaf_module(
-            m, module_qualified_name)
+            m, module_qualified_name
+        )
 
 
 def _record(network: nn.Module, method: str) -> tuple[_Step, ...]:
@@ -195,7 +204,8 @@ def _record(network: nn.Module, method: str) -> tuple[_Step, ...]:
         if getattr(module, 'with_cp', False):
             raise ConfigError(
                 f'`{name}` ({type(module).__name__}): gradient checkpointing '
-                'cannot be recorded for sparse features; set `with_cp=False`')
+                'cannot be recorded for sparse features; set `with_cp=False`'
+            )
     tracer = _Tracer(method)
     try:
         graph = tracer.trace(network)
@@ -203,16 +213,23 @@ def _record(network: nn.Module, method: str) -> tuple[_Step, ...]:
         owner = _owner(tracer.module_stack, network)
         raise ConfigError(
             f'{type(network).__name__} cannot be made sparse because of\n'
-            f'{owner}: its forward cannot be recorded ({error})') from error
+            f'{owner}: its forward cannot be recorded ({error})'
+        ) from error
     nodes = _needed(graph)
     last = {x: node for node in nodes for x in node.all_input_nodes}
     return tuple(
-        _Step(node.name, node.op, node.target, _references(node.args),
-              _references(node.kwargs),
-              _owner(node.meta.get('nn_module_stack', {}), network),
-              tuple(x.name for x in node.all_input_nodes),
-              tuple(x.name for x in node.all_input_nodes if last[x] is node))
-        for node in nodes)
+        _Step(
+            node.name,
+            node.op,
+            node.target,
+            _references(node.args),
+            _references(node.kwargs),
+            _owner(node.meta.get('nn_module_stack', {}), network),
+            tuple(x.name for x in node.all_input_nodes),
+            tuple(x.name for x in node.all_input_nodes if last[x] is node),
+        )
+        for node in nodes
+    )
 
 
 def _needed(graph: fx.Graph) -> list[fx.Node]:
@@ -271,6 +288,7 @@ def _outputs(result: Any) -> tuple[SparseFeature, ...]:
         if not isinstance(x, SparseMap) or x.channels_last:
             raise NoSparseForm(
                 f'output {index} is no feature map (B, C, H, W); a sparse '
-                'student returns the maps of its stages')
+                'student returns the maps of its stages'
+            )
         features.append(x.feature)
     return tuple(features)

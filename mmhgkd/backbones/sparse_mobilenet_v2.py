@@ -23,22 +23,25 @@ class SparseMobileNetV2(SparseNetwork, MobileNetV2):
             1.0, of (24, 32, 96, 1280) channels. The last one is the layer
             before the classifier, so that all layers are trained.
         norm_cfg (dict, optional): Config of the norm layers. Defaults to
-            None, which means batch norm synchronised over ranks.
+            None, which means batch norm synchronized over ranks.
         **kwargs: Other arguments of mmpretrain's ``MobileNetV2``.
 
     Raises:
         ConfigError: If the backend is unknown, or a layer has no sparse form.
     """
 
-    def __init__(self,
-                 widen_factor: float = 1.0,
-                 backend: str = 'packed',
-                 out_indices: tuple[int, ...] = (1, 2, 4, 7),
-                 norm_cfg: dict | None = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        widen_factor: float = 1.0,
+        backend: str = 'packed',
+        out_indices: tuple[int, ...] = (1, 2, 4, 7),
+        norm_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             widen_factor,
             out_indices=out_indices,
-            norm_cfg=norm_cfg or dict(type='mmhgkd.SyncBatchNorm'),
-            **kwargs)
+            norm_cfg=norm_cfg or dict(type='mmhgkd.DistributedBatchNorm'),
+            **kwargs,
+        )
         self.make_sparse(backend)

@@ -25,25 +25,30 @@ class SparseMobileNetV3(SparseNetwork, MobileNetV3):
             8, 16 and 32: (1, 3, 8, 12) of (16, 24, 48, 576) channels for
             'small', (3, 6, 12, 16) of (24, 40, 112, 960) for 'large'.
         norm_cfg (dict, optional): Config of the norm layers. Defaults to
-            None, which means mmpretrain's, synchronised over ranks.
+            None, which means mmpretrain's, synchronized over ranks.
         **kwargs: Other arguments of mmpretrain's ``MobileNetV3``.
 
     Raises:
         ConfigError: If the backend is unknown, or a layer has no sparse form.
     """
 
-    def __init__(self,
-                 arch: str = 'small',
-                 backend: str = 'packed',
-                 out_indices: tuple[int, ...] | None = None,
-                 norm_cfg: dict | None = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        arch: str = 'small',
+        backend: str = 'packed',
+        out_indices: tuple[int, ...] | None = None,
+        norm_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
         if out_indices is None:
             out_indices = (3, 6, 12, 16) if arch == 'large' else (1, 3, 8, 12)
         super().__init__(
             arch,
             out_indices=out_indices,
             norm_cfg=norm_cfg
-            or dict(type='mmhgkd.SyncBatchNorm', eps=1e-3, momentum=0.01),
-            **kwargs)
+            or dict(
+                type='mmhgkd.DistributedBatchNorm', eps=1e-3, momentum=0.01
+            ),
+            **kwargs,
+        )
         self.make_sparse(backend)

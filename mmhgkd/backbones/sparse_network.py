@@ -5,7 +5,7 @@ from mmhgkd.sparse import SparseFeature
 
 from .backends import BACKENDS, check_backend
 from .sparse_graph import SparseGraph
-from .sync_norms import synchronise_norms
+from .sync_norms import synchronize_norms
 
 
 class SparseNetwork(nn.Module):
@@ -36,7 +36,7 @@ class SparseNetwork(nn.Module):
         check_backend(backend, self)
         self.backend = backend
         self.sparse_graph = SparseGraph(self, 'dense_forward')
-        synchronise_norms(self, nn.SyncBatchNorm)
+        synchronize_norms(self, nn.SyncBatchNorm)
         self.feature_channels = self.sparse_graph.channels
         self.feature_strides = self.sparse_graph.strides
 
@@ -45,9 +45,7 @@ class SparseNetwork(nn.Module):
         return super().forward(x)
 
     def forward(
-        self,
-        x: Tensor,
-        mask: UnitMask | None = None
+        self, x: Tensor, mask: UnitMask | None = None
     ) -> tuple[Tensor, ...] | tuple[SparseFeature, ...]:
         """Compute the feature maps of the chosen stages.
 
@@ -62,6 +60,6 @@ class SparseNetwork(nn.Module):
         """
         if mask is None:
             maps = self.dense_forward(x)
-            return (maps, ) if isinstance(maps, Tensor) else tuple(maps)
+            return (maps,) if isinstance(maps, Tensor) else tuple(maps)
         images = BACKENDS[self.backend].from_images(x, mask)
         return self.sparse_graph.run(self, images)

@@ -9,7 +9,7 @@ from mmhgkd.sparse import SparseFeature
 
 from .backends import BACKENDS, check_backend
 from .sparse_blocks import SparseBasicBlock, SparseBottleneck
-from .sync_norms import synchronise_norms
+from .sync_norms import synchronize_norms
 
 
 @MODELS.register_module()
@@ -31,7 +31,7 @@ class SparseResNet(ResNet):
         out_indices (tuple[int]): Stages whose features are returned.
             Defaults to (0, 1, 2, 3).
         norm_cfg (dict, optional): Config of the norm layers. Defaults to
-            None, which means batch norm synchronised over ranks.
+            None, which means batch norm synchronized over ranks.
         **kwargs: Other arguments of mmpretrain's ``ResNet``.
 
     Raises:
@@ -43,25 +43,26 @@ class SparseResNet(ResNet):
         for depth, (_, stages) in ResNet.arch_settings.items()
     }
 
-    def __init__(self,
-                 depth: int,
-                 backend: str = 'packed',
-                 out_indices: tuple[int, ...] = (0, 1, 2, 3),
-                 norm_cfg: dict | None = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        depth: int,
+        backend: str = 'packed',
+        out_indices: tuple[int, ...] = (0, 1, 2, 3),
+        norm_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             depth,
             out_indices=out_indices,
-            norm_cfg=norm_cfg or dict(type='mmhgkd.SyncBatchNorm'),
-            **kwargs)
+            norm_cfg=norm_cfg or dict(type='mmhgkd.DistributedBatchNorm'),
+            **kwargs,
+        )
         check_backend(backend, self)
-        synchronise_norms(self, nn.SyncBatchNorm)
+        synchronize_norms(self, nn.SyncBatchNorm)
         self.backend = backend
 
     def forward(
-        self,
-        x: Tensor,
-        mask: UnitMask | None = None
+        self, x: Tensor, mask: UnitMask | None = None
     ) -> tuple[Tensor, ...] | tuple[SparseFeature, ...]:
         """Compute the feature maps of the chosen stages.
 
@@ -89,6 +90,5 @@ class SparseResNet(ResNet):
         if self.deep_stem:
             feature = feature.apply(self.stem)
         else:
-            feature = feature.apply(self.conv1).norm_act(
-                self.norm1, self.relu)
+            feature = feature.apply(self.conv1).norm_act(self.norm1, self.relu)
         return feature.apply(self.maxpool)

@@ -8,13 +8,13 @@ from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
 
 from .sparse_network import SparseNetwork
-from .sync_norms import synchronise_norms
+from .sync_norms import synchronize_norms
 
 
 @MODELS.register_module(name='SparseNetwork')
-def sparsify(network: nn.Module | dict,
-             backend: str = 'packed',
-             sync_norm: bool = True) -> nn.Module:
+def sparsify(
+    network: nn.Module | dict, backend: str = 'packed', sync_norm: bool = True
+) -> nn.Module:
     """Make a dense CNN of mmpretrain or timm a sparse student, in place.
 
     The network keeps its weights and the keys of its state dict, and
@@ -33,7 +33,7 @@ def sparsify(network: nn.Module | dict,
             images and returns the feature maps of its stages.
         backend (str): How sparse features are held and computed, see
             :class:`SparseResNet`. Defaults to 'packed'.
-        sync_norm (bool): Whether batch norms are synchronised over ranks;
+        sync_norm (bool): Whether batch norms are synchronized over ranks;
             those that are already stay so. Defaults to True.
 
     Returns:
@@ -50,8 +50,9 @@ def sparsify(network: nn.Module | dict,
     if isinstance(network, SparseNetwork):
         raise ConfigError(f'{type(network).__name__} is sparse already')
     dense: Any = type(network)
-    network.__class__ = types.new_class(f'Sparse{dense.__name__}',
-                                        (SparseNetwork, dense))
+    network.__class__ = types.new_class(
+        f'Sparse{dense.__name__}', (SparseNetwork, dense)
+    )
     assert isinstance(network, SparseNetwork)
     try:
         network.make_sparse(backend)
@@ -59,5 +60,5 @@ def sparsify(network: nn.Module | dict,
         network.__class__ = dense
         raise
     if sync_norm:
-        synchronise_norms(network)
+        synchronize_norms(network)
     return network

@@ -1,16 +1,17 @@
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhgkd.sparse import SyncBatchNorm, SyncBatchNormAct
+from mmhgkd.sparse import DistributedBatchNorm, DistributedBatchNormAct
 from mmhgkd.sparse.forms import NORM
 from mmhgkd.sparse.layers import sparse_form
 
-__all__ = ['synchronise_norms']
+__all__ = ['synchronize_norms']
 
 
-def synchronise_norms(network: nn.Module,
-                      kind: type[_BatchNorm] = _BatchNorm) -> None:
-    """Make batch norms synchronised ones that run on any device, in place.
+def synchronize_norms(
+    network: nn.Module, kind: type[_BatchNorm] = _BatchNorm
+) -> None:
+    """Make batch norms synchronized ones that run on any device, in place.
 
     PyTorch's ``SyncBatchNorm`` raises on the CPU, and its conversion drops
     the activation in timm's norms. Parameters, buffers and the keys of the
@@ -22,7 +23,14 @@ def synchronise_norms(network: nn.Module,
     """
     for module in network.modules():
         form = sparse_form(module)
-        if (isinstance(module, kind) and form is not None
-                and not isinstance(module, SyncBatchNorm)):
-            own = SyncBatchNorm if form is NORM else SyncBatchNormAct
+        if (
+            isinstance(module, kind)
+            and form is not None
+            and not isinstance(module, DistributedBatchNorm)
+        ):
+            own = (
+                DistributedBatchNorm
+                if form is NORM
+                else DistributedBatchNormAct
+            )
             module.__class__ = own

@@ -51,30 +51,45 @@ class ImageFolder(CustomDataset):
             classes disagree with ``classes`` or with the train split.
     """
 
-    def __init__(self,
-                 data_root: str,
-                 split: str = '',
-                 with_label: bool = False,
-                 label_fraction: float = 1.0,
-                 max_images: int | None = None,
-                 seed: int = 0,
-                 extensions: Sequence[str] = ('.jpg', '.jpeg', '.png', '.ppm',
-                                              '.bmp', '.pgm', '.tif', '.tiff',
-                                              '.webp'),
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        split: str = '',
+        with_label: bool = False,
+        label_fraction: float = 1.0,
+        max_images: int | None = None,
+        seed: int = 0,
+        extensions: Sequence[str] = (
+            '.jpg',
+            '.jpeg',
+            '.png',
+            '.ppm',
+            '.bmp',
+            '.pgm',
+            '.tif',
+            '.tiff',
+            '.webp',
+        ),
+        **kwargs: Any,
+    ) -> None:
         if split not in ('', *_SPLITS):
             raise ConfigError(
                 f'`split` must be one of {", ".join(_SPLITS)} or '
-                f"'', got {split!r}")
+                f"'', got {split!r}"
+            )
         if not 0 < label_fraction <= 1:
-            raise ConfigError('`label_fraction` must lie in (0, 1], got '
-                              f'{label_fraction}')
+            raise ConfigError(
+                f'`label_fraction` must lie in (0, 1], got {label_fraction}'
+            )
         if label_fraction < 1 and not with_label:
-            raise ConfigError('`label_fraction` chooses images of each class: '
-                              'set `with_label=True`, or use `max_images`')
+            raise ConfigError(
+                '`label_fraction` chooses images of each class: '
+                'set `with_label=True`, or use `max_images`'
+            )
         if max_images is not None and max_images < 1:
             raise ConfigError(
-                f'`max_images` must be at least 1, got {max_images}')
+                f'`max_images` must be at least 1, got {max_images}'
+            )
         data_root = osp.expanduser(data_root)
         self.split = split
         self.label_fraction = label_fraction
@@ -85,7 +100,8 @@ class ImageFolder(CustomDataset):
             data_prefix=_find_split(data_root, split),
             with_label=with_label,
             extensions=extensions,
-            **kwargs)
+            **kwargs,
+        )
 
     def load_data_list(self) -> list[dict]:
         """Find the images and choose the wanted share of them."""
@@ -94,7 +110,7 @@ class ImageFolder(CustomDataset):
             data_list = self._choose_fraction(data_list)
         if self.max_images is not None:
             rng = np.random.default_rng(self.seed)
-            order = rng.permutation(len(data_list))[:self.max_images]
+            order = rng.permutation(len(data_list))[: self.max_images]
             data_list = [data_list[index] for index in sorted(order)]
         for info in data_list:
             info['split'] = self.split
@@ -122,11 +138,13 @@ class ImageFolder(CustomDataset):
         if not samples:
             raise ConfigError(
                 f'no image lies in {folder}; point `data_root` at a folder '
-                f'with images ({", ".join(sorted(self.extensions))})')
+                f'with images ({", ".join(sorted(self.extensions))})'
+            )
         if empty:
             MMLogger.get_current_instance().warning(
                 f'no image lies in these classes of {folder}: '
-                f'{", ".join(sorted(empty))}')
+                f'{", ".join(sorted(empty))}'
+            )
         return samples
 
     def _class_folders(self) -> dict[str, int]:
@@ -137,7 +155,8 @@ class ImageFolder(CustomDataset):
             raise ConfigError(
                 f'{folder} has no sub-folders, but `with_label=True` takes '
                 'one a class; sort the images into such folders, point '
-                '`data_root` elsewhere, or set `with_label=False`')
+                '`data_root` elsewhere, or set `with_label=False`'
+            )
         train = fileio.join_path(self.data_root, 'train')
         if folder != train and fileio.isdir(train):
             different = set(found) ^ set(find_folders(train)[0])
@@ -145,7 +164,8 @@ class ImageFolder(CustomDataset):
                 raise ConfigError(
                     f'the classes in {folder} and {train} differ by '
                     f'{_some(different)}; both splits of `data_root` need '
-                    'the same sub-folders, be it empty ones')
+                    'the same sub-folders, be it empty ones'
+                )
         if self.CLASSES is None:
             self._metainfo['classes'] = tuple(found)
         elif set(self.CLASSES) == set(found):
@@ -154,7 +174,8 @@ class ImageFolder(CustomDataset):
             raise ConfigError(
                 f'`classes` names {len(self.CLASSES)} classes, but {folder} '
                 f'has {len(found)} sub-folders; they differ by '
-                f'{_some(set(self.CLASSES) ^ set(found))}')
+                f'{_some(set(self.CLASSES) ^ set(found))}'
+            )
         self.folder_to_idx = {name: index for index, name in enumerate(found)}
         return self.folder_to_idx
 
@@ -164,27 +185,32 @@ def _find_split(data_root: str, split: str) -> str:
     if not fileio.isdir(data_root):
         raise ConfigError(
             f'the folder {data_root!r} does not exist; point `data_root` at '
-            'the folder of your images')
+            'the folder of your images'
+        )
     if split and fileio.isdir(fileio.join_path(data_root, split)):
         return split
     present = [
-        name for name in _SPLITS
+        name
+        for name in _SPLITS
         if fileio.isdir(fileio.join_path(data_root, name))
     ]
     if present:
         wanted = f'no split {split!r}' if split else 'splits of its own'
         raise ConfigError(
             f'{data_root} has {wanted}, but {", ".join(present)}; set `split` '
-            f'to one of them, or point `data_root` at another folder')
+            f'to one of them, or point `data_root` at another folder'
+        )
     if split in ('val', 'test'):
         MMLogger.get_current_instance().warning(
             f'{data_root} has no folder {split!r}: all of its images serve as '
-            'that split, and may be those of the training')
+            'that split, and may be those of the training'
+        )
     return ''
 
 
 def _some(names: set[str], limit: int = 5) -> str:
     """The first few of a set of names."""
     shown = ', '.join(sorted(names)[:limit])
-    return shown + (f' and {len(names) - limit} more'
-                    if len(names) > limit else '')
+    return shown + (
+        f' and {len(names) - limit} more' if len(names) > limit else ''
+    )

@@ -74,7 +74,8 @@ class LoadImage(LoadImageFromFile):
                 f'cannot read the image {path} (missing, empty, truncated, or '
                 'no image); restore or delete the file, or pass '
                 '`ignore_empty=True` to LoadImage to skip such files in '
-                'training') from cause
+                'training'
+            ) from cause
         self._list(path)
         return None
 

@@ -24,16 +24,22 @@ class ProbeImages(ConcatDataset):
         **kwargs: Other arguments of :class:`ImageFolder`.
     """
 
-    def __init__(self,
-                 data_root: str,
-                 splits: Sequence[str] = ('train', 'val'),
-                 max_bank_images: int | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__([
-            ImageFolder(
-                data_root,
-                split,
-                with_label=True,
-                max_images=None if index else max_bank_images,
-                **kwargs) for index, split in enumerate(splits)
-        ])
+    def __init__(
+        self,
+        data_root: str,
+        splits: Sequence[str] = ('train', 'val'),
+        max_bank_images: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            [
+                ImageFolder(
+                    data_root,
+                    split,
+                    with_label=True,
+                    max_images=None if index else max_bank_images,
+                    **kwargs,
+                )
+                for index, split in enumerate(splits)
+            ]
+        )

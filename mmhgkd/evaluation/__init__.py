@@ -5,7 +5,11 @@ from .representation_loop import RepresentationLoop
 from .representation_metric import RepresentationMetric
 
 __all__ = [
-    'KNNAccuracy', 'LinearProbeAccuracy', 'RepresentationLoop',
-    'RepresentationMetric', 'global_embedding', 'knn_accuracy',
-    'linear_probe_accuracy'
+    'KNNAccuracy',
+    'LinearProbeAccuracy',
+    'RepresentationLoop',
+    'RepresentationMetric',
+    'global_embedding',
+    'knn_accuracy',
+    'linear_probe_accuracy',
 ]

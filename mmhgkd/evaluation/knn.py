@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mmhgkd.losses.centring import CENTRES, centre_embeddings
+from mmhgkd.losses.centering import CENTERS, center_embeddings
 from mmhgkd.registry import METRICS
 from mmhgkd.utils import ConfigError
 
@@ -14,77 +14,89 @@ from .representation_metric import RepresentationMetric
 
 @METRICS.register_module()
 class KNNAccuracy(RepresentationMetric):
-    """Accuracy of a weighted k-nearest-neighbour classifier.
+    """Accuracy of a weighted k-nearest-neighbor classifier.
 
     See :func:`knn_accuracy` for the method. Reports ``knn/top1`` and, if the
     bank has more than five classes, ``knn/top5``, in percent.
 
     Args:
-        k (int): Neighbours that vote. Defaults to 20.
+        k (int): Neighbors that vote. Defaults to 20.
         temperature (float): Temperature of the votes. Defaults to 0.07.
         bank (str): Split whose labels are used. Defaults to 'train'.
         query (str): Split that is classified. Defaults to 'val'.
-        device (str): Where the neighbours are searched, such as 'cuda' for a
+        device (str): Where the neighbors are searched, such as 'cuda' for a
             bank of a million images. Defaults to 'cpu'.
-        centre (str): What is taken from the embeddings before: 'none',
+        center (str): What is taken from the embeddings before: 'none',
             'mean' (the mean of the bank) or 'whiten' (its mean and
-            covariance), see :func:`mmhgkd.losses.centre_embeddings`. The
+            covariance), see :func:`mmhgkd.losses.center_embeddings`. The
             embeddings of a teacher that was pre-trained by masked image
-            modelling share a direction that hides their neighbours.
+            modeling share a direction that hides their neighbors.
             Defaults to 'none'.
         **kwargs: ``collect_device``, ``prefix`` and ``collect_dir`` of
             :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        ConfigError: If ``k`` or ``temperature`` is not positive, ``centre``
+        ConfigError: If ``k`` or ``temperature`` is not positive, ``center``
             is unknown, or ``bank`` and ``query`` are the same split.
     """
 
     default_prefix = 'knn'
 
-    def __init__(self,
-                 k: int = 20,
-                 temperature: float = 0.07,
-                 bank: str = 'train',
-                 query: str = 'val',
-                 device: str = 'cpu',
-                 centre: str = 'none',
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        k: int = 20,
+        temperature: float = 0.07,
+        bank: str = 'train',
+        query: str = 'val',
+        device: str = 'cpu',
+        center: str = 'none',
+        **kwargs: Any,
+    ) -> None:
         super().__init__(bank, query, **kwargs)
         _check_options(k, temperature)
-        if centre not in CENTRES:
+        if center not in CENTERS:
             raise ConfigError(
-                f'`centre` must be one of {CENTRES}, got {centre!r}')
-        self.centre = centre
+                f'`center` must be one of {CENTERS}, got {center!r}'
+            )
+        self.center = center
         self.k = k
         self.temperature = temperature
         self.device = device
 
-    def accuracy(self, bank: Tensor, bank_labels: Tensor, query: Tensor,
-                 query_labels: Tensor) -> dict[str, float]:
+    def accuracy(
+        self,
+        bank: Tensor,
+        bank_labels: Tensor,
+        query: Tensor,
+        query_labels: Tensor,
+    ) -> dict[str, float]:
         """See :meth:`RepresentationMetric.accuracy`."""
-        if self.centre != 'none':
+        if self.center != 'none':
             unit = functional.normalize(bank.float())
-            query = centre_embeddings(
-                functional.normalize(query.float()), unit, self.centre)
-            bank = centre_embeddings(unit, unit, self.centre)
+            query = center_embeddings(
+                functional.normalize(query.float()), unit, self.center
+            )
+            bank = center_embeddings(unit, unit, self.center)
         return knn_accuracy(
             bank.to(self.device),
             bank_labels.to(self.device),
             query.to(self.device),
             query_labels.to(self.device),
             k=self.k,
-            temperature=self.temperature)
+            temperature=self.temperature,
+        )
 
 
-def knn_accuracy(bank: Tensor,
-                 bank_labels: Tensor,
-                 query: Tensor,
-                 query_labels: Tensor,
-                 k: int = 20,
-                 temperature: float = 0.07,
-                 chunk_size: int = 256) -> dict[str, float]:
-    """Accuracy of a weighted k-nearest-neighbour classifier.
+def knn_accuracy(
+    bank: Tensor,
+    bank_labels: Tensor,
+    query: Tensor,
+    query_labels: Tensor,
+    k: int = 20,
+    temperature: float = 0.07,
+    chunk_size: int = 256,
+) -> dict[str, float]:
+    """Accuracy of a weighted k-nearest-neighbor classifier.
 
     The ``k`` images of the bank with the largest cosine similarity ``s`` vote
     for their classes with the weight ``exp(s / temperature)``, as in InstDisc
@@ -96,7 +108,7 @@ def knn_accuracy(bank: Tensor,
         bank_labels (Tensor): Class ids of the bank, ``(N, )``.
         query (Tensor): Embeddings to classify, ``(M, D)``.
         query_labels (Tensor): Class ids of the query, ``(M, )``.
-        k (int): Neighbours that vote, all of the bank if it is smaller.
+        k (int): Neighbors that vote, all of the bank if it is smaller.
             Defaults to 20.
         temperature (float): Temperature of the votes. Defaults to 0.07.
         chunk_size (int): Queries that are compared with the bank at once.
@@ -119,13 +131,14 @@ def knn_accuracy(bank: Tensor,
     order = torch.arange(len(classes), device=bank.device)
     ranks = []
     for chunk, own in zip(
-            query.split(chunk_size), query_ids.split(chunk_size), strict=True):
+        query.split(chunk_size), query_ids.split(chunk_size), strict=True
+    ):
         similarity = functional.normalize(chunk.float()) @ bank.T
-        similarity, neighbours = similarity.topk(k)
-        # Relative to the nearest neighbour, so that no temperature overflows.
+        similarity, neighbors = similarity.topk(k)
+        # Relative to the nearest neighbor, so that no temperature overflows.
         weights = ((similarity - similarity[:, :1]) / temperature).exp()
         votes = weights.new_zeros(len(chunk), len(classes))
-        votes.scatter_add_(1, bank_ids[neighbours], weights)
+        votes.scatter_add_(1, bank_ids[neighbors], weights)
         own = own[:, None]
         own_votes = votes.gather(1, own)
         ahead = (votes > own_votes) | ((votes == own_votes) & (order < own))
@@ -140,6 +153,6 @@ def knn_accuracy(bank: Tensor,
 
 def _check_options(k: int, temperature: float) -> None:
     if k < 1:
-        raise ConfigError(f'`k` must be at least 1 neighbour, got {k}')
+        raise ConfigError(f'`k` must be at least 1 neighbor, got {k}')
     if not temperature > 0:
         raise ConfigError(f'`temperature` must be positive, got {temperature}')

@@ -41,19 +41,26 @@ class LinearProbeAccuracy(RepresentationMetric):
 
     default_prefix = 'linear'
 
-    def __init__(self,
-                 C: float = 0.01,
-                 max_iter: int = 1000,
-                 bank: str = 'train',
-                 query: str = 'val',
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        C: float = 0.01,
+        max_iter: int = 1000,
+        bank: str = 'train',
+        query: str = 'val',
+        **kwargs: Any,
+    ) -> None:
         super().__init__(bank, query, **kwargs)
         _check_options(C, max_iter)
         self.C = C
         self.max_iter = max_iter
 
-    def accuracy(self, bank: Tensor, bank_labels: Tensor, query: Tensor,
-                 query_labels: Tensor) -> dict[str, float]:
+    def accuracy(
+        self,
+        bank: Tensor,
+        bank_labels: Tensor,
+        query: Tensor,
+        query_labels: Tensor,
+    ) -> dict[str, float]:
         """See :meth:`RepresentationMetric.accuracy`."""
         return linear_probe_accuracy(
             bank,
@@ -61,18 +68,21 @@ class LinearProbeAccuracy(RepresentationMetric):
             query,
             query_labels,
             C=self.C,
-            max_iter=self.max_iter)
+            max_iter=self.max_iter,
+        )
 
 
-def linear_probe_accuracy(bank: Tensor,
-                          bank_labels: Tensor,
-                          query: Tensor,
-                          query_labels: Tensor,
-                          C: float = 0.01,
-                          max_iter: int = 1000) -> dict[str, float]:
+def linear_probe_accuracy(
+    bank: Tensor,
+    bank_labels: Tensor,
+    query: Tensor,
+    query_labels: Tensor,
+    C: float = 0.01,
+    max_iter: int = 1000,
+) -> dict[str, float]:
     """Accuracy of a logistic regression on frozen embeddings.
 
-    The embeddings are standardised with the mean and the deviation of the
+    The embeddings are standardized with the mean and the deviation of the
     bank; a multinomial logistic regression with L2 penalty is then fitted to
     the bank in float64.
 
@@ -98,9 +108,11 @@ def linear_probe_accuracy(bank: Tensor,
     check_embeddings(bank, bank_labels, query, query_labels)
     if len(bank_labels.unique()) < 2:
         raise ConfigError(
-            '`bank` holds a single class; a linear probe needs at least two')
-    probe = make_pipeline(StandardScaler(),
-                          LogisticRegression(C=C, max_iter=max_iter))
+            '`bank` holds a single class; a linear probe needs at least two'
+        )
+    probe = make_pipeline(
+        StandardScaler(), LogisticRegression(C=C, max_iter=max_iter)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', ConvergenceWarning)
         probe.fit(bank.double().cpu().numpy(), bank_labels.cpu().numpy())
@@ -109,9 +121,12 @@ def linear_probe_accuracy(bank: Tensor,
             f'the linear probe did not converge in {max_iter} iterations; '
             'raise `max_iter` or lower `C`',
             logger='current',
-            level=logging.WARNING)
-    hits = probe.predict(query.double().cpu().numpy()) == \
-        query_labels.cpu().numpy()
+            level=logging.WARNING,
+        )
+    hits = (
+        probe.predict(query.double().cpu().numpy())
+        == query_labels.cpu().numpy()
+    )
     return {'top1': 100 * float(hits.mean())}
 
 

@@ -37,17 +37,20 @@ class RepresentationLoop(ValLoop):
         ConfigError: If the model has no ``extract_feat``.
     """
 
-    def __init__(self,
-                 runner: Runner,
-                 dataloader: DataLoader | dict,
-                 evaluator: Evaluator | dict | list,
-                 fp16: bool = False) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        fp16: bool = False,
+    ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         if not hasattr(self.model, 'extract_feat'):
             raise ConfigError(
                 'RepresentationLoop needs a model with `extract_feat`, which '
                 f'{type(self.model).__name__} has not; use a mmpretrain model '
-                "or set `val_cfg=dict(type='ValLoop')`")
+                "or set `val_cfg=dict(type='ValLoop')`"
+            )
 
     @property
     def model(self) -> BaseModel:
@@ -84,14 +87,16 @@ class RepresentationLoop(ValLoop):
         """
         stage = self.stage
         self.runner.call_hook(
-            f'before_{stage}_iter', batch_idx=idx, data_batch=data_batch)
+            f'before_{stage}_iter', batch_idx=idx, data_batch=data_batch
+        )
         model = self.model
         data = model.data_preprocessor(data_batch, False)
         with autocast(enabled=self.fp16):
             feats = model.extract_feat(data['inputs'])
         backbone = getattr(model, 'backbone', None)
         embeddings = global_embedding(
-            feats, getattr(backbone, 'num_extra_tokens', None)).cpu()
+            feats, getattr(backbone, 'num_extra_tokens', None)
+        ).cpu()
         outputs = data['data_samples']
         for data_sample, embedding in zip(outputs, embeddings, strict=True):
             # A row of its own: pickling a view writes the whole batch.
@@ -101,4 +106,5 @@ class RepresentationLoop(ValLoop):
             f'after_{stage}_iter',
             batch_idx=idx,
             data_batch=data_batch,
-            outputs=outputs)
+            outputs=outputs,
+        )

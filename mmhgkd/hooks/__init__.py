@@ -8,7 +8,12 @@ from .unreadable_images_hook import UnreadableImagesHook
 from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
-    'InvalidLossHook', 'LossGradientHook', 'PanelHook', 'PretrainedCheckHook',
-    'ProgressHook', 'StopOnSignalHook', 'UnreadableImagesHook',
-    'WholeCheckpointHook'
+    'InvalidLossHook',
+    'LossGradientHook',
+    'PanelHook',
+    'PretrainedCheckHook',
+    'ProgressHook',
+    'StopOnSignalHook',
+    'UnreadableImagesHook',
+    'WholeCheckpointHook',
 ]

@@ -30,11 +30,13 @@ class InvalidLossHook(Hook):
         self.interval = interval
         self._recent: list[tuple[int, dict[str, Tensor], list[str]]] = []
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
         """Check the losses since the last check.
 
         Raises:
@@ -44,7 +46,8 @@ class InvalidLossHook(Hook):
             return
         losses = {
             name: value.detach()
-            for name, value in outputs.items() if 'loss' in name
+            for name, value in outputs.items()
+            if 'loss' in name
         }
         self._recent.append((runner.iter, losses, image_files(data_batch)))
         last = batch_idx + 1 == len(runner.train_dataloader)
@@ -60,9 +63,15 @@ class InvalidLossHook(Hook):
             if bad:
                 self._stop(runner, iteration, bad, losses, files, data_batch)
 
-    def _stop(self, runner: Runner, iteration: int, bad: dict[str, float],
-              losses: dict[str, Tensor], files: list[str],
-              data_batch: Any) -> None:
+    def _stop(
+        self,
+        runner: Runner,
+        iteration: int,
+        bad: dict[str, float],
+        losses: dict[str, Tensor],
+        files: list[str],
+        data_batch: Any,
+    ) -> None:
         dump = Path(runner.work_dir) / f'invalid_loss_rank{runner.rank}.pth'
         checked = iteration == runner.iter and isinstance(data_batch, dict)
         torch.save(
@@ -70,15 +79,20 @@ class InvalidLossHook(Hook):
                 iteration=iteration + 1,
                 losses=losses,
                 files=files,
-                inputs=data_batch.get('inputs') if checked else None), dump)
-        batch = (f' Its batch begins with {", ".join(files[:3])}.'
-                 if files else '')
+                inputs=data_batch.get('inputs') if checked else None,
+            ),
+            dump,
+        )
+        batch = (
+            f' Its batch begins with {", ".join(files[:3])}.' if files else ''
+        )
         raise FloatingPointError(
             f'the loss is not finite any more at iteration {iteration + 1} '
             f'(epoch {runner.epoch + 1}): {bad}.{batch} All of it is in '
             f'{dump}. Lower `optim_wrapper.optimizer.lr`, set '
             '`optim_wrapper.clip_grad`, or train without --amp; resume from '
-            f'the last checkpoint in {runner.work_dir}')
+            f'the last checkpoint in {runner.work_dir}'
+        )
 
 
 def image_files(data_batch: Any) -> list[str]:

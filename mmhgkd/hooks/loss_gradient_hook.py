@@ -34,8 +34,10 @@ class LossGradientHook(Hook):
 
     def __init__(self, interval: int = 100) -> None:
         if interval < 1:
-            raise ConfigError('`interval` of LossGradientHook must be '
-                              f'positive, got {interval}')
+            raise ConfigError(
+                '`interval` of LossGradientHook must be '
+                f'positive, got {interval}'
+            )
         self.interval = interval
         self._handle: Any = None
         self._is_due = False
@@ -49,13 +51,13 @@ class LossGradientHook(Hook):
             raise ConfigError(
                 'LossGradientHook passes through the graph of a step several '
                 'times, which compiled parts do not allow; set '
-                '`model.compile=False` or leave the hook out')
+                '`model.compile=False` or leave the hook out'
+            )
         self._handle = model.register_forward_hook(self._add_figures)
 
-    def before_train_iter(self,
-                          runner: Runner,
-                          batch_idx: int,
-                          data_batch: Any = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
         """Decide whether to look at this step."""
         self._is_due = self.every_n_train_iters(runner, self.interval)
 
@@ -68,18 +70,21 @@ class LossGradientHook(Hook):
             return
         self._is_due = False
         parameters = [
-            parameter for parameter in model.backbone.parameters()
+            parameter
+            for parameter in model.backbone.parameters()
             if parameter.requires_grad
         ]
         gradients = {
             name: flat_gradient(outputs[f'loss_{name}'], parameters)
-            for name in ('feat', 'sim') if f'loss_{name}' in outputs
+            for name in ('feat', 'sim')
+            if f'loss_{name}' in outputs
         }
         for name, gradient in gradients.items():
             outputs[f'gradient_{name}'] = gradient.norm()
         if len(gradients) == 2:
             outputs['gradient_cosine'] = F.cosine_similarity(
-                gradients['feat'], gradients['sim'], dim=0, eps=1e-30)
+                gradients['feat'], gradients['sim'], dim=0, eps=1e-30
+            )
 
 
 def flat_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
@@ -94,12 +99,16 @@ def flat_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
         Tensor: fp32 at least, ``(P, )``.
     """
     found = torch.autograd.grad(
-        loss, parameters, retain_graph=True, allow_unused=True)
-    flat = torch.cat([
-        (torch.zeros_like(parameter)
-         if gradient is None else gradient).flatten()
-        for parameter, gradient in zip(parameters, found, strict=True)
-    ])
+        loss, parameters, retain_graph=True, allow_unused=True
+    )
+    flat = torch.cat(
+        [
+            (
+                torch.zeros_like(parameter) if gradient is None else gradient
+            ).flatten()
+            for parameter, gradient in zip(parameters, found, strict=True)
+        ]
+    )
     flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
     all_reduce(flat, op='mean')
     return flat

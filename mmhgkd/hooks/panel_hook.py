@@ -39,18 +39,24 @@ class PanelHook(Hook):
 
     priority = 'LOW'
 
-    def __init__(self,
-                 interval: int = 1,
-                 num_images: int = 4,
-                 draw: int = 0,
-                 saliency: str | None = None) -> None:
+    def __init__(
+        self,
+        interval: int = 1,
+        num_images: int = 4,
+        draw: int = 0,
+        saliency: str | None = None,
+    ) -> None:
         if interval < 1 or num_images < 1:
-            raise ConfigError('`interval` and `num_images` of PanelHook must '
-                              f'be at least 1, got {interval} and '
-                              f'{num_images}')
+            raise ConfigError(
+                '`interval` and `num_images` of PanelHook must '
+                f'be at least 1, got {interval} and '
+                f'{num_images}'
+            )
         if saliency not in (None, *SOURCES):
-            raise ConfigError('`saliency` of PanelHook must be one of '
-                              f'{SOURCES} or None, got {saliency!r}')
+            raise ConfigError(
+                '`saliency` of PanelHook must be one of '
+                f'{SOURCES} or None, got {saliency!r}'
+            )
         self.interval = interval
         self.num_images = num_images
         self.draw = draw
@@ -66,18 +72,24 @@ class PanelHook(Hook):
             raise ConfigError(
                 'PanelHook draws teacher and student of mmhgkd.HGKD, not '
                 f'{type(_unwrapped(runner)).__name__}; take it out of '
-                '`custom_hooks`')
+                '`custom_hooks`'
+            )
         loader = (
             runner.train_dataloader
-            if runner.val_loop is None else runner.val_dataloader)
+            if runner.val_loop is None
+            else runner.val_dataloader
+        )
         self.batch = default_collate(
-            fixed_samples(loader.dataset, self.num_images))
+            fixed_samples(loader.dataset, self.num_images)
+        )
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw the panel."""
-        if not (self.every_n_epochs(runner, self.interval)
-                or self.is_last_train_epoch(runner)):
+        if not (
+            self.every_n_epochs(runner, self.interval)
+            or self.is_last_train_epoch(runner)
+        ):
             return
         model = _unwrapped(runner)
         inputs = model.data_preprocessor(self.batch)['inputs']

@@ -12,7 +12,7 @@ from mmhgkd.registry import HOOKS
 from mmhgkd.teachers.checkpoint import (
     find_differences,
     read_checkpoint,
-    summarise,
+    summarize,
 )
 from mmhgkd.utils import ConfigError
 
@@ -55,22 +55,34 @@ class PretrainedCheckHook(Hook):
         self._expected = []
         training = isinstance(runner._train_loop, BaseLoop)
         load_from = runner._load_from
-        if runner._resume and (load_from
-                               or find_latest_checkpoint(runner.work_dir)):
+        if runner._resume and (
+            load_from or find_latest_checkpoint(runner.work_dir)
+        ):
             return
         model = _unwrapped(runner.model)
         if training:
             for name, module, init_cfg in _pretrained_modules(model):
                 state = self._check(
-                    runner, name, module, init_cfg['checkpoint'],
+                    runner,
+                    name,
+                    module,
+                    init_cfg['checkpoint'],
                     init_cfg.get('prefix'),
-                    f'model.{name}.init_cfg'.replace('..', '.'))
+                    f'model.{name}.init_cfg'.replace('..', '.'),
+                )
                 self._expected.append((name, module, state))
         if load_from:
-            name = 'backbone' if training and hasattr(model,
-                                                      'backbone') else ''
-            self._check(runner, name, model.get_submodule(name), load_from,
-                        f'{name}.' if name else None, 'load_from')
+            name = (
+                'backbone' if training and hasattr(model, 'backbone') else ''
+            )
+            self._check(
+                runner,
+                name,
+                model.get_submodule(name),
+                load_from,
+                f'{name}.' if name else None,
+                'load_from',
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Look whether the weights of the modules are those of the files.
@@ -83,19 +95,30 @@ class PretrainedCheckHook(Hook):
             return
         for name, module, state in expected:
             different = [
-                key for key, value in module.state_dict().items()
-                if key in state and value.shape == state[key].shape
+                key
+                for key, value in module.state_dict().items()
+                if key in state
+                and value.shape == state[key].shape
                 and not torch.equal(value.cpu(), state[key].to(value.dtype))
             ]
             if different:
                 self._complain(
-                    runner, f'{len(different)} weights of `{name or "model"}` '
+                    runner,
+                    f'{len(different)} weights of `{name or "model"}` '
                     'are not those of its checkpoint after the '
-                    f'initialisation, such as {different[0]}; look for an '
-                    '`init_cfg` or `init_weights` of a part of it')
+                    f'initialization, such as {different[0]}; look for an '
+                    '`init_cfg` or `init_weights` of a part of it',
+                )
 
-    def _check(self, runner: Runner, name: str, module: nn.Module, source: str,
-               prefix: str | None, option: str) -> State:
+    def _check(
+        self,
+        runner: Runner,
+        name: str,
+        module: nn.Module,
+        source: str,
+        prefix: str | None,
+        option: str,
+    ) -> State:
         """Compare a module with its part of a checkpoint.
 
         Returns:
@@ -116,33 +139,43 @@ class PretrainedCheckHook(Hook):
             raise ConfigError(
                 f'{source}: no key starts with `{prefix}`, the prefixes that '
                 f'exist are {", ".join(found)}; '
-                f'{_advice(weights, own, option)}')
+                f'{_advice(weights, own, option)}'
+            )
         parts = {key.split('.')[0] for key in own}
         inside = {
             key: value
-            for key, value in state.items() if key.split('.')[0] in parts
+            for key, value in state.items()
+            if key.split('.')[0] in parts
             and not key.endswith('num_batches_tracked')
         }
         differences = find_differences(own, inside)
-        lines = summarise(differences)
-        loaded = len(own) - len(differences['missing']) - len(
-            differences['of another shape'])
+        lines = summarize(differences)
+        loaded = (
+            len(own)
+            - len(differences['missing'])
+            - len(differences['of another shape'])
+        )
         share = f'{loaded} of {len(own)} weights of {label}'
         if lines:
             self._complain(
-                runner, f'{source}: fits {share}: {"; ".join(lines)}; '
-                f'{_advice(weights, own, option)}')
+                runner,
+                f'{source}: fits {share}: {"; ".join(lines)}; '
+                f'{_advice(weights, own, option)}',
+            )
         else:
             others = sorted({key.split('.')[0] for key in state} - parts)
-            runner.logger.info(f'{source}: fits {share}' + (
-                f', not used: {", ".join(others)}' if others else ''))
+            runner.logger.info(
+                f'{source}: fits {share}'
+                + (f', not used: {", ".join(others)}' if others else '')
+            )
         return state
 
     def _complain(self, runner: Runner, message: str) -> None:
         if self.strict:
-            raise ConfigError(message +
-                              '; to go on all the same, set `strict=False` of '
-                              'PretrainedCheckHook in `custom_hooks`')
+            raise ConfigError(
+                message + '; to go on all the same, set `strict=False` of '
+                'PretrainedCheckHook in `custom_hooks`'
+            )
         runner.logger.warning(message)
 
 
@@ -153,12 +186,14 @@ def _unwrapped(model: Any) -> nn.Module:
 
 
 def _pretrained_modules(
-        model: nn.Module) -> Iterator[tuple[str, nn.Module, dict]]:
+    model: nn.Module,
+) -> Iterator[tuple[str, nn.Module, dict]]:
     """Modules with the `init_cfg` by which MMEngine loads a checkpoint."""
     for name, module in model.named_modules():
         init_cfgs = getattr(module, 'init_cfg', None) or []
-        for init_cfg in [init_cfgs] if isinstance(init_cfgs,
-                                                  dict) else init_cfgs:
+        for init_cfg in (
+            [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs
+        ):
             if init_cfg['type'] == 'Pretrained':
                 yield name, module, init_cfg
 
@@ -172,7 +207,8 @@ def _weights(source: str, option: str) -> State:
     if source.endswith('.safetensors'):
         raise ConfigError(
             f'{source}: MMEngine loads no safetensors; set `{option}` to the '
-            'checkpoint of the training, or save the weights by `torch.save`')
+            'checkpoint of the training, or save the weights by `torch.save`'
+        )
     if '://' in source and not source.startswith('http'):
         content = CheckpointLoader.load_checkpoint(source, 'cpu')
     else:
@@ -187,11 +223,15 @@ def _weights(source: str, option: str) -> State:
     if isinstance(state, Mapping):
         weights = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not weights:
-        found = ', '.join(map(str, content)) if isinstance(
-            content, Mapping) else type(content).__name__
+        found = (
+            ', '.join(map(str, content))
+            if isinstance(content, Mapping)
+            else type(content).__name__
+        )
         raise ConfigError(
             f'{source}: holds no weights under `state_dict` or at its top, '
-            f'but: {found}; set `{option}` to a checkpoint of a training')
+            f'but: {found}; set `{option}` to a checkpoint of a training'
+        )
     return weights
 
 
@@ -202,7 +242,8 @@ def _part(weights: State, prefix: str | None) -> State:
     prefix = prefix.rstrip('.') + '.'
     return {
         key.removeprefix(prefix): value
-        for key, value in weights.items() if key.startswith(prefix)
+        for key, value in weights.items()
+        if key.startswith(prefix)
     }
 
 
@@ -212,8 +253,12 @@ def _advice(weights: State, own: State, option: str) -> str:
         names = {key.split('.')[0] for key in weights}
         for prefix in (None, *sorted(f'{name}.' for name in names)):
             part = _part(weights, prefix)
-            if all(key in part and part[key].shape == value.shape
-                   for key, value in own.items()):
+            if all(
+                key in part and part[key].shape == value.shape
+                for key, value in own.items()
+            ):
                 return f'set `{option}.prefix={prefix!r}`'
-    return ('choose the architecture (depth, width) as in the pre-training, '
-            'or another checkpoint')
+    return (
+        'choose the architecture (depth, width) as in the pre-training, '
+        'or another checkpoint'
+    )

@@ -29,9 +29,9 @@ class ProgressHook(Hook):
 
     priority = 'LOW'
 
-    def __init__(self,
-                 interval: int = 10,
-                 console: Console | None = None) -> None:
+    def __init__(
+        self, interval: int = 10, console: Console | None = None
+    ) -> None:
         self.interval = interval
         self.console = console
         self._progress: progress.Progress | None = None
@@ -51,7 +51,8 @@ class ProgressHook(Hook):
             progress.TextColumn('{task.fields[memory]:.2f} GiB'),
             progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
-            console=console)
+            console=console,
+        )
         self._progress.add_task(
             'train',
             total=runner.max_iters,
@@ -59,25 +60,31 @@ class ProgressHook(Hook):
             epoch=runner.epoch + 1,
             rate=0.0,
             loss='-',
-            memory=used_memory())
+            memory=used_memory(),
+        )
         self._progress.start()
         # An error must not leave a terminal without a cursor behind.
         atexit.register(self._progress.stop)
         _print_to(runner, sys.stdout)
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
         """Move the bar on."""
         if self._progress is None:
             return
         task = self._progress.tasks[0]
         self._images += count_images(data_batch) * runner.world_size
         fields: dict[str, Any] = {}
-        if outputs and 'loss' in outputs and self.every_n_inner_iters(
-                batch_idx, self.interval):
+        if (
+            outputs
+            and 'loss' in outputs
+            and self.every_n_inner_iters(batch_idx, self.interval)
+        ):
             fields['loss'] = f'{float(outputs["loss"]):.4f}'
         self._progress.update(
             task.id,
@@ -85,7 +92,8 @@ class ProgressHook(Hook):
             epoch=runner.epoch + 1,
             rate=self._images / max(task.elapsed or 0.0, 1e-3),
             memory=used_memory(),
-            **fields)
+            **fields,
+        )
 
     def after_train(self, runner: Runner) -> None:
         """Take the bar away."""
@@ -120,6 +128,7 @@ def used_memory() -> float:
 def _print_to(runner: Runner, stream: Any) -> None:
     """Let log lines go where the bar can make room for them."""
     for handler in runner.logger.handlers:
-        if (isinstance(handler, logging.StreamHandler)
-                and not isinstance(handler, logging.FileHandler)):
+        if isinstance(handler, logging.StreamHandler) and not isinstance(
+            handler, logging.FileHandler
+        ):
             handler.setStream(stream)

@@ -21,7 +21,7 @@ class StopOnSignalHook(Hook):
 
     Slurm sends one before the time limit of a job, and when it takes the
     machine away. The step goes on to its end, and with accumulated gradients
-    up to the step of the optimiser. All ranks end after the same step,
+    up to the step of the optimizer. All ranks end after the same step,
     whichever of them has received the signal. A validation is cut off: the
     run was saved before it, and the resumed run repeats it.
 
@@ -39,16 +39,22 @@ class StopOnSignalHook(Hook):
 
     priority = 'LOWEST'
 
-    def __init__(self,
-                 signals: Sequence[str] = ('SIGUSR1', 'SIGTERM'),
-                 interval: int = 10) -> None:
+    def __init__(
+        self,
+        signals: Sequence[str] = ('SIGUSR1', 'SIGTERM'),
+        interval: int = 10,
+    ) -> None:
         unknown = [name for name in signals if not hasattr(signal, name)]
         if unknown:
-            raise ConfigError(f'`signals` of StopOnSignalHook has {unknown[0]}'
-                              ', which is no signal of this system')
+            raise ConfigError(
+                f'`signals` of StopOnSignalHook has {unknown[0]}'
+                ', which is no signal of this system'
+            )
         if interval < 1:
-            raise ConfigError('`interval` of StopOnSignalHook must be '
-                              f'positive, got {interval}')
+            raise ConfigError(
+                '`interval` of StopOnSignalHook must be '
+                f'positive, got {interval}'
+            )
         self.signals = [getattr(signal, name) for name in signals]
         self.interval = interval
         self._received: str | None = None
@@ -65,11 +71,13 @@ class StopOnSignalHook(Hook):
             for number in self.signals:
                 self._previous[number] = signal.signal(number, self._note)
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
         """Stop if a signal has come.
 
         Raises:
@@ -79,12 +87,13 @@ class StopOnSignalHook(Hook):
         if counts > 1 and not runner.optim_wrapper.should_update():
             return
         if self._group is not None:
-            # Counted in steps of the optimiser, so that both can meet.
+            # Counted in steps of the optimizer, so that both can meet.
             if (runner.iter // counts) % self.interval:
                 return
             flag = torch.tensor(int(self._received is not None))
             distributed.all_reduce(
-                flag, distributed.ReduceOp.MAX, group=self._group)
+                flag, distributed.ReduceOp.MAX, group=self._group
+            )
             if not flag:
                 return
         elif self._received is None:
@@ -94,11 +103,13 @@ class StopOnSignalHook(Hook):
         barrier()
         self._stop(runner, runner.iter + 1)
 
-    def after_val_iter(self,
-                       runner: Runner,
-                       batch_idx: int,
-                       data_batch: Any = None,
-                       outputs: Any = None) -> None:
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
         """Stop if a signal has come to this process during validation.
 
         Raises:
@@ -130,4 +141,5 @@ class StopOnSignalHook(Hook):
         reason = self._received or 'a signal to another process'
         raise RunStopped(
             f'stopped by {reason} after iteration {done}; the run is saved, '
-            f'add --resume to go on from {runner.work_dir}')
+            f'add --resume to go on from {runner.work_dir}'
+        )

@@ -33,16 +33,22 @@ class UnreadableImagesHook(Hook):
         ConfigError: If an argument is out of range.
     """
 
-    def __init__(self,
-                 max_share: float = 0.01,
-                 max_count: int | None = None,
-                 interval: int = 50) -> None:
+    def __init__(
+        self,
+        max_share: float = 0.01,
+        max_count: int | None = None,
+        interval: int = 50,
+    ) -> None:
         if not 0 <= max_share <= 1:
-            raise ConfigError('`max_share` of UnreadableImagesHook must lie '
-                              f'in [0, 1], got {max_share}')
+            raise ConfigError(
+                '`max_share` of UnreadableImagesHook must lie '
+                f'in [0, 1], got {max_share}'
+            )
         if max_count is not None and max_count < 0:
-            raise ConfigError('`max_count` of UnreadableImagesHook must not '
-                              f'be negative, got {max_count}')
+            raise ConfigError(
+                '`max_count` of UnreadableImagesHook must not '
+                f'be negative, got {max_count}'
+            )
         self.max_share = max_share
         self.max_count = max_count
         self.interval = interval
@@ -60,20 +66,24 @@ class UnreadableImagesHook(Hook):
                     transform.ignore_empty = True
                     transform.unreadable_list = str(self._list)
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
         """Count the unreadable images.
 
         Raises:
             RunError: If there are too many.
         """
         last = batch_idx + 1 == len(runner.train_dataloader)
-        if (runner.rank != 0 or not self._list.exists()
-                or not (last or self.every_n_train_iters(
-                    runner, self.interval))):
+        if (
+            runner.rank != 0
+            or not self._list.exists()
+            or not (last or self.every_n_train_iters(runner, self.interval))
+        ):
             return
         size = os.path.getsize(self._list)
         if size == self._size:
@@ -82,19 +92,22 @@ class UnreadableImagesHook(Hook):
         count = len(set(self._list.read_text('utf-8').splitlines()))
         if count > self._count:
             runner.logger.warning(
-                f'{count} unreadable images so far, see {self._list}')
+                f'{count} unreadable images so far, see {self._list}'
+            )
         self._count = count
         total = len(runner.train_dataloader.dataset)
         allowed = (
             self.max_count
-            if self.max_count is not None else self.max_share * total)
+            if self.max_count is not None
+            else self.max_share * total
+        )
         if count > allowed:
-            runner.call_hook(
-                'save_now', done=runner.iter + 1, together=False)
+            runner.call_hook('save_now', done=runner.iter + 1, together=False)
             raise RunError(
                 f'{count} of {total} images are unreadable, see {self._list}; '
                 'restore or delete them, or raise `max_share` or `max_count` '
-                'of UnreadableImagesHook, then add --resume')
+                'of UnreadableImagesHook, then add --resume'
+            )
 
 
 def _datasets(dataset: Any) -> Iterator[Any]:

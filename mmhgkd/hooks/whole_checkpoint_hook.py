@@ -25,7 +25,7 @@ class WholeCheckpointHook(CheckpointHook):
     local file takes its name once it is on the disk, and only then outdated
     ones are removed.
 
-    Gradients that wait for the next step of the optimiser, when they are
+    Gradients that wait for the next step of the optimizer, when they are
     accumulated over several batches, are saved too.
 
     Besides, the run can be saved at any iteration, for a signal or because
@@ -58,16 +58,17 @@ class WholeCheckpointHook(CheckpointHook):
         for name, gradient in self._gradients.items():
             parameter = parameters[name]
             parameter.grad = shard_like(
-                gradient.to(parameter.device), parameter)
+                gradient.to(parameter.device), parameter
+            )
         self._gradients = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the gradients that wait for the optimiser."""
+        """Add the gradients that wait for the optimizer."""
         if self._gradients:
             checkpoint['gradients'] = self._gradients
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take the gradients that wait for the optimiser."""
+        """Take the gradients that wait for the optimizer."""
         if runner._resume:
             self._gradients = checkpoint.pop('gradients', {})
 
@@ -79,7 +80,7 @@ class WholeCheckpointHook(CheckpointHook):
             done (int): Iterations that the run has completed.
             together (bool): Whether all ranks call it. Without the others a
                 rank cannot save what lies with them: shards, and gradients
-                that wait for the optimiser.
+                that wait for the optimizer.
         """
         waits = _waits_for_step(runner)
         alone = not together and get_world_size() > 1
@@ -90,18 +91,20 @@ class WholeCheckpointHook(CheckpointHook):
         runner.logger.info(f'Saving checkpoint at {done} iterations')
         self._write(runner, INTERRUPTED, dict(epoch=runner.epoch, iter=done))
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int,
-                                   meta: dict) -> None:
+    def _save_checkpoint_with_step(
+        self, runner: Runner, step: int, meta: dict
+    ) -> None:
         outdated: list[int] = []
         if self.max_keep_ckpts > 0:
             kept = [*self.keep_ckpt_ids]
             if kept[-1:] != [step]:
                 kept.append(step)
-            outdated = kept[:-self.max_keep_ckpts]
+            outdated = kept[: -self.max_keep_ckpts]
             self.keep_ckpt_ids.clear()
-            self.keep_ckpt_ids.extend(kept[-self.max_keep_ckpts:])
-            runner.message_hub.update_info('keep_ckpt_ids',
-                                           list(self.keep_ckpt_ids))
+            self.keep_ckpt_ids.extend(kept[-self.max_keep_ckpts :])
+            runner.message_hub.update_info(
+                'keep_ckpt_ids', list(self.keep_ckpt_ids)
+            )
         if _waits_for_step(runner):
             self._gradients = _gradients(runner)
         self._write(runner, self.filename_tmpl.format(step), meta)
@@ -121,7 +124,7 @@ class WholeCheckpointHook(CheckpointHook):
             self.file_backend = backend
         current = {
             getattr(self, 'best_ckpt_path', None),
-            *getattr(self, 'best_ckpt_path_dict', {}).values()
+            *getattr(self, 'best_ckpt_path_dict', {}).values(),
         }
         for path in late.paths:
             if path not in current:
@@ -140,13 +143,15 @@ class WholeCheckpointHook(CheckpointHook):
             meta=meta,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
-            **self.args)
+            **self.args,
+        )
         self._gradients = {}
         self._saved = meta['iter']
         if is_main_process():
             WholeFileBackend().put(
                 str(self.last_ckpt).encode(),
-                osp.join(runner.work_dir, 'last_checkpoint'))
+                osp.join(runner.work_dir, 'last_checkpoint'),
+            )
 
     def _path(self, name: str) -> str:
         return self.file_backend.join_path(self.out_dir, name)
@@ -173,8 +178,10 @@ class _LateRemoval:
 def _waits_for_step(runner: Runner) -> bool:
     """Whether gradients are accumulated for a later step."""
     wrapper = runner.optim_wrapper
-    return (getattr(wrapper, '_accumulative_counts', 1) > 1
-            and not wrapper.should_update())
+    return (
+        getattr(wrapper, '_accumulative_counts', 1) > 1
+        and not wrapper.should_update()
+    )
 
 
 def _gradients(runner: Runner) -> dict[str, Tensor]:
@@ -192,7 +199,8 @@ def _gradients(runner: Runner) -> dict[str, Tensor]:
 
 def _is_sharded(runner: Runner) -> bool:
     return any(
-        isinstance(value, DTensor) for value in _unwrap(runner).parameters())
+        isinstance(value, DTensor) for value in _unwrap(runner).parameters()
+    )
 
 
 def _unwrap(runner: Runner) -> nn.Module:

@@ -1,4 +1,4 @@
-from .centring import centre_embeddings
+from .centering import center_embeddings
 from .distillation_head import DistillationHead
 from .embedding_queue import EmbeddingQueue
 from .feature_imitation_loss import FeatureImitationLoss
@@ -7,7 +7,11 @@ from .similarity_distribution_loss import SimilarityDistributionLoss
 from .student_embedding import StudentEmbedding
 
 __all__ = [
-    'DistillationHead', 'EmbeddingQueue', 'FeatureImitationLoss',
-    'SimilarityDistributionLoss', 'StudentEmbedding', 'centre_embeddings',
-    'pearson_correlation'
+    'DistillationHead',
+    'EmbeddingQueue',
+    'FeatureImitationLoss',
+    'SimilarityDistributionLoss',
+    'StudentEmbedding',
+    'center_embeddings',
+    'pearson_correlation',
 ]

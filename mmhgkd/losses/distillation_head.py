@@ -28,20 +28,24 @@ class DistillationHead(BaseModule):
         ConfigError: If both losses are left out, or ``L_sim`` lacks a part.
     """
 
-    def __init__(self,
-                 feature_loss: dict | None = None,
-                 similarity_loss: dict | None = None,
-                 embedding: dict | None = None,
-                 queue: dict | None = None) -> None:
+    def __init__(
+        self,
+        feature_loss: dict | None = None,
+        similarity_loss: dict | None = None,
+        embedding: dict | None = None,
+        queue: dict | None = None,
+    ) -> None:
         super().__init__()
         if feature_loss is None and similarity_loss is None:
             raise ConfigError(
                 'set `head.feature_loss`, `head.similarity_loss` or both; '
-                'without a loss nothing is learned')
+                'without a loss nothing is learned'
+            )
         if similarity_loss and not (embedding and queue):
             raise ConfigError(
                 '`head.similarity_loss` compares embeddings with a queue: '
-                'set `head.embedding` and `head.queue`')
+                'set `head.embedding` and `head.queue`'
+            )
         self.feature_loss = self.similarity_loss = None
         if feature_loss:
             self.feature_loss = MODELS.build(feature_loss)
@@ -50,12 +54,14 @@ class DistillationHead(BaseModule):
             self.embedding = MODELS.build(embedding)
             self.queue = MODELS.build(queue)
 
-    def loss(self,
-             tokens: Tensor,
-             features: Sequence[SparseFeature],
-             target: Tensor,
-             visible: Tensor,
-             target_visible: bool = False) -> dict[str, Tensor]:
+    def loss(
+        self,
+        tokens: Tensor,
+        features: Sequence[SparseFeature],
+        target: Tensor,
+        visible: Tensor,
+        target_visible: bool = False,
+    ) -> dict[str, Tensor]:
         """Compute the losses and what the log shows beside them.
 
         Args:
@@ -82,18 +88,21 @@ class DistillationHead(BaseModule):
             teacher, keys = token_embeddings(target)
         else:
             teacher = keys = teacher_embedding(
-                target, visible if target_visible else None)
+                target, visible if target_visible else None
+            )
         bank = self.queue()
         if len(bank):
             losses['loss_sim'], logs = self.similarity_loss(
-                student, teacher, bank)
+                student, teacher, bank
+            )
             losses.update(logs)
         else:
             # A queue without entries has no distribution to compare, but
             # every parameter must take part in distributed training.
             losses['loss_sim'] = student.sum() * 0
-        losses['embedding_cosine'] = (student.detach() *
-                                      teacher).sum(-1).mean()
+        losses['embedding_cosine'] = (
+            (student.detach() * teacher).sum(-1).mean()
+        )
         self.queue.enqueue(keys)
         return losses
 

@@ -15,7 +15,7 @@ class EmbeddingQueue(BaseModule):
 
     The queue is a buffer, so it is in the checkpoint. Until it has been
     filled once it is as long as the number of embeddings it has received:
-    random fillers would be neighbours of nobody. All ranks hold the same
+    random fillers would be neighbors of nobody. All ranks hold the same
     queue.
 
     Args:
@@ -47,7 +47,7 @@ class EmbeddingQueue(BaseModule):
         A copy: the backward pass reads it after :meth:`enqueue` has
         overwritten the oldest entries.
         """
-        return self.embeddings[:min(self._received(), self.size)].clone()
+        return self.embeddings[: min(self._received(), self.size)].clone()
 
     @torch.no_grad()
     def enqueue(self, embeddings: Tensor) -> None:
@@ -58,7 +58,7 @@ class EmbeddingQueue(BaseModule):
         """
         count = self._received()
         gathered = torch.cat(all_gather(embeddings.detach().contiguous()))
-        newest = gathered[-self.size:].to(self.embeddings.dtype)
+        newest = gathered[-self.size :].to(self.embeddings.dtype)
         first = count + len(gathered) - len(newest)
         places = torch.arange(len(newest), device=newest.device) + first
         self.embeddings.index_copy_(0, places % self.size, newest)

@@ -28,23 +28,30 @@ class FeatureImitationLoss(BaseModule):
         ConfigError: If ``distance`` or ``region`` is unknown.
     """
 
-    def __init__(self,
-                 distance: str = 'mse',
-                 region: str = 'all',
-                 loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        distance: str = 'mse',
+        region: str = 'all',
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         if distance not in DISTANCES:
-            raise ConfigError(f'feature_loss `distance` must be one of '
-                              f'{DISTANCES}, got {distance!r}')
+            raise ConfigError(
+                f'feature_loss `distance` must be one of '
+                f'{DISTANCES}, got {distance!r}'
+            )
         if region not in REGIONS:
-            raise ConfigError(f'feature_loss `region` must be one of '
-                              f'{REGIONS}, got {region!r}')
+            raise ConfigError(
+                f'feature_loss `region` must be one of '
+                f'{REGIONS}, got {region!r}'
+            )
         self.distance = distance
         self.region = region
         self.loss_weight = loss_weight
 
-    def forward(self, student: Tensor, teacher: Tensor,
-                visible: Tensor) -> Tensor:
+    def forward(
+        self, student: Tensor, teacher: Tensor, visible: Tensor
+    ) -> Tensor:
         """Mean distance over the tokens of the region.
 
         Args:
@@ -71,6 +78,6 @@ class FeatureImitationLoss(BaseModule):
         function = {
             'mse': F.mse_loss,
             'smooth_l1': F.smooth_l1_loss,
-            'l1': F.l1_loss
+            'l1': F.l1_loss,
         }[self.distance]
         return function(student, teacher, reduction='none').mean(-1)

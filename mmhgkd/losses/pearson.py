@@ -6,7 +6,7 @@ from torch import Tensor
 def pearson_correlation(x: Tensor, y: Tensor, dim: int = -1) -> Tensor:
     """Pearson's correlation coefficient along an axis.
 
-    Each centred vector is normalised on its own: a softmax over 65,536
+    Each centered vector is normalized on its own: a softmax over 65,536
     entries has norms near 1e-4, whose product any joint epsilon would
     swallow. Computed in fp32 at least.
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
 
-from .centring import CENTRES, centre_embeddings
+from .centering import CENTERS, center_embeddings
 from .pearson import pearson_correlation
 
 DISTANCES = ('pearson', 'kl', 'ce')
@@ -14,7 +14,7 @@ DISTANCES = ('pearson', 'kl', 'ce')
 
 @MODELS.register_module()
 class SimilarityDistributionLoss(BaseModule):
-    """``L_sim``: do student and teacher see the same neighbours?
+    """``L_sim``: do student and teacher see the same neighbors?
 
     The similarities of an image to the embeddings in the memory queue form
     one distribution for the student and one for the teacher. H-GKD
@@ -33,9 +33,9 @@ class SimilarityDistributionLoss(BaseModule):
         intra_weight (float): Weight of the correlation over the batch of
             each queue entry, besides that over the queue of each image.
             Defaults to 0.0.
-        centre (str): What is taken from all embeddings before they are
+        center (str): What is taken from all embeddings before they are
             compared: 'none', 'mean' (the mean of the queue) or 'whiten' (its
-            mean and covariance), see :func:`centre_embeddings`.
+            mean and covariance), see :func:`center_embeddings`.
             Defaults to 'none'.
         loss_weight (float): Defaults to 1.0.
 
@@ -43,38 +43,51 @@ class SimilarityDistributionLoss(BaseModule):
         ConfigError: If an option is out of range or does not fit another.
     """
 
-    def __init__(self,
-                 distance: str = 'pearson',
-                 temperature: float | None = 0.2,
-                 include_self: bool = True,
-                 intra_weight: float = 0.0,
-                 centre: str = 'none',
-                 loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        distance: str = 'pearson',
+        temperature: float | None = 0.2,
+        include_self: bool = True,
+        intra_weight: float = 0.0,
+        center: str = 'none',
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         if distance not in DISTANCES:
-            raise ConfigError(f'similarity_loss `distance` must be one of '
-                              f'{DISTANCES}, got {distance!r}')
+            raise ConfigError(
+                f'similarity_loss `distance` must be one of '
+                f'{DISTANCES}, got {distance!r}'
+            )
         if temperature is not None and temperature <= 0:
-            raise ConfigError('similarity_loss `temperature` must be '
-                              f'positive or None, got {temperature}')
+            raise ConfigError(
+                'similarity_loss `temperature` must be '
+                f'positive or None, got {temperature}'
+            )
         if temperature is None and distance != 'pearson':
-            raise ConfigError(f'similarity_loss `distance={distance!r}` '
-                              'compares probabilities; set a `temperature`')
+            raise ConfigError(
+                f'similarity_loss `distance={distance!r}` '
+                'compares probabilities; set a `temperature`'
+            )
         if intra_weight and distance != 'pearson':
-            raise ConfigError('similarity_loss `intra_weight` belongs to '
-                              f"`distance='pearson'`, not {distance!r}")
-        if centre not in CENTRES:
-            raise ConfigError(f'similarity_loss `centre` must be one of '
-                              f'{CENTRES}, got {centre!r}')
+            raise ConfigError(
+                'similarity_loss `intra_weight` belongs to '
+                f"`distance='pearson'`, not {distance!r}"
+            )
+        if center not in CENTERS:
+            raise ConfigError(
+                f'similarity_loss `center` must be one of '
+                f'{CENTERS}, got {center!r}'
+            )
         self.distance = distance
         self.temperature = temperature
         self.include_self = include_self
         self.intra_weight = intra_weight
-        self.centre = centre
+        self.center = center
         self.loss_weight = loss_weight
 
-    def forward(self, student: Tensor, teacher: Tensor,
-                bank: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, student: Tensor, teacher: Tensor, bank: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compare the two similarity distributions of a batch.
 
         Args:
@@ -94,8 +107,9 @@ class SimilarityDistributionLoss(BaseModule):
         with torch.autocast(student.device.type, enabled=False):
             bank = bank.to(dtype)
             student, teacher, bank = (
-                centre_embeddings(x.to(dtype), bank, self.centre)
-                for x in (student, teacher, bank))
+                center_embeddings(x.to(dtype), bank, self.center)
+                for x in (student, teacher, bank)
+            )
             q = self._similarity(student, teacher, bank)
             p = self._similarity(teacher, teacher, bank)
             if self.temperature is not None:
@@ -105,8 +119,9 @@ class SimilarityDistributionLoss(BaseModule):
                 logs = self._logs(self._distribution(q), self._distribution(p))
         return self.loss_weight * loss, logs
 
-    def _similarity(self, embedding: Tensor, teacher: Tensor,
-                    bank: Tensor) -> Tensor:
+    def _similarity(
+        self, embedding: Tensor, teacher: Tensor, bank: Tensor
+    ) -> Tensor:
         similarity = embedding @ bank.T
         if not self.include_self:
             return similarity
@@ -124,14 +139,16 @@ class SimilarityDistributionLoss(BaseModule):
                 # The self column holds another key for every image.
                 start = int(self.include_self)
                 intra = pearson_correlation(
-                    student[:, start:], teacher[:, start:], dim=0)
+                    student[:, start:], teacher[:, start:], dim=0
+                )
                 loss = loss + self.intra_weight * (1 - intra.mean())
             return loss
         log_q = q.log_softmax(-1)
         if self.distance == 'ce':
             return -(p.softmax(-1) * log_q).sum(-1).mean()
         return F.kl_div(
-            log_q, p.log_softmax(-1), reduction='batchmean', log_target=True)
+            log_q, p.log_softmax(-1), reduction='batchmean', log_target=True
+        )
 
     def _logs(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
         logs = dict(pearson=pearson_correlation(student, teacher).mean())

@@ -33,23 +33,29 @@ class StudentEmbedding(BaseModule):
         ConfigError: If an option is unknown or the widths do not fit.
     """
 
-    def __init__(self,
-                 source: str = 'decoder',
-                 projector: str = 'none',
-                 in_channels: int = 768,
-                 out_channels: int = 768) -> None:
-        super().__init__(dict(type='TruncNormal', layer='Linear', std=.02))
+    def __init__(
+        self,
+        source: str = 'decoder',
+        projector: str = 'none',
+        in_channels: int = 768,
+        out_channels: int = 768,
+    ) -> None:
+        super().__init__(dict(type='TruncNormal', layer='Linear', std=0.02))
         if source not in SOURCES:
-            raise ConfigError(f'embedding `source` must be one of {SOURCES}, '
-                              f'got {source!r}')
+            raise ConfigError(
+                f'embedding `source` must be one of {SOURCES}, got {source!r}'
+            )
         if projector not in PROJECTORS:
-            raise ConfigError(f'embedding `projector` must be one of '
-                              f'{PROJECTORS}, got {projector!r}')
+            raise ConfigError(
+                f'embedding `projector` must be one of '
+                f'{PROJECTORS}, got {projector!r}'
+            )
         if projector == 'none' and in_channels != out_channels:
             raise ConfigError(
                 f'an embedding of {in_channels} channels cannot be compared '
                 f"with the teacher's {out_channels}; set embedding "
-                "`projector='linear'` or 'mlp'")
+                "`projector='linear'` or 'mlp'"
+            )
         self.source = source
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -58,11 +64,14 @@ class StudentEmbedding(BaseModule):
             self.projector = nn.Linear(in_channels, out_channels)
         elif projector == 'mlp':
             self.projector = nn.Sequential(
-                nn.Linear(in_channels, in_channels), nn.GELU(),
-                nn.Linear(in_channels, out_channels))
+                nn.Linear(in_channels, in_channels),
+                nn.GELU(),
+                nn.Linear(in_channels, out_channels),
+            )
 
-    def forward(self, tokens: Tensor,
-                features: Sequence[SparseFeature]) -> Tensor:
+    def forward(
+        self, tokens: Tensor, features: Sequence[SparseFeature]
+    ) -> Tensor:
         """Embed a batch.
 
         Args:
@@ -86,7 +95,8 @@ class StudentEmbedding(BaseModule):
             raise ConfigError(
                 f'the embedding of the source {self.source!r} has '
                 f'{pooled.size(1)} channels, not {self.in_channels}; set '
-                f'`head.embedding.in_channels={pooled.size(1)}`')
+                f'`head.embedding.in_channels={pooled.size(1)}`'
+            )
         embedding = self.projector(pooled)
         if embedding.dtype.itemsize < 4:
             embedding = embedding.float()

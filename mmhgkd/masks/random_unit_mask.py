@@ -30,16 +30,16 @@ class RandomUnitMask(BaseModule):
         ConfigError: If ``unit`` or ``mask_ratio`` is out of range.
     """
 
-    def __init__(self,
-                 unit: int = 32,
-                 mask_ratio: float = 0.6,
-                 seed: int = 0) -> None:
+    def __init__(
+        self, unit: int = 32, mask_ratio: float = 0.6, seed: int = 0
+    ) -> None:
         super().__init__()
         if unit < 1:
             raise ConfigError(f'mask `unit` must be at least 1 px, got {unit}')
         if not 0 <= mask_ratio < 1:
             raise ConfigError(
-                f'`mask_ratio` must lie in [0, 1), got {mask_ratio}')
+                f'`mask_ratio` must lie in [0, 1), got {mask_ratio}'
+            )
         self.unit = unit
         self.mask_ratio = mask_ratio
         self.seed = seed
@@ -49,13 +49,15 @@ class RandomUnitMask(BaseModule):
         """Visible units of an image of ``num_units`` units, at least one."""
         return max(1, round(num_units * (1 - self.mask_ratio)))
 
-    def forward(self,
-                batch_size: int,
-                height: int,
-                width: int,
-                device: torch.device | str = 'cpu',
-                rank: int = 0,
-                world_size: int = 1) -> UnitMask:
+    def forward(
+        self,
+        batch_size: int,
+        height: int,
+        width: int,
+        device: torch.device | str = 'cpu',
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> UnitMask:
         """Draw the masks of a batch and count the draw.
 
         Args:
@@ -73,19 +75,22 @@ class RandomUnitMask(BaseModule):
         Raises:
             ConfigError: If the image is no whole number of units.
         """
-        mask = self.draw(batch_size, height, width, self.draws, device, rank,
-                         world_size)
+        mask = self.draw(
+            batch_size, height, width, self.draws, device, rank, world_size
+        )
         self.draws += 1
         return mask
 
-    def draw(self,
-             batch_size: int,
-             height: int,
-             width: int,
-             index: int,
-             device: torch.device | str = 'cpu',
-             rank: int = 0,
-             world_size: int = 1) -> UnitMask:
+    def draw(
+        self,
+        batch_size: int,
+        height: int,
+        width: int,
+        index: int,
+        device: torch.device | str = 'cpu',
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> UnitMask:
         """Draw number ``index`` without counting it, for fixed pictures.
 
         See :meth:`forward` for the other arguments.
@@ -94,17 +99,20 @@ class RandomUnitMask(BaseModule):
             raise ConfigError(
                 f'the image size {height}x{width} is no multiple of the mask '
                 f'unit of {self.unit} px; set the crop of the pipeline to a '
-                f'multiple of {self.unit}, or change `mask.unit`')
+                f'multiple of {self.unit}, or change `mask.unit`'
+            )
         rows, columns = height // self.unit, width // self.unit
         generator = torch.Generator()
         generator.manual_seed(_mix(self.seed, index))
         noise = torch.rand(
-            world_size * batch_size, rows * columns, generator=generator)
-        noise = noise[rank * batch_size:(rank + 1) * batch_size]
+            world_size * batch_size, rows * columns, generator=generator
+        )
+        noise = noise[rank * batch_size : (rank + 1) * batch_size]
         keep = self.num_visible(rows * columns)
         ids = noise.argsort(dim=1)[:, :keep].sort(dim=1).values
         return UnitMask(
-            ids.to(device, non_blocking=True), rows, columns, self.unit)
+            ids.to(device, non_blocking=True), rows, columns, self.unit
+        )
 
     def get_extra_state(self) -> Tensor:
         """Number of draws so far, for the checkpoint."""
@@ -116,14 +124,16 @@ class RandomUnitMask(BaseModule):
 
 
 def _mix(seed: int, index: int) -> int:
-    """One 63-bit seed of two numbers (the finaliser of SplitMix64).
+    """One 63-bit seed of two numbers (the finalizer of SplitMix64).
 
     Seeds that differ by one must not give related streams, and
-    ``seed + index`` would make the runs of neighbouring seeds share masks.
+    ``seed + index`` would make the runs of neighboring seeds share masks.
     """
     bits = 2**64 - 1
     value = (seed * 0x9E3779B97F4A7C15 + index + 1) & bits
-    for multiplier, shift in ((0xBF58476D1CE4E5B9, 30), (0x94D049BB133111EB,
-                                                         27)):
+    for multiplier, shift in (
+        (0xBF58476D1CE4E5B9, 30),
+        (0x94D049BB133111EB, 27),
+    ):
         value = ((value ^ (value >> shift)) * multiplier) & bits
     return (value ^ (value >> 31)) >> 1

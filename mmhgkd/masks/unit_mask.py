@@ -46,7 +46,8 @@ class UnitMask(NamedTuple):
             raise ConfigError(
                 f'a mask unit of {self.unit} px is no whole number of '
                 f'positions on a feature map of stride {stride}; use a mask '
-                f'unit that is a multiple of {stride}')
+                f'unit that is a multiple of {stride}'
+            )
         return self.unit // stride
 
     def visible(self, stride: int) -> Tensor:
@@ -63,12 +64,13 @@ class UnitMask(NamedTuple):
             self.ids.size(0),
             self.num_units,
             dtype=torch.bool,
-            device=self.ids.device)
+            device=self.ids.device,
+        )
         units.scatter_(1, self.ids, True)
         grid = units.view(-1, 1, self.rows, self.columns)
-        return grid.repeat_interleave(
-            block, dim=2).repeat_interleave(
-                block, dim=3)
+        return grid.repeat_interleave(block, dim=2).repeat_interleave(
+            block, dim=3
+        )
 
     def positions(self, stride: int) -> Tensor:
         """Flat index of every visible position, in packed row order.
@@ -86,8 +88,10 @@ class UnitMask(NamedTuple):
         block = self.block(stride)
         device = self.ids.device
         within = torch.arange(block, device=device)
-        row = torch.div(
-            self.ids, self.columns, rounding_mode='floor')[..., None] * block
+        row = (
+            torch.div(self.ids, self.columns, rounding_mode='floor')[..., None]
+            * block
+        )
         column = (self.ids % self.columns)[..., None] * block
         y = (row + within)[..., :, None]
         x = (column + within)[..., None, :]

@@ -20,17 +20,24 @@ class Densify(BaseModule):
         norm_cfg (dict): Config of the norm layer, a batch norm.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int,
-                 norm_cfg: dict) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        norm_cfg: dict,
+    ) -> None:
         super().__init__()
         self.norm = build_norm_layer(norm_cfg, in_channels)
         self.mask_token = nn.Parameter(torch.zeros(in_channels))
         self.projection = nn.Conv2d(
-            in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-        nn.init.trunc_normal_(self.mask_token, std=.02, a=-.02, b=.02)
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2
+        )
+        nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
     def forward(self, feature: SparseFeature) -> Tensor:
         """Densify to ``(B, out_channels, H / stride, W / stride)``."""
         rows = batch_norm(self.norm, feature.rows())
         return self.projection(
-            rows_to_dense(rows, feature.mask, feature.stride, self.mask_token))
+            rows_to_dense(rows, feature.mask, feature.stride, self.mask_token)
+        )

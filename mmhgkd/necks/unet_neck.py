@@ -32,59 +32,85 @@ class UNetNeck(BaseModule):
         depth (int): Two-convolution blocks at each scale. Defaults to 1.
         finest_stride (int): Stride of the first feature. Defaults to 4.
         norm_cfg (dict, optional): Config of the norm layers. Defaults to
-            None, which means batch norm synchronised over ranks.
+            None, which means batch norm synchronized over ranks.
         init_cfg (dict or list[dict], optional): Config of the
-            initialisation. Defaults to None, which means Kaiming.
+            initialization. Defaults to None, which means Kaiming.
 
     Raises:
         ConfigError: If the widths or strides do not fit.
     """
 
-    def __init__(self,
-                 in_channels: Sequence[int] = (256, 512, 1024, 2048),
-                 out_channels: int = 768,
-                 out_stride: int = 16,
-                 width: int = 768,
-                 depth: int = 1,
-                 finest_stride: int = 4,
-                 norm_cfg: dict | None = None,
-                 init_cfg: dict | list[dict] | None = None) -> None:
-        super().__init__(init_cfg or [
-            dict(type='Kaiming', layer=['Conv2d', 'ConvTranspose2d']),
-            dict(type='Constant', val=1, layer=['_BatchNorm'])
-        ])
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (256, 512, 1024, 2048),
+        out_channels: int = 768,
+        out_stride: int = 16,
+        width: int = 768,
+        depth: int = 1,
+        finest_stride: int = 4,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(
+            init_cfg
+            or [
+                dict(type='Kaiming', layer=['Conv2d', 'ConvTranspose2d']),
+                dict(type='Constant', val=1, layer=['_BatchNorm']),
+            ]
+        )
         if width < 1 or depth < 1:
-            raise ConfigError('neck `width` and `depth` must be at least 1, '
-                              f'got {width} and {depth}')
+            raise ConfigError(
+                'neck `width` and `depth` must be at least 1, '
+                f'got {width} and {depth}'
+            )
         scales = len(in_channels)
-        if width % 2**(scales - 1):
+        if width % 2 ** (scales - 1):
             raise ConfigError(
                 f'neck `width` is halved at each of the {scales} scales; '
-                f'{width} is no multiple of {2**(scales - 1)}')
+                f'{width} is no multiple of {2 ** (scales - 1)}'
+            )
         if out_stride % finest_stride:
-            raise ConfigError(f'neck `out_stride` must be a multiple of the '
-                              f'finest stride {finest_stride}, got '
-                              f'{out_stride}')
-        norm_cfg = norm_cfg or dict(type='mmhgkd.SyncBatchNorm')
+            raise ConfigError(
+                f'neck `out_stride` must be a multiple of the '
+                f'finest stride {finest_stride}, got '
+                f'{out_stride}'
+            )
+        norm_cfg = norm_cfg or dict(type='mmhgkd.DistributedBatchNorm')
         self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
         self.out_stride = out_stride
         widths = [width // 2**index for index in range(scales)]
         # SparK projects the smallest map by a 1x1, where a 3x3 would mix
         # units that lie a whole stride apart.
-        self.densify = nn.ModuleList([
-            Densify(channels, widths[index], 1 if index == 0 else 3, norm_cfg)
-            for index, channels in enumerate(reversed(in_channels))
-        ])
-        self.blocks = nn.ModuleList([
-            nn.Sequential(
-                DecoderConvModule(
-                    above, below, above, norm_cfg=norm_cfg, last_act=False), *[
-                        ConvBlock2x(below, below, below, norm_cfg,
-                                    dict(type='ReLU6'), False)
+        self.densify = nn.ModuleList(
+            [
+                Densify(
+                    channels, widths[index], 1 if index == 0 else 3, norm_cfg
+                )
+                for index, channels in enumerate(reversed(in_channels))
+            ]
+        )
+        self.blocks = nn.ModuleList(
+            [
+                nn.Sequential(
+                    DecoderConvModule(
+                        above, below, above, norm_cfg=norm_cfg, last_act=False
+                    ),
+                    *[
+                        ConvBlock2x(
+                            below,
+                            below,
+                            below,
+                            norm_cfg,
+                            dict(type='ReLU6'),
+                            False,
+                        )
                         for _ in range(depth - 1)
-                    ]) for above, below in pairwise(widths)
-        ])
+                    ],
+                )
+                for above, below in pairwise(widths)
+            ]
+        )
         kernel = out_stride // finest_stride
         self.to_tokens = nn.Conv2d(widths[-1], out_channels, kernel, kernel)
 
@@ -105,10 +131,12 @@ class UNetNeck(BaseModule):
             raise ConfigError(
                 f'the backbone gives features of {channels} channels, the '
                 f'decoder takes {self.in_channels}; set '
-                f'`neck.in_channels={channels}`')
+                f'`neck.in_channels={channels}`'
+            )
         first, *rest = reversed(features)
         x = self.densify[0](first)
         for block, densify, feature in zip(
-                self.blocks, self.densify[1:], rest, strict=True):
+            self.blocks, self.densify[1:], rest, strict=True
+        ):
             x = block(x) + densify(feature)
         return self.to_tokens(x)

@@ -43,7 +43,7 @@ class Lamb(Optimizer):
             ``1 - betas[0]`` instead of 1. Defaults to True.
         max_grad_norm (float, optional): Gradients are scaled down, in place,
             to this norm over all parameters; None leaves them to the
-            ``clip_grad`` of the optimiser wrapper. Defaults to 1.0.
+            ``clip_grad`` of the optimizer wrapper. Defaults to 1.0.
         trust_clip (bool): Whether the ratio is at most one.
             Defaults to False.
         always_adapt (bool): Whether the ratio also applies to parameters
@@ -53,23 +53,28 @@ class Lamb(Optimizer):
         ConfigError: If an option is out of range.
     """
 
-    def __init__(self,
-                 params: Iterable,
-                 lr: float = 1e-3,
-                 bias_correction: bool = True,
-                 betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-6,
-                 weight_decay: float = 0.01,
-                 grad_averaging: bool = True,
-                 max_grad_norm: float | None = 1.0,
-                 trust_clip: bool = False,
-                 always_adapt: bool = False) -> None:
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-3,
+        bias_correction: bool = True,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.01,
+        grad_averaging: bool = True,
+        max_grad_norm: float | None = 1.0,
+        trust_clip: bool = False,
+        always_adapt: bool = False,
+    ) -> None:
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ConfigError('optimizer `betas` must be two numbers in '
-                              f'[0, 1), got {betas}')
+            raise ConfigError(
+                f'optimizer `betas` must be two numbers in [0, 1), got {betas}'
+            )
         if max_grad_norm is not None and max_grad_norm <= 0:
-            raise ConfigError('optimizer `max_grad_norm` must be positive or '
-                              f'None, got {max_grad_norm}')
+            raise ConfigError(
+                'optimizer `max_grad_norm` must be positive or '
+                f'None, got {max_grad_norm}'
+            )
         super().__init__(
             params,
             dict(
@@ -81,7 +86,9 @@ class Lamb(Optimizer):
                 grad_averaging=grad_averaging,
                 max_grad_norm=max_grad_norm,
                 trust_clip=trust_clip,
-                always_adapt=always_adapt))
+                always_adapt=always_adapt,
+            ),
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -102,10 +109,16 @@ class Lamb(Optimizer):
         alike: dict[tuple, list[tuple[Tensor, float]]] = defaultdict(list)
         for group in self.param_groups:
             group['step'] = group.get('step', 0) + 1
-            options = (group['step'], group['bias_correction'],
-                       tuple(group['betas']), group['eps'],
-                       group['weight_decay'], group['grad_averaging'],
-                       group['trust_clip'], group['always_adapt'])
+            options = (
+                group['step'],
+                group['bias_correction'],
+                tuple(group['betas']),
+                group['eps'],
+                group['weight_decay'],
+                group['grad_averaging'],
+                group['trust_clip'],
+                group['always_adapt'],
+            )
             for parameter in group['params']:
                 if parameter.grad is not None:
                     key = (parameter.device, parameter.dtype, *options)
@@ -119,37 +132,53 @@ class Lamb(Optimizer):
     def _clip_gradients(self) -> None:
         limit = self.defaults['max_grad_norm']
         gradients = [
-            parameter.grad for group in self.param_groups
-            for parameter in group['params'] if parameter.grad is not None
+            parameter.grad
+            for group in self.param_groups
+            for parameter in group['params']
+            if parameter.grad is not None
         ]
         if any(gradient.is_sparse for gradient in gradients):
-            raise RuntimeError('Lamb takes dense gradients only; build the '
-                               'embedding with `sparse=False`')
+            raise RuntimeError(
+                'Lamb takes dense gradients only; build the '
+                'embedding with `sparse=False`'
+            )
         if limit is not None and gradients:
             excess = (get_total_norm(gradients) / limit).clamp(min=1)
             torch._foreach_div_(gradients, excess)
 
-    def _update(self, parameters: list[Tensor], rates: list[float], step: int,
-                bias_correction: bool, betas: tuple[float, float], eps: float,
-                weight_decay: float, grad_averaging: bool, trust_clip: bool,
-                always_adapt: bool) -> None:
+    def _update(
+        self,
+        parameters: list[Tensor],
+        rates: list[float],
+        step: int,
+        bias_correction: bool,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        grad_averaging: bool,
+        trust_clip: bool,
+        always_adapt: bool,
+    ) -> None:
         """Update parameters that differ in their learning rates only."""
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter].update(
                     exp_avg=torch.zeros_like(parameter),
-                    exp_avg_sq=torch.zeros_like(parameter))
+                    exp_avg_sq=torch.zeros_like(parameter),
+                )
         gradients = [p.grad for p in parameters if p.grad is not None]
         averages = [self.state[p]['exp_avg'] for p in parameters]
         squares = [self.state[p]['exp_avg_sq'] for p in parameters]
         torch._foreach_mul_(averages, betas[0])
         torch._foreach_add_(
-            averages, gradients, alpha=1 - betas[0] if grad_averaging else 1)
+            averages, gradients, alpha=1 - betas[0] if grad_averaging else 1
+        )
         torch._foreach_mul_(squares, betas[1])
         torch._foreach_addcmul_(
-            squares, gradients, gradients, value=1 - betas[1])
-        first = 1 - betas[0]**step if bias_correction else 1
-        second = 1 - betas[1]**step if bias_correction else 1
+            squares, gradients, gradients, value=1 - betas[1]
+        )
+        first = 1 - betas[0] ** step if bias_correction else 1
+        second = 1 - betas[1] ** step if bias_correction else 1
         # The correction of the average is in its divisor: a pass less.
         divisors = torch._foreach_sqrt(squares)
         torch._foreach_mul_(divisors, first / sqrt(second))
@@ -166,7 +195,7 @@ class Lamb(Optimizer):
 
 
 def _chunks(
-    members: Iterable[tuple[Tensor, float]]
+    members: Iterable[tuple[Tensor, float]],
 ) -> Iterator[list[tuple[Tensor, float]]]:
     chunk, size = [], 0
     for member in members:
@@ -179,8 +208,9 @@ def _chunks(
         yield chunk
 
 
-def _trust_ratios(parameters: Sequence[Tensor], updates: Sequence[Tensor],
-                  clip: bool) -> list[Tensor]:
+def _trust_ratios(
+    parameters: Sequence[Tensor], updates: Sequence[Tensor], clip: bool
+) -> list[Tensor]:
     """Ratio of the norms of parameter and update, 1 where one is zero."""
     norms = torch.stack(torch._foreach_norm(tuple(parameters)))
     update_norms = torch.stack(torch._foreach_norm(tuple(updates)))

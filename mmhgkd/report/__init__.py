@@ -5,7 +5,14 @@ from .html_report import html_report
 from .run_record import RunRecord
 
 __all__ = [
-    'Complexity', 'RunRecord', 'backbone_complexity', 'compare_runs',
-    'curve_keys', 'draw_curves', 'html_report', 'model_complexity', 'to_csv',
-    'to_markdown'
+    'Complexity',
+    'RunRecord',
+    'backbone_complexity',
+    'compare_runs',
+    'curve_keys',
+    'draw_curves',
+    'html_report',
+    'model_complexity',
+    'to_csv',
+    'to_markdown',
 ]

@@ -22,11 +22,13 @@ def compare_runs(records: Sequence[RunRecord]) -> list[dict[str, str]]:
         milliseconds an iteration and images per second. An empty cell is
         something that the run does not have.
     """
-    metrics = dict.fromkeys(key for record in records
-                            for key in record.final_metrics)
+    metrics = dict.fromkeys(
+        key for record in records for key in record.final_metrics
+    )
     logged = [
-        key for key in LOGGED if any(
-            record.series(key)[0] for record in records)
+        key
+        for key in LOGGED
+        if any(record.series(key)[0] for record in records)
     ]
     rows = []
     for record, label in zip(records, run_labels(records), strict=True):
@@ -48,7 +50,7 @@ def progress(record: RunRecord) -> dict[str, str]:
     last = record.training[-1] if record.training else {}
     return {
         'epochs': _cell(last.get('epoch')),
-        'iterations': _cell(last.get('iter'))
+        'iterations': _cell(last.get('iter')),
     }
 
 
@@ -57,7 +59,7 @@ def throughput(record: RunRecord) -> dict[str, str]:
     seconds, images = record.seconds_per_iteration, record.images_per_second
     return {
         'ms/iteration': f'{1e3 * seconds:.4g}' if seconds else '',
-        'images/s': f'{images:.4g}' if images else ''
+        'images/s': f'{images:.4g}' if images else '',
     }
 
 

@@ -44,15 +44,18 @@ def model_complexity(model: HGKD, height: int, width: int) -> list[Complexity]:
     image = torch.zeros(1, 3, height, width)
     decoder = _DenseDecoder(model.neck, mask)
     parts = [backbone_complexity(model.backbone, mask)]
-    for name, module, inputs in (('decoder', decoder, model.backbone(image)),
-                                 ('teacher', model.teacher, (image, ))):
+    for name, module, inputs in (
+        ('decoder', decoder, model.backbone(image)),
+        ('teacher', model.teacher, (image,)),
+    ):
         cost = int(_count(module, tuple(inputs))[''])
         parts.append(Complexity(name, _num_params(module), cost, cost))
     return [
         *parts,
         Complexity(
             'all',
-            *(sum(column) for column in list(zip(*parts, strict=True))[1:]))
+            *(sum(column) for column in list(zip(*parts, strict=True))[1:]),
+        ),
     ]
 
 
@@ -85,13 +88,14 @@ def backbone_complexity(backbone: nn.Module, mask: UnitMask) -> Complexity:
     finally:
         for handle in handles:
             handle.remove()
-    flops = _count(backbone, (image, ))
+    flops = _count(backbone, (image,))
     dense = flops['']
     same = sum(flops[name] for name in pooled)
     # Division last, for a whole number wherever there is one.
     sparse = same + (dense - same) * mask.num_visible // mask.num_units
-    return Complexity('student', _num_params(backbone), int(dense),
-                      int(sparse))
+    return Complexity(
+        'student', _num_params(backbone), int(dense), int(sparse)
+    )
 
 
 def _count(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
@@ -110,8 +114,9 @@ def _num_params(module: nn.Module) -> int:
 def _note_pooled(name: str, pooled: set[str]) -> Any:
     """Hook that notes a layer whose input is one value a channel."""
 
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...],
-             output: Tensor) -> None:
+    def hook(
+        module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> None:
         shape = inputs[0].shape
         if len(shape) == 2 or shape[2:] == (1, 1):
             pooled.add(name)
@@ -129,7 +134,9 @@ class _DenseDecoder(nn.Module):
 
     def forward(self, *maps: Tensor) -> Tensor:
         height = self.mask.rows * self.mask.unit
-        return self.neck([
-            MaskedFeature(values, self.mask, height // values.size(2))
-            for values in maps
-        ])
+        return self.neck(
+            [
+                MaskedFeature(values, self.mask, height // values.size(2))
+                for values in maps
+            ]
+        )

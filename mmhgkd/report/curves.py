@@ -9,8 +9,16 @@ from mmhgkd.utils import ConfigError
 
 from .run_record import RunRecord
 
-COLOURS = ('#2a78d6', '#eb6834', '#1baf7a', '#eda100', '#e87ba4', '#008300',
-           '#4a3aa7', '#e34948')
+COLORS = (
+    '#2a78d6',
+    '#eb6834',
+    '#1baf7a',
+    '#eda100',
+    '#e87ba4',
+    '#008300',
+    '#4a3aa7',
+    '#e34948',
+)
 STYLES = ('-', '--', ':', '-.')
 INK, MUTED, GRID = '#0b0b0b', '#52514e', '#e1e0d9'
 # Of no interest over time, or said elsewhere.
@@ -37,9 +45,11 @@ def curve_keys(records: Sequence[RunRecord]) -> list[str]:
     return [key for key in order if key in found]
 
 
-def draw_curves(records: Sequence[RunRecord],
-                keys: Sequence[str] | None = None,
-                columns: int = 3) -> Figure:
+def draw_curves(
+    records: Sequence[RunRecord],
+    keys: Sequence[str] | None = None,
+    columns: int = 3,
+) -> Figure:
     """Draw logged values over the training, a plot a key, a line a run.
 
     Args:
@@ -59,16 +69,18 @@ def draw_curves(records: Sequence[RunRecord],
     for key in chosen:
         if not any(record.series(key)[0] for record in records):
             raise ConfigError(
-                f'no run has logged {key!r}; there are {", ".join(known)}')
+                f'no run has logged {key!r}; there are {", ".join(known)}'
+            )
     columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
     several = len(records) > 1
-    figure = Figure((3.6 * columns, 2.5 * rows + 0.4 * several),
-                    layout='constrained')
+    figure = Figure(
+        (3.6 * columns, 2.5 * rows + 0.4 * several), layout='constrained'
+    )
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis, key in zip(axes, chosen, strict=False):
         draw_curve(axis, key, records)
-    for axis in axes[len(chosen):]:
+    for axis in axes[len(chosen) :]:
         axis.set_visible(False)
     if several:
         # Not every run has every key, so no plot knows all lines.
@@ -83,7 +95,8 @@ def draw_curves(records: Sequence[RunRecord],
             loc='outside upper center',
             ncols=min(4, len(lines)),
             frameon=False,
-            fontsize=9)
+            fontsize=9,
+        )
     return figure
 
 
@@ -105,18 +118,21 @@ def draw_curve(axis: Axes, key: str, records: Sequence[RunRecord]) -> None:
         axis.plot(
             x,
             values,
-            STYLES[index // len(COLOURS) % len(STYLES)],
-            color=COLOURS[index % len(COLOURS)],
+            STYLES[index // len(COLORS) % len(STYLES)],
+            color=COLORS[index % len(COLORS)],
             linewidth=1.8,
             marker='o' if len(x) <= 30 else '',
             markersize=3,
-            label=label)
+            label=label,
+        )
         if len(records) == 1:
             axis.set_title(
-                f'{values[-1]:.4g}', fontsize=9, color=MUTED, loc='right')
+                f'{values[-1]:.4g}', fontsize=9, color=MUTED, loc='right'
+            )
     axis.set_title(key, fontsize=10, color=INK, loc='left')
     axis.set_xlabel(
-        'epoch' if by_epoch else 'iteration', fontsize=8, color=MUTED)
+        'epoch' if by_epoch else 'iteration', fontsize=8, color=MUTED
+    )
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.margins(y=0.15)
     axis.tick_params(labelsize=8, colors=MUTED, length=0)

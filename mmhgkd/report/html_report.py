@@ -73,16 +73,21 @@ def html_report(record: RunRecord) -> str:
         'Environment': _facts(record.environment),
         'Config': _config(record),
     }
-    body = ''.join(f'<section><h2>{title}</h2>{content}</section>\n'
-                   for title, content in sections.items() if content)
-    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, '
-            f'initial-scale=1"><title>{escape(record.name)}</title>'
-            f'<style>{STYLE}</style></head><body><main>\n'
-            f'<h1>{escape(record.name)}</h1>'
-            f'<p class="muted">{escape(_subtitle(record))}</p>\n'
-            f'{_tiles(record)}\n{body}'
-            f'<p class="muted">mmhgkd {__version__}</p></main></body></html>')
+    body = ''.join(
+        f'<section><h2>{title}</h2>{content}</section>\n'
+        for title, content in sections.items()
+        if content
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, '
+        f'initial-scale=1"><title>{escape(record.name)}</title>'
+        f'<style>{STYLE}</style></head><body><main>\n'
+        f'<h1>{escape(record.name)}</h1>'
+        f'<p class="muted">{escape(_subtitle(record))}</p>\n'
+        f'{_tiles(record)}\n{body}'
+        f'<p class="muted">mmhgkd {__version__}</p></main></body></html>'
+    )
 
 
 def describe(config: Mapping[str, Any]) -> dict[str, str]:
@@ -113,8 +118,7 @@ def describe(config: Mapping[str, Any]) -> dict[str, str]:
         'seed': (config.get('randomness') or {}).get('seed'),
     }
     return {
-        key: str(value)
-        for key, value in facts.items() if value or value == 0
+        key: str(value) for key, value in facts.items() if value or value == 0
     }
 
 
@@ -146,8 +150,10 @@ def _tiles(record: RunRecord) -> str:
     values['images/s'] = throughput(record)['images/s']
     tiles = ''.join(
         f'<div class="card tile"><span class="muted">{escape(key)}</span>'
-        f'<b>{escape(value)}</b></div>' for key, value in values.items()
-        if value)
+        f'<b>{escape(value)}</b></div>'
+        for key, value in values.items()
+        if value
+    )
     return f'<div class="grid tiles">{tiles}</div>'
 
 
@@ -156,8 +162,9 @@ def _curves(record: RunRecord) -> str:
     keys = [
         key for key in curve_keys([record]) if len(record.series(key)[0]) > 1
     ]
-    cards = ''.join(f'<figure class="card">{_svg(record, key)}</figure>'
-                    for key in keys)
+    cards = ''.join(
+        f'<figure class="card">{_svg(record, key)}</figure>' for key in keys
+    )
     return cards and f'<div class="grid">{cards}</div>'
 
 
@@ -171,10 +178,11 @@ def _svg(record: RunRecord, key: str) -> str:
             text,
             format='svg',
             transparent=True,
-            metadata=dict.fromkeys(('Creator', 'Date', 'Format', 'Type')))
+            metadata=dict.fromkeys(('Creator', 'Date', 'Format', 'Type')),
+        )
     svg = text.getvalue()
     label = f'<svg role="img" aria-label="{escape(key)}" '
-    return svg[svg.index('<svg'):].replace('<svg ', label, 1)
+    return svg[svg.index('<svg') :].replace('<svg ', label, 1)
 
 
 def _pictures(paths: Sequence[Path]) -> str:
@@ -195,9 +203,11 @@ def _pictures(paths: Sequence[Path]) -> str:
         kind = mimetypes.guess_type(path.name)[0]
         data = base64.b64encode(path.read_bytes()).decode()
         name = escape(path.name)
-        cards.append(f'<figure class="card{" wide" if wide else ""}">'
-                     f'<img alt="{name}" src="data:{kind};base64,{data}">'
-                     f'<figcaption>{name}</figcaption></figure>')
+        cards.append(
+            f'<figure class="card{" wide" if wide else ""}">'
+            f'<img alt="{name}" src="data:{kind};base64,{data}">'
+            f'<figcaption>{name}</figcaption></figure>'
+        )
     if not cards:
         return ''
     return f'<div class="grid pictures">{"".join(cards)}</div>'
@@ -211,11 +221,18 @@ def _evaluations(record: RunRecord) -> str:
     head = 'epoch' if record.by_epoch else 'iteration'
     header = ''.join(f'<th>{escape(key)}</th>' for key in (head, *keys))
     body = ''.join(
-        f'<tr><td>{step}</td>' +
-        ''.join(f'<td>{row[key]:.4g}</td>' if key in row else '<td></td>'
-                for key in keys) + '</tr>' for step, row in rows)
-    return ('<div class="card scroll"><table class="numbers"><thead><tr>'
-            f'{header}</tr></thead><tbody>{body}</tbody></table></div>')
+        f'<tr><td>{step}</td>'
+        + ''.join(
+            f'<td>{row[key]:.4g}</td>' if key in row else '<td></td>'
+            for key in keys
+        )
+        + '</tr>'
+        for step, row in rows
+    )
+    return (
+        '<div class="card scroll"><table class="numbers"><thead><tr>'
+        f'{header}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _throughput(record: RunRecord) -> dict[str, str]:
@@ -236,14 +253,19 @@ def _numbers(values: Mapping[str, float]) -> dict[str, str]:
 
 
 def _facts(facts: Mapping[str, str]) -> str:
-    rows = ''.join(f'<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>'
-                   for key, value in facts.items())
-    return rows and f'<div class="card"><table class="facts">{rows}</table>' \
-                    '</div>'
+    rows = ''.join(
+        f'<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>'
+        for key, value in facts.items()
+    )
+    return (
+        rows and f'<div class="card"><table class="facts">{rows}</table></div>'
+    )
 
 
 def _config(record: RunRecord) -> str:
     text = escape(record.config.pretty_text)
-    return (f'<details><summary>{len(record.config.pretty_text.splitlines())} '
-            f'lines</summary><div class="card scroll"><pre>{text}</pre></div>'
-            '</details>')
+    return (
+        f'<details><summary>{len(record.config.pretty_text.splitlines())} '
+        f'lines</summary><div class="card scroll"><pre>{text}</pre></div>'
+        '</details>'
+    )

@@ -11,7 +11,8 @@ from mmhgkd.utils import ConfigError
 
 PICTURES = ('.png', '.jpg', '.jpeg')
 _ENVIRONMENT = re.compile(
-    r'System environment:\n(.*?)\nRuntime environment:\n(.*?)\n-{20,}', re.S)
+    r'System environment:\n(.*?)\nRuntime environment:\n(.*?)\n-{20,}', re.S
+)
 _SETTING = re.compile(r'^ {4}(\S[^:]*): (.*)$', re.M)
 
 
@@ -31,13 +32,16 @@ class RunRecord:
     def __init__(self, work_dir: str | Path) -> None:
         self.folder = Path(work_dir)
         if not self.folder.is_dir():
-            raise ConfigError(f'there is no folder {self.folder}; pass the '
-                              'work folder of a run of tools/train.py')
+            raise ConfigError(
+                f'there is no folder {self.folder}; pass the '
+                'work folder of a run of tools/train.py'
+            )
         self.logs = sorted(self.folder.glob('*/vis_data/scalars.json'))
         if not self.logs:
             raise ConfigError(
                 f'{self.folder} holds no log (TIME/vis_data/scalars.json); '
-                'pass the work folder of a run of tools/train.py')
+                'pass the work folder of a run of tools/train.py'
+            )
         #: Rows of the training log, with ``iter``.
         self.training: list[dict[str, Any]] = []
         #: Metrics by epoch, or by iteration where training has no epochs.
@@ -59,13 +63,16 @@ class RunRecord:
         """
         path = self.logs[-1].with_name('config.py')
         if not path.is_file():
-            raise ConfigError(f'{self.folder} holds no config ({path} is '
-                              'missing)')
+            raise ConfigError(
+                f'{self.folder} holds no config ({path} is missing)'
+            )
         try:
             return Config.fromfile(path, import_custom_modules=False)
         except Exception as error:  # a config is code: it can raise anything
-            raise ConfigError(f'cannot read the config {path}: '
-                              f'{type(error).__name__}: {error}') from error
+            raise ConfigError(
+                f'cannot read the config {path}: '
+                f'{type(error).__name__}: {error}'
+            ) from error
 
     @property
     def by_epoch(self) -> bool:
@@ -76,7 +83,8 @@ class RunRecord:
     def epoch_length(self) -> int:
         """Iterations of an epoch, as far as the log tells; at least one."""
         lengths = [
-            row['iter'] / row['epoch'] for row in self.training
+            row['iter'] / row['epoch']
+            for row in self.training
             if row.get('epoch')
         ]
         return math.ceil(max(lengths, default=1))
@@ -86,7 +94,8 @@ class RunRecord:
         """Versions and devices that the log of the last start names."""
         for path in sorted(self.folder.glob('*/*.log'), reverse=True):
             found = _ENVIRONMENT.search(
-                path.read_text(encoding='utf-8', errors='replace'))
+                path.read_text(encoding='utf-8', errors='replace')
+            )
             if found:
                 return {
                     key: value
@@ -132,15 +141,21 @@ class RunRecord:
     def pictures(self) -> list[Path]:
         """Pictures of the run: of the folder, then of its hooks."""
         found = [
-            path for path in sorted(self.folder.iterdir())
+            path
+            for path in sorted(self.folder.iterdir())
             if path.suffix.lower() in PICTURES
         ]
         for log in self.logs:
             folder = log.with_name('vis_image')
             if folder.is_dir():
-                found += sorted((path for path in folder.iterdir()
-                                 if path.suffix.lower() in PICTURES),
-                                key=lambda path: path.stat().st_mtime)
+                found += sorted(
+                    (
+                        path
+                        for path in folder.iterdir()
+                        if path.suffix.lower() in PICTURES
+                    ),
+                    key=lambda path: path.stat().st_mtime,
+                )
         return found
 
     @property
@@ -157,8 +172,9 @@ class RunRecord:
             for candidate in (self.folder / path.name, path):
                 if candidate.is_file():
                     return candidate
-        raise ConfigError(f'{self.folder} holds no checkpoint; pass one as '
-                          '`--checkpoint`')
+        raise ConfigError(
+            f'{self.folder} holds no checkpoint; pass one as `--checkpoint`'
+        )
 
     def series(self, key: str) -> tuple[list[float], list[float]]:
         """Values of a key over the iterations.
@@ -173,9 +189,11 @@ class RunRecord:
         rows = [(row['iter'], row[key]) for row in self.training if key in row]
         if not rows:
             scale = self.epoch_length if self.by_epoch else 1
-            rows = [(step * scale, row[key])
-                    for step, row in sorted(self.evaluations.items())
-                    if key in row]
+            rows = [
+                (step * scale, row[key])
+                for step, row in sorted(self.evaluations.items())
+                if key in row
+            ]
         return [x for x, _ in rows], [y for _, y in rows]
 
     def _add(self, rows: list[dict[str, Any]]) -> None:
@@ -189,23 +207,25 @@ class RunRecord:
             begin = first.get('epoch', first['iter'])
             self.evaluations = {
                 step: row
-                for step, row in self.evaluations.items() if step < begin
+                for step, row in self.evaluations.items()
+                if step < begin
             }
             self.training += training
         for row in rows:
             if 'iter' not in row and 'step' in row:
                 metrics = _metrics(row)
                 if metrics:
-                    self.evaluations.setdefault(row['step'],
-                                                {}).update(metrics)
+                    self.evaluations.setdefault(row['step'], {}).update(
+                        metrics
+                    )
 
 
 def _metrics(row: dict[str, Any]) -> dict[str, float]:
     return {
         key: value
         for key, value in row.items()
-        if key not in ('step', 'time',
-                       'data_time') and isinstance(value, (int, float))
+        if key not in ('step', 'time', 'data_time')
+        and isinstance(value, (int, float))
     }
 
 

@@ -8,6 +8,12 @@ from .safe_loading import safe_loading
 from .sharded_runner import ShardedRunner
 
 __all__ = [
-    'ResumableEpochLoop', 'ResumableIterLoop', 'ResumableRunner', 'RunError',
-    'RunStopped', 'ShardedRunner', 'find_checkpoint', 'safe_loading'
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+    'ResumableRunner',
+    'RunError',
+    'RunStopped',
+    'ShardedRunner',
+    'find_checkpoint',
+    'safe_loading',
 ]

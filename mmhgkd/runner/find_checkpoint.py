@@ -37,11 +37,13 @@ def find_checkpoint(work_dir: str | Path) -> tuple[Path, dict] | None:
             print_log(
                 f'{error}; the one before is tried.',
                 logger='current',
-                level=logging.WARNING)
+                level=logging.WARNING,
+            )
     if damaged:
         raise ConfigError(
             f'no checkpoint in {work_dir} is whole ({", ".join(damaged)}); '
-            'move them away to start from the beginning, or restore one')
+            'move them away to start from the beginning, or restore one'
+        )
     return None
 
 
@@ -70,13 +72,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         with safe_loading():
             content = torch.load(path, map_location='cpu', mmap=True)
     except Exception as error:  # a damaged file can cause any
-        raise ConfigError(f'the checkpoint `{path}` cannot be read '
-                          f'({_first_line(error)})') from error
+        raise ConfigError(
+            f'the checkpoint `{path}` cannot be read ({_first_line(error)})'
+        ) from error
     missing = {'meta', 'state_dict', 'message_hub'} - set(content)
     if missing:
         raise ConfigError(
             f'the checkpoint `{path}` cannot be resumed, it has no '
-            f'`{min(missing)}`; for its weights alone set `load_from`')
+            f'`{min(missing)}`; for its weights alone set `load_from`'
+        )
     return content
 
 

@@ -41,8 +41,10 @@ def guarded_batches(runner: Runner, dataloader: DataLoader) -> Iterator[Any]:
 
 def _start(dataloader: DataLoader) -> Iterator[Any]:
     batches = iter(dataloader)
-    if (dataloader.num_workers > 0
-            and threading.current_thread() is threading.main_thread()):
+    if (
+        dataloader.num_workers > 0
+        and threading.current_thread() is threading.main_thread()
+    ):
         # PyTorch would raise in the midst of a step as soon as a worker
         # dies; without its handler it finds out when it waits for data.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -57,19 +59,24 @@ def _explain(error: Exception, runner: Runner) -> Exception:
         return RunError(
             f'{text.split(", ")[0].rstrip(".")} at iteration {runner.iter}; '
             'often the memory is used up: lower '
-            f'`train_dataloader.num_workers` or `batch_size`, {again}')
+            f'`train_dataloader.num_workers` or `batch_size`, {again}'
+        )
     if isinstance(error, ConfigError):
         if not runner.iter:
             return error
         # PyTorch wraps the message of a worker in the worker's traceback.
         reason = text.split('ConfigError: ')[-1].strip()
         return RunError(
-            f'the data fails at iteration {runner.iter}: {reason}, {again}')
+            f'the data fails at iteration {runner.iter}: {reason}, {again}'
+        )
     if isinstance(error, OSError):
-        return RunError(f'cannot read the data at iteration {runner.iter}: '
-                        f'{text.splitlines()[-1]}; check the disk, {again}')
+        return RunError(
+            f'cannot read the data at iteration {runner.iter}: '
+            f'{text.splitlines()[-1]}; check the disk, {again}'
+        )
     if 'Cannot find valid image' in text:
         return RunError(
             f'no readable image is found any more at iteration {runner.iter}; '
-            f'check `train_dataloader.dataset.data_root`, {again}')
+            f'check `train_dataloader.dataset.data_root`, {again}'
+        )
     return error

@@ -60,7 +60,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             'the data, the batch size or the number of processes differs. '
             'The epoch starts anew.',
             logger='current',
-            level=logging.WARNING)
+            level=logging.WARNING,
+        )
         return 0
 
     def _batches(self, skip: int) -> Iterator[Any]:
@@ -69,14 +70,20 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if seeded:
             sampler.begin(self._epoch, skip)
         for index, batch in enumerate(
-                guarded_batches(self.runner, self.dataloader)):
+            guarded_batches(self.runner, self.dataloader)
+        ):
             if seeded or index >= skip:
                 yield batch
 
     def _validate(self) -> None:
         self._decide_current_val_interval()
-        if (self.runner.val_loop is not None and self._epoch >= self.val_begin
-                and (self._epoch % self.val_interval == 0
-                     or self._epoch == self._max_epochs)):
+        if (
+            self.runner.val_loop is not None
+            and self._epoch >= self.val_begin
+            and (
+                self._epoch % self.val_interval == 0
+                or self._epoch == self._max_epochs
+            )
+        ):
             self.runner.call_hook('save_now', done=self._iter, together=True)
             self.runner.val_loop.run()

@@ -60,24 +60,32 @@ class ResumableIterLoop(IterBasedTrainLoop):
                 else:
                     yield batch
             if not count:
-                raise RunError('the dataloader of the training has no batch; '
-                               'check `train_dataloader`')
+                raise RunError(
+                    'the dataloader of the training has no batch; '
+                    'check `train_dataloader`'
+                )
             epoch += 1
 
     def _validate(self) -> None:
         self._decide_current_val_interval()
-        if (self.runner.val_loop is not None and self._iter >= self.val_begin
-                and (self._iter % self.val_interval == 0
-                     or self._iter == self._max_iters)):
+        if (
+            self.runner.val_loop is not None
+            and self._iter >= self.val_begin
+            and (
+                self._iter % self.val_interval == 0
+                or self._iter == self._max_iters
+            )
+        ):
             self.runner.call_hook('save_now', done=self._iter, together=True)
             self.runner.val_loop.run()
 
 
 def _set_epoch(dataloader: DataLoader, epoch: int) -> None:
     """Let the sampler shuffle anew."""
-    samplers: tuple[Any, ...] = (dataloader.sampler,
-                                 getattr(dataloader.batch_sampler, 'sampler',
-                                         None))
+    samplers: tuple[Any, ...] = (
+        dataloader.sampler,
+        getattr(dataloader.batch_sampler, 'sampler', None),
+    )
     for sampler in samplers:
         if hasattr(sampler, 'set_epoch'):
             sampler.set_epoch(epoch)

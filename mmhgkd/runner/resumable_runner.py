@@ -16,7 +16,7 @@ from .seeded_batch_sampler import seed_samples
 
 _LOOPS = {
     'EpochBasedTrainLoop': ResumableEpochLoop,
-    'IterBasedTrainLoop': ResumableIterLoop
+    'IterBasedTrainLoop': ResumableIterLoop,
 }
 
 
@@ -55,8 +55,9 @@ class ResumableRunner(Runner):
             loop = dict(loop)
             by_epoch = loop.pop('by_epoch', None)
             if by_epoch is not None:
-                loop['type'] = ('EpochBasedTrainLoop'
-                                if by_epoch else 'IterBasedTrainLoop')
+                loop['type'] = (
+                    'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
+                )
             loop['type'] = _LOOPS.get(loop['type'], loop['type'])
         loop = super().build_train_loop(loop)
         if not len(loop.dataloader):
@@ -64,18 +65,21 @@ class ResumableRunner(Runner):
                 f'the {len(loop.dataloader.dataset)} training images do not '
                 'fill a batch of every process; lower '
                 '`train_dataloader.batch_size`, or set '
-                '`train_dataloader.drop_last=False`')
+                '`train_dataloader.drop_last=False`'
+            )
         if not seed_samples(loop.dataloader, self.base_seed):
             self.logger.warning(
                 'The samples of this dataloader cannot be seeded one by one: '
-                'a resumed run will see other augmentations.')
+                'a resumed run will see other augmentations.'
+            )
         return loop
 
     def build_dataloader(
-            self,
-            dataloader: DataLoader | dict,
-            seed: int | None = None,
-            diff_rank_seed: bool = False) -> DataLoader:
+        self,
+        dataloader: DataLoader | dict,
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
         """Build a dataloader whose order follows from the seed of the run.
 
         With ``diff_rank_seed`` MMEngine draws the seed of the sampler from
@@ -84,20 +88,25 @@ class ResumableRunner(Runner):
         return Runner.build_dataloader(dataloader, self.base_seed, False)
 
     def register_default_hooks(
-            self, hooks: dict[str, Hook | dict] | None = None) -> None:
+        self, hooks: dict[str, Hook | dict] | None = None
+    ) -> None:
         """Register the default hooks and those of a safe run."""
         hooks = dict(hooks or {})
         checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
-        if isinstance(checkpoint, dict) and str(
-                checkpoint['type']).split('.')[-1] == 'CheckpointHook':
+        if (
+            isinstance(checkpoint, dict)
+            and str(checkpoint['type']).split('.')[-1] == 'CheckpointHook'
+        ):
             hooks['checkpoint'] = {
-                **checkpoint, 'type': 'mmhgkd.WholeCheckpointHook'
+                **checkpoint,
+                'type': 'mmhgkd.WholeCheckpointHook',
             }
         hooks.setdefault('stop', dict(type='mmhgkd.StopOnSignalHook'))
         super().register_default_hooks(hooks)
 
-    def load_checkpoint(self, filename: str, *args: Any,
-                        **kwargs: Any) -> dict:
+    def load_checkpoint(
+        self, filename: str, *args: Any, **kwargs: Any
+    ) -> dict:
         """Load a checkpoint.
 
         Raises:
@@ -112,16 +121,20 @@ class ResumableRunner(Runner):
         choice: list[Any] = [None, None]
         if self.rank == 0:
             found = (
-                find_checkpoint(self.work_dir) if automatic else
-                (self._load_from, read_checkpoint(str(self._load_from))))
+                find_checkpoint(self.work_dir)
+                if automatic
+                else (self._load_from, read_checkpoint(str(self._load_from)))
+            )
             if found is not None:
                 choice = [str(found[0]), found[1]['meta'].get('seed')]
         broadcast_object_list(choice)
         path, seed = choice
         self._resume = path is not None
         if path is None:
-            self.logger.info(f'{self.work_dir} holds no checkpoint to resume: '
-                             'the run starts from the beginning.')
+            self.logger.info(
+                f'{self.work_dir} holds no checkpoint to resume: '
+                'the run starts from the beginning.'
+            )
             return
         self._load_from = path
         if seed is not None and self._randomness_cfg.get('seed') is None:

@@ -19,12 +19,18 @@ _SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _NUMPY = ('_reconstruct', 'scalar')
 _PLAIN = {
     'builtins': ('set', 'frozenset', 'slice', 'range', 'complex', 'bytearray'),
-    '__builtin__': ('set', 'frozenset', 'slice', 'xrange', 'complex',
-                    'bytearray'),
-    'collections': ('OrderedDict', ),
-    '_codecs': ('encode', ),
+    '__builtin__': (
+        'set',
+        'frozenset',
+        'slice',
+        'xrange',
+        'complex',
+        'bytearray',
+    ),
+    'collections': ('OrderedDict',),
+    '_codecs': ('encode',),
     'numpy': ('ndarray', 'dtype'),
-    'numpy.core.multiarray': _NUMPY
+    'numpy.core.multiarray': _NUMPY,
 }
 
 
@@ -38,13 +44,20 @@ def safe_loading() -> Iterator[None]:
     """
     multiarray = np._core.multiarray  # type: ignore[attr-defined]
     kinds = {type(np.dtype(code)) for code in '?bhilqBHILQefdSU'}
-    torch.serialization.add_safe_globals([
-        slice, HistoryBuffer, np.ndarray, np.dtype, *kinds,
-        (_statistic, 'builtins.getattr'),
-        *(getattr(multiarray, name) for name in _NUMPY)
-    ])
+    torch.serialization.add_safe_globals(
+        [
+            slice,
+            HistoryBuffer,
+            np.ndarray,
+            np.dtype,
+            *kinds,
+            (_statistic, 'builtins.getattr'),
+            *(getattr(multiarray, name) for name in _NUMPY),
+        ]
+    )
     CheckpointLoader.register_scheme(
-        prefixes='', loader=_load_from_local, force=True)
+        prefixes='', loader=_load_from_local, force=True
+    )
     register_handler(['pkl', 'pickle'])(SafePickleHandler)
     before = os.environ.get(_SWITCH)
     os.environ[_SWITCH] = '1'
@@ -63,8 +76,12 @@ def _statistic(owner: Any, name: str) -> Any:
     Raises:
         UnpicklingError: If anything else is asked for.
     """
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'current',
-                                                  'mean'):
+    if owner is not HistoryBuffer or name not in (
+        'min',
+        'max',
+        'current',
+        'mean',
+    ):
         raise pickle.UnpicklingError(f'{owner}.{name} is not loaded')
     return getattr(owner, name)
 
@@ -81,13 +98,15 @@ def _load_from_local(filename: str, map_location: Any) -> Any:
         return torch.load(
             os.path.expanduser(filename),
             map_location=map_location,
-            weights_only=True)
+            weights_only=True,
+        )
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise ConfigError(
             f'cannot read the checkpoint `{filename}`: it is damaged, or it '
             'holds Python objects, which are not loaded because they can run '
             'code; if you trust the file, save its state dict alone to a new '
-            'one') from error
+            'one'
+        ) from error
 
 
 class SafePickleHandler(PickleHandler):
@@ -103,10 +122,10 @@ class SafePickleHandler(PickleHandler):
 
 
 class _Unpickler(pickle.Unpickler):
-
     def find_class(self, module: str, name: str) -> Any:
         if name in _PLAIN.get(module.replace('_core', 'core'), ()):
             return super().find_class(module, name)
         raise ConfigError(
             f'a pickle file holds the Python object {module}.{name}, which '
-            'is not loaded because it can run code; store the data as JSON')
+            'is not loaded because it can run code; store the data as JSON'
+        )

@@ -20,8 +20,9 @@ class SeededBatchSampler:
         seed (int): Seed of the run, the same on all ranks.
     """
 
-    def __init__(self, batch_sampler: Iterable[Sequence[int]],
-                 seed: int) -> None:
+    def __init__(
+        self, batch_sampler: Iterable[Sequence[int]], seed: int
+    ) -> None:
         self.batch_sampler = batch_sampler
         self.seed = seed
         self.epoch = 0
@@ -56,8 +57,9 @@ class SeededBatchSampler:
         assert batches is not None
         for batch in batches:
             first = position * world_size + rank
-            yield SeededIndices(batch,
-                                (self.seed, self.epoch, first, world_size))
+            yield SeededIndices(
+                batch, (self.seed, self.epoch, first, world_size)
+            )
             position += len(batch)
 
     def __len__(self) -> int:
@@ -82,18 +84,22 @@ def seed_samples(dataloader: DataLoader, seed: int) -> bool:
     """
     dataset = dataloader.dataset
     if dataloader.batch_sampler is None or isinstance(
-            dataset, IterableDataset):
+        dataset, IterableDataset
+    ):
         return False
     # PyTorch guards the attribute, as swapping the data under a batch sampler
     # is mostly a mistake.
     vars(dataloader)['batch_sampler'] = SeededBatchSampler(
-        dataloader.batch_sampler, seed)
+        dataloader.batch_sampler, seed
+    )
     # PyTorch asks a data set for a whole batch if it has this attribute, so
     # that the data set stays the object that hooks know and change.
     dataset.__getitems__ = partial(  # type: ignore[attr-defined]
-        fetch_seeded, dataset)
-    dataloader.worker_init_fn = partial(_start_worker,
-                                        dataloader.worker_init_fn)
+        fetch_seeded, dataset
+    )
+    dataloader.worker_init_fn = partial(
+        _start_worker, dataloader.worker_init_fn
+    )
     return True
 
 
@@ -106,7 +112,7 @@ def _start_worker(init_fn: Callable[[int], None] | None, worker: int) -> None:
     if hasattr(signal, 'sigwaitinfo'):
         stops = {signal.SIGTERM, signal.SIGUSR1}
         signal.pthread_sigmask(signal.SIG_BLOCK, stops)
-        Thread(target=_heed_parent, args=(stops, ), daemon=True).start()
+        Thread(target=_heed_parent, args=(stops,), daemon=True).start()
     if init_fn is not None:
         init_fn(worker)
 

@@ -50,8 +50,9 @@ class SeededIndices(list):
             sample in the epoch over all ranks, and the distance to the next.
     """
 
-    def __init__(self, indices: Sequence[int],
-                 key: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, indices: Sequence[int], key: tuple[int, int, int, int]
+    ) -> None:
         super().__init__(indices)
         self.key = key
 

@@ -17,14 +17,17 @@ from .resumable_runner import ResumableRunner
 # They copy the model, compare it, run it in one process, or take gradients of
 # their own.
 _NEEDS_WHOLE_MODEL = {
-    'EMAHook', 'LossGradientHook', 'PanelHook', 'PretrainedCheckHook'
+    'EMAHook',
+    'LossGradientHook',
+    'PanelHook',
+    'PretrainedCheckHook',
 }
 
 
 class ShardedRunner(ResumableRunner):
     """Trains with FSDP: each process keeps a part of everything.
 
-    Parameters, their gradients and the state of the optimiser are split over
+    Parameters, their gradients and the state of the optimizer are split over
     the processes by PyTorch's ``fully_shard``, and those of the frozen
     teacher too. The whole student is gathered for a step, and the teacher
     for its forward pass. A step computes what it computes with
@@ -38,9 +41,10 @@ class ShardedRunner(ResumableRunner):
 
     _whole: dict[str, Any] = {}
 
-    def wrap_model(self, model_wrapper_cfg: dict | None,
-                   model: nn.Module) -> nn.Module:
-        """Initialise the model, then shard it."""
+    def wrap_model(
+        self, model_wrapper_cfg: dict | None, model: nn.Module
+    ) -> nn.Module:
+        """Initialize the model, then shard it."""
         if not self.distributed:
             return super().wrap_model(model_wrapper_cfg, model)
         model = model.to(get_device())
@@ -49,7 +53,7 @@ class ShardedRunner(ResumableRunner):
         self.model = model
         # Later the parameters would be shards, which have no fan-in.
         super()._init_model_weights()
-        mesh = init_device_mesh(get_device(), (self.world_size, ))
+        mesh = init_device_mesh(get_device(), (self.world_size,))
         parameters: list[Any] = []
         teacher = getattr(model, 'teacher', None)
         if isinstance(teacher, nn.Module):
@@ -58,9 +62,11 @@ class ShardedRunner(ResumableRunner):
         fully_shard(model, mesh=mesh)
         parameters += model.parameters()
         own = sum(value.to_local().numel() for value in parameters)
-        self.logger.info(f'This process keeps {own} of '
-                         f'{sum(value.numel() for value in parameters)} '
-                         'parameters of student and teacher.')
+        self.logger.info(
+            f'This process keeps {own} of '
+            f'{sum(value.numel() for value in parameters)} '
+            'parameters of student and teacher.'
+        )
         # Evaluations call it past the model's `forward`.
         register_fsdp_forward_method(model, 'extract_feat')
         return model
@@ -69,8 +75,9 @@ class ShardedRunner(ResumableRunner):
         if not self.distributed:
             super()._init_model_weights()
 
-    def register_hook(self, hook: Hook | dict, *args: Any,
-                      **kwargs: Any) -> None:
+    def register_hook(
+        self, hook: Hook | dict, *args: Any, **kwargs: Any
+    ) -> None:
         """Register a hook.
 
         Raises:
@@ -83,14 +90,17 @@ class ShardedRunner(ResumableRunner):
                 raise ConfigError(
                     f'{type(one).__name__} does not work on a model that is '
                     'split over processes; take it out of `custom_hooks`, or '
-                    'train without `runner_type`')
+                    'train without `runner_type`'
+                )
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint of whole tensors; all processes have to call."""
         self._whole = _gather(
             dict(
                 state_dict=self.model.state_dict(),
-                optimizer=self.optim_wrapper.state_dict()))
+                optimizer=self.optim_wrapper.state_dict(),
+            )
+        )
         super().save_checkpoint(*args, **kwargs)
         self._whole = {}
 
@@ -114,7 +124,8 @@ class ShardedRunner(ResumableRunner):
             return
         states = checkpoint['optimizer']['state']
         parameters = [
-            parameter for group in self.optim_wrapper.param_groups
+            parameter
+            for group in self.optim_wrapper.param_groups
             for parameter in group['params']
         ]
         for index, values in states.items():
@@ -135,17 +146,22 @@ def shard_like(value: Any, target: Tensor) -> Any:
     Returns:
         Any: The part of this process, or ``value`` where nothing is split.
     """
-    if (not isinstance(target, DTensor) or not isinstance(value, Tensor)
-            or value.shape != target.shape):
+    if (
+        not isinstance(target, DTensor)
+        or not isinstance(value, Tensor)
+        or value.shape != target.shape
+    ):
         return value
     return distribute_tensor(
-        value.to(target.device), target.device_mesh, target.placements)
+        value.to(target.device), target.device_mesh, target.placements
+    )
 
 
 def _gather(state: dict[str, Any]) -> dict[str, Any]:
     """Make tensors whole, and bring them to the host."""
     with torch.no_grad():
         return apply_to(
-            state, lambda value: isinstance(value, DTensor),
-            lambda value: value.full_tensor().cpu())
-
+            state,
+            lambda value: isinstance(value, DTensor),
+            lambda value: value.full_tensor().cpu(),
+        )

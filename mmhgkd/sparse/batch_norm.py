@@ -12,50 +12,60 @@ from mmhgkd.registry import MODELS
 
 
 @MODELS.register_module()
-class SyncBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose statistics span all ranks.
+class DistributedBatchNorm(nn.BatchNorm2d):
+    """Batch normalization whose statistics span all ranks.
 
     Unlike ``torch.nn.SyncBatchNorm`` it also runs on CPU with gloo, and it
     takes packed rows ``(N, C)`` as well as maps ``(B, C, H, W)``. In one
-    process it is plain batch normalisation. Every rank must bring the same
+    process it is plain batch normalization. Every rank must bring the same
     number of positions, which a constant mask count ensures.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise ``(N, C)`` or ``(B, C, H, W)``."""
+        """Normalize ``(N, C)`` or ``(B, C, H, W)``."""
         self._check_input_dim(input)
         return batch_norm(self, input)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (2, 4):
-            raise ValueError(f'expected (N, C) or (B, C, H, W), got a tensor '
-                             f'of shape {tuple(input.shape)}')
+            raise ValueError(
+                f'expected (N, C) or (B, C, H, W), got a tensor '
+                f'of shape {tuple(input.shape)}'
+            )
 
 
 def batch_norm(module: _BatchNorm, x: Tensor) -> Tensor:
-    """Apply the batch normalisation of ``module`` to rows or maps.
+    """Apply the batch normalization of ``module`` to rows or maps.
 
     Args:
         module (_BatchNorm): Any of PyTorch's batch norms. The statistics of
-            a synchronised one span all ranks.
+            a synchronized one span all ranks.
         x (Tensor): ``(N, C)`` or ``(B, C, H, W)``.
 
     Returns:
         Tensor: Of the shape of ``x``.
     """
     training = module.training or module.running_mean is None
-    synchronised = isinstance(module, (SyncBatchNorm, nn.SyncBatchNorm))
-    if training and synchronised and get_world_size() > 1:
-        return _synchronised(module, x)
+    synchronized = isinstance(module, (DistributedBatchNorm, nn.SyncBatchNorm))
+    if training and synchronized and get_world_size() > 1:
+        return _synchronized(module, x)
     momentum = _count_batch(module) if module.training else 0.0
-    return F.batch_norm(x, module.running_mean, module.running_var,
-                        module.weight, module.bias, training, momentum,
-                        module.eps)
+    return F.batch_norm(
+        x,
+        module.running_mean,
+        module.running_var,
+        module.weight,
+        module.bias,
+        training,
+        momentum,
+        module.eps,
+    )
 
 
 @torch.no_grad()
-def track_statistics(module: _BatchNorm, mean: Tensor, variance: Tensor,
-                     count: int) -> None:
+def track_statistics(
+    module: _BatchNorm, mean: Tensor, variance: Tensor, count: int
+) -> None:
     """Update the running statistics of a norm as PyTorch does.
 
     Args:
@@ -94,18 +104,18 @@ def _count_batch(module: _BatchNorm) -> float:
     return module.momentum or 0.0
 
 
-def _synchronised(module: _BatchNorm, x: Tensor) -> Tensor:
+def _synchronized(module: _BatchNorm, x: Tensor) -> Tensor:
     axes = [axis for axis in range(x.dim()) if axis != 1]
     shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
     # Half precision loses the sums of some thousand positions.
     values = x.to(torch.promote_types(x.dtype, torch.float32))
     count = x.numel() // x.size(1) * get_world_size()
     mean = _SumOverRanks.apply(values.sum(axes)) / count
-    centred = values - mean.view(shape)
-    variance = _SumOverRanks.apply(centred.square().sum(axes)) / count
+    centered = values - mean.view(shape)
+    variance = _SumOverRanks.apply(centered.square().sum(axes)) / count
     if module.training:
         track_statistics(module, mean, variance, count)
-    result = centred * (variance + module.eps).rsqrt().view(shape)
+    result = centered * (variance + module.eps).rsqrt().view(shape)
     if module.affine:
         result = result * module.weight.view(shape) + module.bias.view(shape)
     return result.to(x.dtype)

@@ -29,18 +29,25 @@ class SparseForm(NamedTuple):
     layout: Literal['first', 'last', 'any', 'argument'] = 'first'
 
 
-def layer_norm(feature: 'SparseFeature',
-               module: nn.LayerNorm) -> 'SparseFeature':
-    """Normalise over the channels of each position."""
+def layer_norm(
+    feature: 'SparseFeature', module: nn.LayerNorm
+) -> 'SparseFeature':
+    """Normalize over the channels of each position."""
     if len(module.normalized_shape) != 1:
         raise NoSparseForm(
-            f'{module} has no sparse form: it normalises over positions')
+            f'{module} has no sparse form: it normalizes over positions'
+        )
 
-    def normalise(values: Tensor) -> Tensor:
-        return F.layer_norm(values, module.normalized_shape, module.weight,
-                            module.bias, module.eps)
+    def normalize(values: Tensor) -> Tensor:
+        return F.layer_norm(
+            values,
+            module.normalized_shape,
+            module.weight,
+            module.bias,
+            module.eps,
+        )
 
-    return feature.map_channels(normalise)
+    return feature.map_channels(normalize)
 
 
 def drop_path(feature: 'SparseFeature', module: Any) -> 'SparseFeature':

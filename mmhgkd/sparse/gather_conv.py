@@ -9,12 +9,14 @@ from .table_conv import table_conv
 from .window import Window
 
 
-def gather_conv(rows: Tensor,
-                weight: Tensor,
-                geometry: Geometry,
-                stride: int,
-                window: Window,
-                groups: int = 1) -> Tensor:
+def gather_conv(
+    rows: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    stride: int,
+    window: Window,
+    groups: int = 1,
+) -> Tensor:
     """Convolve packed rows; what is masked counts as zero.
 
     Args:

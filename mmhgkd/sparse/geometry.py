@@ -42,7 +42,7 @@ class Geometry:
     All features of one forward pass share one instance, which computes a
     table when a layer first asks for it. The tables follow from the unit ids
     by arithmetic: a window reads the units around its own at fixed places,
-    so a look-up of the neighbouring units is all that depends on the mask.
+    so a look-up of the neighboring units is all that depends on the mask.
     Shapes are static and nothing waits for the device.
 
     Row ``N`` of a table, one past the last, is a masked position or one
@@ -59,12 +59,11 @@ class Geometry:
 
     def num_rows(self, stride: int) -> int:
         """Visible positions of the batch on the map of ``stride`` pixels."""
-        return self.num_units * self.mask.block(stride)**2
+        return self.num_units * self.mask.block(stride) ** 2
 
-    def table(self,
-              stride: int,
-              window: Window,
-              mark_outside: bool = False) -> Tensor:
+    def table(
+        self, stride: int, window: Window, mark_outside: bool = False
+    ) -> Tensor:
         """Input rows that each output row reads.
 
         Args:
@@ -80,9 +79,15 @@ class Geometry:
         def build() -> Tensor:
             count = self.mask.block(stride * window.stride)
             y, x = (
-                _Ramp(-window.padding[axis], count, window.stride,
-                      window.kernel[axis], window.dilation[axis])
-                for axis in range(2))
+                _Ramp(
+                    -window.padding[axis],
+                    count,
+                    window.stride,
+                    window.kernel[axis],
+                    window.dilation[axis],
+                )
+                for axis in range(2)
+            )
             return self._rows(stride, y, x, mark_outside)
 
         return self.cached(('table', stride, window, mark_outside), build)
@@ -101,15 +106,14 @@ class Geometry:
         def build() -> tuple[Phase, ...]:
             side = range(window.stride)
             return tuple(
-                self._phase(stride, window, (i, j)) for i in side
-                for j in side)
+                self._phase(stride, window, (i, j)) for i in side for j in side
+            )
 
         return self.cached(('phases', stride, window), build)
 
-    def halo(self,
-             stride: int,
-             window: Window,
-             mark_outside: bool = False) -> Tensor:
+    def halo(
+        self, stride: int, window: Window, mark_outside: bool = False
+    ) -> Tensor:
         """Input rows that the outputs of each unit read together.
 
         Returns:
@@ -118,11 +122,14 @@ class Geometry:
         """
 
         def build() -> Tensor:
-            last = (self.mask.block(stride * window.stride) - 1)
+            last = self.mask.block(stride * window.stride) - 1
             y, x = (
-                _Ramp(-window.padding[axis],
-                      last * window.stride + window.reach(axis) + 1)
-                for axis in range(2))
+                _Ramp(
+                    -window.padding[axis],
+                    last * window.stride + window.reach(axis) + 1,
+                )
+                for axis in range(2)
+            )
             table = self._rows(stride, y, x, mark_outside)
             return table.view(self.num_units, y.number, x.number)
 
@@ -170,19 +177,22 @@ class Geometry:
             self._tables[key] = build()
         return self._tables[key]
 
-    def _phase(self, stride: int, window: Window,
-               remainders: tuple[int, int]) -> Phase:
+    def _phase(
+        self, stride: int, window: Window, remainders: tuple[int, int]
+    ) -> Phase:
         count = self.mask.block(stride * window.stride)
         taps, ramps = [], []
         for axis, remainder in enumerate(remainders):
             start = remainder + window.padding[axis]
             dilation = window.dilation[axis]
             read = [
-                tap for tap in range(window.kernel[axis])
+                tap
+                for tap in range(window.kernel[axis])
                 if (start - tap * dilation) % window.stride == 0
             ]
-            outputs = [(start - tap * dilation) // window.stride
-                       for tap in read]
+            outputs = [
+                (start - tap * dilation) // window.stride for tap in read
+            ]
             step = outputs[1] - outputs[0] if len(read) > 1 else 0
             first = outputs[0] if read else 0
             taps.append(read)
@@ -190,14 +200,13 @@ class Geometry:
         y, x = ramps
         table = self._rows(stride * window.stride, y, x)
         width = window.kernel[1]
-        return Phase(tuple(y * width + x for y in taps[0] for x in taps[1]),
-                     table)
+        return Phase(
+            tuple(y * width + x for y in taps[0] for x in taps[1]), table
+        )
 
-    def _rows(self,
-              stride: int,
-              y: '_Ramp',
-              x: '_Ramp',
-              mark_outside: bool = False) -> Tensor:
+    def _rows(
+        self, stride: int, y: '_Ramp', x: '_Ramp', mark_outside: bool = False
+    ) -> Tensor:
         """Rows at places counted from the corner of every unit.
 
         Returns:
@@ -205,7 +214,7 @@ class Geometry:
         """
         block, device = self.mask.block(stride), self.mask.ids.device
         first = min(y.low, x.low) // block
-        units = self._neighbours(first, max(y.high, x.high) // block)
+        units = self._neighbors(first, max(y.high, x.high) // block)
         rows, columns = y.places(device), x.places(device)
         for axis, places in ((1, rows), (2, columns)):
             unit = places.div(block, rounding_mode='floor')
@@ -217,10 +226,13 @@ class Geometry:
         if mark_outside:
             table.masked_fill_(units == self.num_units + 1, size + 1)
         shape = (self.num_units, y.number, y.taps, x.number, x.taps)
-        return table.view(shape).transpose(2, 3).reshape(
-            self.num_units * y.number * x.number, y.taps * x.taps)
+        return (
+            table.view(shape)
+            .transpose(2, 3)
+            .reshape(self.num_units * y.number * x.number, y.taps * x.taps)
+        )
 
-    def _neighbours(self, first: int, last: int) -> Tensor:
+    def _neighbors(self, first: int, last: int) -> Tensor:
         """Numbers of the units around each visible unit.
 
         Units are numbered in packed order. Masked ones are ``U``, those
@@ -232,19 +244,24 @@ class Geometry:
         mask = self.mask
         ids, device = mask.ids, mask.ids.device
         numbers = torch.arange(
-            self.num_units, dtype=torch.int32, device=device).view_as(ids)
-        slots = torch.full((ids.size(0), mask.num_units),
-                           self.num_units,
-                           dtype=torch.int32,
-                           device=device).scatter_(1, ids, numbers)
+            self.num_units, dtype=torch.int32, device=device
+        ).view_as(ids)
+        slots = torch.full(
+            (ids.size(0), mask.num_units),
+            self.num_units,
+            dtype=torch.int32,
+            device=device,
+        ).scatter_(1, ids, numbers)
         offsets = torch.arange(first, last + 1, device=device)
         y = ids.div(mask.columns, rounding_mode='floor')[..., None] + offsets
         x = ids.remainder(mask.columns)[..., None] + offsets
-        inside = (((y >= 0) & (y < mask.rows))[..., :, None]
-                  & ((x >= 0) & (x < mask.columns))[..., None, :])
+        inside = ((y >= 0) & (y < mask.rows))[..., :, None] & (
+            (x >= 0) & (x < mask.columns)
+        )[..., None, :]
         near = (
-            y.clamp(0, mask.rows - 1)[..., :, None] * mask.columns +
-            x.clamp(0, mask.columns - 1)[..., None, :])
+            y.clamp(0, mask.rows - 1)[..., :, None] * mask.columns
+            + x.clamp(0, mask.columns - 1)[..., None, :]
+        )
         found = slots.gather(1, near.flatten(1)).view_as(near)
         return found.where(inside, self.num_units + 1).flatten(0, 1)
 
@@ -269,8 +286,9 @@ class _Ramp(NamedTuple):
 
     @property
     def high(self) -> int:
-        return (self.first + (self.number - 1) * self.step +
-                max(0, self._tap_end))
+        return (
+            self.first + (self.number - 1) * self.step + max(0, self._tap_end)
+        )
 
     @property
     def _tap_end(self) -> int:
@@ -280,6 +298,7 @@ class _Ramp(NamedTuple):
         """The places, ``(number * taps, )`` int32."""
         outer, inner = (
             torch.arange(size, dtype=torch.int32, device=device)
-            for size in (self.number, self.taps))
+            for size in (self.number, self.taps)
+        )
         places = outer[:, None] * self.step + inner * self.tap_step
         return (places + self.first).flatten()

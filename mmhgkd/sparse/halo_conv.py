@@ -11,8 +11,14 @@ from .table_conv import gather, weight_gradient
 from .window import Window
 
 
-def halo_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
-              window: Window, groups: int) -> Tensor:
+def halo_conv(
+    rows: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    stride: int,
+    window: Window,
+    groups: int,
+) -> Tensor:
     """Convolve every unit, with the positions around it, densely.
 
     The input gradient gathers the outputs that read a unit and convolves
@@ -21,22 +27,38 @@ def halo_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
     See :func:`mmhgkd.sparse.gather_conv.gather_conv`.
     """
     readers = (
-        geometry.output_halo(stride, window) if rows.requires_grad else None)
+        geometry.output_halo(stride, window) if rows.requires_grad else None
+    )
     # oneDNN's half-precision weight gradient spins while other programs hold
     # a core. A product is as fast, if there are more channels than in images.
     product = rows.element_size() == 2 and groups == 1 and rows.size(1) > 4
     table = geometry.table(stride, window) if product else None
     halo = geometry.halo(stride, window)
-    return _HaloConv.apply(rows, weight, halo, readers, table,
-                           geometry.mask.block(stride), window, groups)
+    return _HaloConv.apply(
+        rows,
+        weight,
+        halo,
+        readers,
+        table,
+        geometry.mask.block(stride),
+        window,
+        groups,
+    )
 
 
 class _HaloConv(torch.autograd.Function):
-
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, halo: Tensor,
-                readers: Tensor | None, table: Tensor | None, block: int,
-                window: Window, groups: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        halo: Tensor,
+        readers: Tensor | None,
+        table: Tensor | None,
+        block: int,
+        window: Window,
+        groups: int,
+    ) -> Tensor:
         ctx.save_for_backward(rows, weight, halo, readers, table)
         ctx.block, ctx.window, ctx.groups = block, window, groups
         return _rows(
@@ -45,7 +67,9 @@ class _HaloConv(torch.autograd.Function):
                 weight,
                 stride=window.stride,
                 dilation=window.dilation,
-                groups=groups))
+                groups=groups,
+            )
+        )
 
     @staticmethod
     @once_differentiable
@@ -56,8 +80,8 @@ class _HaloConv(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             # The first reader writes to places before the unit: drop those.
             padding = [
-                window.padding[axis] -
-                first_reader(window, axis) * window.stride
+                window.padding[axis]
+                - first_reader(window, axis) * window.stride
                 for axis in range(2)
             ]
             maps = F.conv_transpose2d(
@@ -67,7 +91,8 @@ class _HaloConv(torch.autograd.Function):
                 padding=padding,
                 output_padding=window.stride - 1,
                 dilation=window.dilation,
-                groups=groups)
+                groups=groups,
+            )
             d_rows = _rows(maps[:, :, :block, :block])
         if ctx.needs_input_grad[1] and table is not None:
             d_weight = weight_gradient(rows, grad, table, weight, groups)
@@ -79,7 +104,8 @@ class _HaloConv(torch.autograd.Function):
                 grad.view(-1, side, side, grad.size(1)).permute(0, 3, 1, 2),
                 stride=window.stride,
                 dilation=window.dilation,
-                groups=groups)
+                groups=groups,
+            )
         return d_rows, d_weight, *[None] * 6
 
 

@@ -12,7 +12,7 @@ from mmpretrain.models.utils.norm import LayerNorm2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .batch_norm import SyncBatchNorm
+from .batch_norm import DistributedBatchNorm
 from .forms import (
     CONV,
     IDENTITY,
@@ -24,7 +24,7 @@ from .forms import (
     drop_path,
     layer_norm,
 )
-from .sync_batch_norm_act import SyncBatchNormAct
+from .sync_batch_norm_act import DistributedBatchNormAct
 from .timm_forms import TIMM_FORMS, norm_act
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def sparse_form(module: nn.Module) -> SparseForm | None:
     """Sparse form of a layer, None for one that has none.
 
     The class that defines ``forward`` decides: a subclass that overrides it,
-    such as a convolution with standardised weights, is another layer.
+    such as a convolution with standardized weights, is another layer.
     """
     for cls in type(module).__mro__:
         if 'forward' in vars(cls):
@@ -43,8 +43,9 @@ def sparse_form(module: nn.Module) -> SparseForm | None:
     return None
 
 
-def apply_layer(feature: 'SparseFeature',
-                module: nn.Module) -> 'SparseFeature':
+def apply_layer(
+    feature: 'SparseFeature', module: nn.Module
+) -> 'SparseFeature':
     """Apply a dense layer, or a plain sequence of layers, sparsely.
 
     Raises:
@@ -62,12 +63,14 @@ def apply_layer(feature: 'SparseFeature',
     return form.apply(feature, module)
 
 
-def _conv_module(feature: 'SparseFeature',
-                 module: ConvModule) -> 'SparseFeature':
+def _conv_module(
+    feature: 'SparseFeature', module: ConvModule
+) -> 'SparseFeature':
     if module.with_explicit_padding or module.with_spectral_norm:
         raise NoSparseForm(
             'ConvModule has no sparse form with a padding layer or spectral '
-            'norm')
+            'norm'
+        )
     for part in module.order:
         if part == 'conv':
             feature = apply_layer(feature, module.conv)
@@ -82,23 +85,39 @@ _FORMS: dict[type, SparseForm] = {
     nn.Conv2d: CONV,
     Conv2dAdaptivePadding: CONV,
     nn.Linear: SparseForm(
-        lambda feature, module: feature.map_channels(module), 'last'),
+        lambda feature, module: feature.map_channels(module), 'last'
+    ),
     _BatchNorm: NORM,
     nn.SyncBatchNorm: NORM,
-    SyncBatchNorm: NORM,
-    SyncBatchNormAct: SparseForm(norm_act(NORM.apply)),
+    DistributedBatchNorm: NORM,
+    DistributedBatchNormAct: SparseForm(norm_act(NORM.apply)),
     nn.LayerNorm: SparseForm(layer_norm, 'last'),
     LayerNorm2d: SparseForm(layer_norm, 'argument'),
-    nn.MaxPool2d: SparseForm(
-        lambda feature, module: feature.max_pool(module)),
-    nn.AvgPool2d: SparseForm(
-        lambda feature, module: feature.avg_pool(module)),
+    nn.MaxPool2d: SparseForm(lambda feature, module: feature.max_pool(module)),
+    nn.AvgPool2d: SparseForm(lambda feature, module: feature.avg_pool(module)),
     nn.PReLU: MAP,
     nn.Identity: IDENTITY,
     DropPath: SparseForm(drop_path, 'any'),
     **dict.fromkeys(
-        (nn.ReLU, nn.Hardtanh, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU,
-         nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh,
-         nn.Softplus, nn.Dropout, HSigmoid, HSwish, Swish), MAP_ANY),
-    **TIMM_FORMS
+        (
+            nn.ReLU,
+            nn.Hardtanh,
+            nn.LeakyReLU,
+            nn.ELU,
+            nn.GELU,
+            nn.SiLU,
+            nn.Mish,
+            nn.Hardswish,
+            nn.Hardsigmoid,
+            nn.Sigmoid,
+            nn.Tanh,
+            nn.Softplus,
+            nn.Dropout,
+            HSigmoid,
+            HSwish,
+            Swish,
+        ),
+        MAP_ANY,
+    ),
+    **TIMM_FORMS,
 }

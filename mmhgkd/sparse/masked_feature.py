@@ -24,10 +24,9 @@ class MaskedFeature(SparseFeature):
         stride (int): Pixels between two positions. Defaults to 1.
     """
 
-    def __init__(self,
-                 values: Tensor,
-                 mask: UnitMask,
-                 stride: int = 1) -> None:
+    def __init__(
+        self, values: Tensor, mask: UnitMask, stride: int = 1
+    ) -> None:
         super().__init__(mask, stride)
         self.values = values
 
@@ -64,7 +63,8 @@ class MaskedFeature(SparseFeature):
 
     @override
     def map_channels(
-            self, function: Callable[[Tensor], Tensor]) -> 'MaskedFeature':
+        self, function: Callable[[Tensor], Tensor]
+    ) -> 'MaskedFeature':
         values = function(self.values.permute(0, 2, 3, 1))
         return self._visible(values.permute(0, 3, 1, 2))
 
@@ -90,5 +90,6 @@ class MaskedFeature(SparseFeature):
 
     def _visible(self, values: Tensor) -> 'MaskedFeature':
         stride = self.stride * self.values.size(2) // values.size(2)
-        return type(self)(values * self.mask.visible(stride), self.mask,
-                          stride)
+        return type(self)(
+            values * self.mask.visible(stride), self.mask, stride
+        )

@@ -13,7 +13,11 @@ from .layers import apply_layer, sparse_form
 from .sparse_feature import SparseFeature
 
 __all__ = [
-    'SparseMap', 'check_form', 'is_reduction', 'run_layer', 'run_operation'
+    'SparseMap',
+    'check_form',
+    'is_reduction',
+    'run_layer',
+    'run_operation',
 ]
 
 
@@ -46,14 +50,16 @@ class SparseMap(NamedTuple):
         """Inverse of :meth:`per_image`, ``(B, C)`` or ``(1, C)``."""
         shape = tuple(factor.shape)
         if self.channels_last:
-            fits = len(shape) == 1 or (len(shape) == 4
-                                       and shape[1:3] == (1, 1))
+            fits = len(shape) == 1 or (
+                len(shape) == 4 and shape[1:3] == (1, 1)
+            )
         else:
             fits = len(shape) in (3, 4) and shape[-2:] == (1, 1)
         if not fits:
             raise ValueError(
                 f'a tensor of shape {shape} is combined with a feature map; '
-                'it must hold one value a channel')
+                'it must hold one value a channel'
+            )
         if len(shape) == 4:
             return factor.flatten(1)
         return factor.reshape(1, -1)
@@ -72,7 +78,8 @@ def check_form(target: Any, *args: Any) -> None:
     if isinstance(target, nn.Module):
         known = (
             isinstance(target, nn.AdaptiveAvgPool2d)
-            or sparse_form(target) is not None)
+            or sparse_form(target) is not None
+        )
         name = type(target).__name__
     else:
         known = target in _OPERATIONS
@@ -90,8 +97,9 @@ def is_reduction(target: Any) -> bool:
     return _OPERATIONS.get(target) in (_mean, _norm, _global_mean)
 
 
-def run_layer(module: nn.Module, x: SparseMap, *args: Any,
-              **kwargs: Any) -> SparseMap | Tensor:
+def run_layer(
+    module: nn.Module, x: SparseMap, *args: Any, **kwargs: Any
+) -> SparseMap | Tensor:
     """Run a layer of a dense network on a sparse map.
 
     Raises:
@@ -113,8 +121,9 @@ def run_layer(module: nn.Module, x: SparseMap, *args: Any,
     return x._replace(feature=apply_layer(x.feature, module))
 
 
-def run_operation(target: Any, *args: Any,
-                  **kwargs: Any) -> SparseMap | Tensor:
+def run_operation(
+    target: Any, *args: Any, **kwargs: Any
+) -> SparseMap | Tensor:
     """Run a function, or a tensor's method by name, on sparse maps.
 
     Raises:
@@ -138,8 +147,10 @@ def _add(a: Any, b: Any) -> SparseMap:
         return x._replace(feature=x.feature.map(lambda values: values + other))
     shift = x.per_channel(other)
     if shift.size(0) > 1:
-        raise NoSparseForm('the sum of a feature map and one value an image '
-                           'and channel has no sparse form')
+        raise NoSparseForm(
+            'the sum of a feature map and one value an image '
+            'and channel has no sparse form'
+        )
     feature = x.feature.map_channels(lambda values: values + shift[0])
     return x._replace(feature=feature)
 
@@ -147,8 +158,9 @@ def _add(a: Any, b: Any) -> SparseMap:
 def _multiply(a: Any, b: Any) -> SparseMap:
     x, other = (a, b) if isinstance(a, SparseMap) else (b, a)
     if isinstance(other, SparseMap):
-        raise NoSparseForm('the product of two feature maps has no sparse '
-                           'form')
+        raise NoSparseForm(
+            'the product of two feature maps has no sparse form'
+        )
     if not isinstance(other, Tensor) or other.dim() == 0:
         return x._replace(feature=x.feature.map(lambda values: values * other))
     factor = x.per_channel(other)
@@ -168,8 +180,9 @@ def _concatenate(maps: Sequence[Any], dim: int = 0) -> SparseMap:
     first, *others = maps
     axis = 3 if isinstance(first, SparseMap) and first.channels_last else 1
     if dim % 4 != axis:
-        raise NoSparseForm('feature maps can be concatenated along their '
-                           'channels only')
+        raise NoSparseForm(
+            'feature maps can be concatenated along their channels only'
+        )
     for other in others:
         _check_same(first, other)
     feature = first.feature.concatenate([other.feature for other in others])
@@ -200,8 +213,9 @@ def _norm(x: SparseMap, p: Any, dim: Any, keepdim: bool = False) -> Tensor:
 
 def _global_mean(x: SparseMap, output_size: Any) -> Tensor:
     if output_size not in (1, (1, 1), [1, 1]) or x.channels_last:
-        raise NoSparseForm('adaptive pooling to more than one position has no '
-                           'sparse form')
+        raise NoSparseForm(
+            'adaptive pooling to more than one position has no sparse form'
+        )
     return x.per_image(x.feature.image_mean(), keepdim=True)
 
 
@@ -229,23 +243,45 @@ def _check_same(x: SparseMap, other: Any) -> None:
     if x.channels_last != other.channels_last:
         raise ValueError('feature maps with the channels first and last meet')
     if x.feature.stride != other.feature.stride:
-        raise ValueError(f'feature maps of strides {x.feature.stride} and '
-                         f'{other.feature.stride} meet')
+        raise ValueError(
+            f'feature maps of strides {x.feature.stride} and '
+            f'{other.feature.stride} meet'
+        )
 
 
 def _check_spatial(x: SparseMap, dim: Any, name: str) -> None:
-    axes = (dim, ) if isinstance(dim, int) else tuple(dim)
+    axes = (dim,) if isinstance(dim, int) else tuple(dim)
     if tuple(sorted(axis % 4 for axis in axes)) != x.spatial_axes:
-        raise NoSparseForm(f'the operation `{name}` over other axes than '
-                           'height and width has no sparse form')
+        raise NoSparseForm(
+            f'the operation `{name}` over other axes than '
+            'height and width has no sparse form'
+        )
 
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add, 'add', 'add_')
 _PRODUCTS = (operator.mul, operator.imul, torch.mul, 'mul', 'mul_')
-_ELEMENTWISE = (F.relu, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, F.mish,
-                F.hardswish, F.hardsigmoid, F.sigmoid, F.hardtanh, torch.relu,
-                torch.relu_, torch.sigmoid, torch.tanh, 'relu', 'relu_',
-                'sigmoid', 'sigmoid_', 'tanh')
+_ELEMENTWISE = (
+    F.relu,
+    F.relu6,
+    F.leaky_relu,
+    F.elu,
+    F.gelu,
+    F.silu,
+    F.mish,
+    F.hardswish,
+    F.hardsigmoid,
+    F.sigmoid,
+    F.hardtanh,
+    torch.relu,
+    torch.relu_,
+    torch.sigmoid,
+    torch.tanh,
+    'relu',
+    'relu_',
+    'sigmoid',
+    'sigmoid_',
+    'tanh',
+)
 
 _OPERATIONS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(_ADDITIONS, _add),
@@ -257,6 +293,5 @@ _OPERATIONS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((torch.norm, 'norm'), _norm),
     F.adaptive_avg_pool2d: _global_mean,
     **dict.fromkeys(('contiguous', 'clone'), _identity),
-    **{function: _elementwise(function)
-       for function in _ELEMENTWISE},
-}  # yapf: disable
+    **{function: _elementwise(function) for function in _ELEMENTWISE},
+}

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from mmhgkd.masks import UnitMask
 
-from .batch_norm import SyncBatchNorm, batch_norm
+from .batch_norm import DistributedBatchNorm, batch_norm
 from .gather_conv import gather_conv
 from .geometry import Geometry
 from .packed_pool import avg_pool, max_pool
@@ -16,7 +16,7 @@ from .sparse_feature import SparseFeature
 from .triton import uses_triton
 from .window import Window
 
-_FUSED_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, SyncBatchNorm)
+_FUSED_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, DistributedBatchNorm)
 
 
 class PackedFeature(SparseFeature):
@@ -32,10 +32,9 @@ class PackedFeature(SparseFeature):
         stride (int): Pixels between two positions. Defaults to 1.
     """
 
-    def __init__(self,
-                 values: Tensor,
-                 geometry: Geometry,
-                 stride: int = 1) -> None:
+    def __init__(
+        self, values: Tensor, geometry: Geometry, stride: int = 1
+    ) -> None:
         super().__init__(geometry.mask, stride)
         self.values = values
         self.geometry = geometry
@@ -44,15 +43,20 @@ class PackedFeature(SparseFeature):
     @override
     def from_images(cls, images: Tensor, mask: UnitMask) -> 'PackedFeature':
         batch, channels, height, width = images.shape
-        size = (mask.ids.size(0), mask.rows * mask.unit,
-                mask.columns * mask.unit)
+        size = (
+            mask.ids.size(0),
+            mask.rows * mask.unit,
+            mask.columns * mask.unit,
+        )
         if (batch, height, width) != size:
             raise ValueError(
                 f'images of shape {tuple(images.shape)} do not fit a mask of '
                 f'{size[0]} images of {size[1]}x{size[2]}; draw the mask for '
-                'the size of the batch')
-        grid = images.view(batch, channels, mask.rows, mask.unit, mask.columns,
-                           mask.unit).permute(0, 2, 4, 3, 5, 1)
+                'the size of the batch'
+            )
+        grid = images.view(
+            batch, channels, mask.rows, mask.unit, mask.columns, mask.unit
+        ).permute(0, 2, 4, 3, 5, 1)
         image = torch.arange(batch, device=mask.ids.device)[:, None]
         row = mask.ids.div(mask.columns, rounding_mode='floor')
         column = mask.ids.remainder(mask.columns)
@@ -67,8 +71,9 @@ class PackedFeature(SparseFeature):
     def conv(self, module: nn.Conv2d) -> 'PackedFeature':
         window, weight = window_and_weight(module)
         rows, weight = autocast_operands(self.values, weight)
-        rows = gather_conv(rows, weight, self.geometry, self.stride, window,
-                           module.groups)
+        rows = gather_conv(
+            rows, weight, self.geometry, self.stride, window, module.groups
+        )
         if module.bias is not None:
             rows = rows + module.bias.to(rows.dtype)
         return self._with(rows, window.stride)
@@ -77,20 +82,28 @@ class PackedFeature(SparseFeature):
     def norm(self, module: _BatchNorm) -> 'PackedFeature':
         if uses_triton(self.values) and not torch.compiler.is_compiling():
             from .triton.norm_act import norm_act
+
             return self._with(norm_act(module, self.values))
         return self._with(batch_norm(module, self.values))
 
     @override
-    def norm_act(self,
-                 norm: nn.Module,
-                 act: nn.Module,
-                 residual: SparseFeature | None = None) -> SparseFeature:
+    def norm_act(
+        self,
+        norm: nn.Module,
+        act: nn.Module,
+        residual: SparseFeature | None = None,
+    ) -> SparseFeature:
         added = None if residual is None else residual.rows()
         rows = [self.values] if added is None else [self.values, added]
-        if (isinstance(norm, _BatchNorm) and type(norm) in _FUSED_NORMS
-                and type(act) is nn.ReLU and uses_triton(*rows)
-                and not torch.compiler.is_compiling()):
+        if (
+            isinstance(norm, _BatchNorm)
+            and type(norm) in _FUSED_NORMS
+            and type(act) is nn.ReLU
+            and uses_triton(*rows)
+            and not torch.compiler.is_compiling()
+        ):
             from .triton.norm_act import norm_act
+
             return self._with(norm_act(norm, self.values, added, relu=True))
         return super().norm_act(norm, act, residual)
 
@@ -103,8 +116,14 @@ class PackedFeature(SparseFeature):
     @override
     def avg_pool(self, module: nn.AvgPool2d) -> 'PackedFeature':
         window = Window.of(module)
-        rows = avg_pool(self.values, self.geometry, self.stride, window,
-                        module.divisor_override, module.count_include_pad)
+        rows = avg_pool(
+            self.values,
+            self.geometry,
+            self.stride,
+            window,
+            module.divisor_override,
+            module.count_include_pad,
+        )
         return self._with(rows, window.stride)
 
     @override
@@ -113,7 +132,8 @@ class PackedFeature(SparseFeature):
 
     @override
     def map_channels(
-            self, function: Callable[[Tensor], Tensor]) -> 'PackedFeature':
+        self, function: Callable[[Tensor], Tensor]
+    ) -> 'PackedFeature':
         return self._with(function(self.values))
 
     @override
@@ -146,4 +166,5 @@ def autocast_operands(*tensors: Tensor) -> tuple[Tensor, ...]:
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(
-        x.to(dtype) if x.dtype == torch.float32 else x for x in tensors)
+        x.to(dtype) if x.dtype == torch.float32 else x for x in tensors
+    )

@@ -11,8 +11,9 @@ from .table_conv import gather, interleave
 from .window import Window
 
 
-def max_pool(rows: Tensor, geometry: Geometry, stride: int,
-             window: Window) -> Tensor:
+def max_pool(
+    rows: Tensor, geometry: Geometry, stride: int, window: Window
+) -> Tensor:
     """Maximum over a window; what is masked counts as zero.
 
     Positions outside the image do not count, as in PyTorch.
@@ -29,25 +30,31 @@ def max_pool(rows: Tensor, geometry: Geometry, stride: int,
     if uses_tables(rows):
         phases = geometry.phases(stride, window) if rows.requires_grad else ()
         return _TableMaxPool.apply(
-            rows, geometry.table(stride, window, mark_outside=True),
-            geometry.mask.block(stride), window.stride,
+            rows,
+            geometry.table(stride, window, mark_outside=True),
+            geometry.mask.block(stride),
+            window.stride,
             tuple(phase.taps for phase in phases),
-            *(phase.table for phase in phases))
+            *(phase.table for phase in phases),
+        )
     halo = geometry.halo(stride, window, mark_outside=True)
     pooled = F.max_pool2d(
         _Halo.apply(rows, halo).permute(0, 3, 1, 2),
         window.kernel,
         window.stride,
-        dilation=window.dilation)
+        dilation=window.dilation,
+    )
     return pooled.permute(0, 2, 3, 1).reshape(-1, rows.size(1))
 
 
-def avg_pool(rows: Tensor,
-             geometry: Geometry,
-             stride: int,
-             window: Window,
-             divisor: int | None = None,
-             count_include_pad: bool = True) -> Tensor:
+def avg_pool(
+    rows: Tensor,
+    geometry: Geometry,
+    stride: int,
+    window: Window,
+    divisor: int | None = None,
+    count_include_pad: bool = True,
+) -> Tensor:
     """Mean over a window; what is masked counts as zero.
 
     Args:
@@ -85,21 +92,27 @@ class _Halo(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        halo, = ctx.saved_tensors
+        (halo,) = ctx.saved_tensors
         channels = grad.size(3)
         dtype = torch.promote_types(grad.dtype, torch.float32)
         total = grad.new_zeros(ctx.size + 2, channels, dtype=dtype)
-        total.index_add_(0, halo.flatten(),
-                         grad.reshape(-1, channels).to(dtype))
-        return total[:ctx.size].to(grad.dtype), None
+        total.index_add_(
+            0, halo.flatten(), grad.reshape(-1, channels).to(dtype)
+        )
+        return total[: ctx.size].to(grad.dtype), None
 
 
 class _TableMaxPool(torch.autograd.Function):
-
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, table: Tensor, block: int,
-                stride: int, taps: tuple[tuple[int, ...], ...],
-                *phases: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        table: Tensor,
+        block: int,
+        stride: int,
+        taps: tuple[tuple[int, ...], ...],
+        *phases: Tensor,
+    ) -> Tensor:
         read = gather(_with_zero_row(rows), table, float('-inf'))
         out, tap = read.max(1)
         ctx.save_for_backward(tap.to(torch.int16), *phases)

@@ -8,24 +8,33 @@ from .geometry import Geometry, Pairs
 from .window import Window
 
 
-def pair_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
-              window: Window) -> Tensor:
-    """Convolve tap by tap, with the visible neighbours only.
+def pair_conv(
+    rows: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    stride: int,
+    window: Window,
+) -> Tensor:
+    """Convolve tap by tap, with the visible neighbors only.
 
     It does the least arithmetic, which pays where units are so small that
-    most neighbours are masked, but its shapes depend on the mask.
+    most neighbors are masked, but its shapes depend on the mask.
 
     See :func:`mmhgkd.sparse.gather_conv.gather_conv`.
     """
-    return _PairConv.apply(rows, weight, geometry.pairs(stride, window),
-                           geometry.num_rows(stride * window.stride))
+    return _PairConv.apply(
+        rows,
+        weight,
+        geometry.pairs(stride, window),
+        geometry.num_rows(stride * window.stride),
+    )
 
 
 class _PairConv(torch.autograd.Function):
-
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, pairs: Pairs,
-                size: int) -> Tensor:
+    def forward(
+        ctx: Any, rows: Tensor, weight: Tensor, pairs: Pairs, size: int
+    ) -> Tensor:
         ctx.save_for_backward(rows, weight)
         ctx.pairs = pairs
         products = [
@@ -33,7 +42,8 @@ class _PairConv(torch.autograd.Function):
             for read, tap in zip(
                 rows.index_select(0, pairs.inputs).split(pairs.sizes),
                 _by_tap(weight),
-                strict=True)
+                strict=True,
+            )
         ]
         return _sum(products, pairs.outputs, size)
 
@@ -53,7 +63,8 @@ class _PairConv(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             reads = rows.index_select(0, pairs.inputs).split(pairs.sizes)
             d_taps = torch.stack(
-                [x.t() @ y for x, y in zip(grads, reads, strict=True)])
+                [x.t() @ y for x, y in zip(grads, reads, strict=True)]
+            )
             d_weight = d_taps.permute(1, 2, 0).view(weight.shape)
         return d_rows, d_weight, None, None
 

@@ -25,17 +25,22 @@ def window_and_weight(module: nn.Conv2d) -> tuple[Window, Tensor]:
         return Window.of(module), module.weight
     padding, extra = [], []
     for size, stride, dilation in zip(
-            module.kernel_size, module.stride, module.dilation, strict=True):
+        module.kernel_size, module.stride, module.dilation, strict=True
+    ):
         total = max((size - 1) * dilation + 1 - stride, 0)
         before, after = total // 2, total - total // 2
         if (after - before) % dilation or stride != module.stride[0]:
             raise ValueError(
                 f'{module} has no sparse form: padding "same" that is not '
-                'symmetric goes with equal strides and no dilation only')
+                'symmetric goes with equal strides and no dilation only'
+            )
         padding.append(after)
         extra.append((after - before) // dilation)
     weight = F.pad(module.weight, (extra[1], 0, extra[0], 0))
-    window = Window((weight.size(2), weight.size(3)), module.stride[0],
-                    (padding[0], padding[1]),
-                    (module.dilation[0], module.dilation[1]))
+    window = Window(
+        (weight.size(2), weight.size(3)),
+        module.stride[0],
+        (padding[0], padding[1]),
+        (module.dilation[0], module.dilation[1]),
+    )
     return window, weight

@@ -62,7 +62,7 @@ class SparseFeature(ABC):
 
     @abstractmethod
     def norm(self, module: _BatchNorm) -> 'SparseFeature':
-        """Normalise with the statistics of the visible positions."""
+        """Normalize with the statistics of the visible positions."""
 
     @abstractmethod
     def max_pool(self, module: nn.MaxPool2d) -> 'SparseFeature':
@@ -78,7 +78,8 @@ class SparseFeature(ABC):
 
     @abstractmethod
     def map_channels(
-            self, function: Callable[[Tensor], Tensor]) -> 'SparseFeature':
+        self, function: Callable[[Tensor], Tensor]
+    ) -> 'SparseFeature':
         """Apply a function of the channels of each visible position.
 
         Args:
@@ -86,8 +87,9 @@ class SparseFeature(ABC):
         """
 
     @abstractmethod
-    def concatenate(self,
-                    others: Sequence['SparseFeature']) -> 'SparseFeature':
+    def concatenate(
+        self, others: Sequence['SparseFeature']
+    ) -> 'SparseFeature':
         """Append the channels of features of the same mask and stride."""
 
     @abstractmethod
@@ -106,11 +108,13 @@ class SparseFeature(ABC):
         """
         return apply_layer(self, module)
 
-    def norm_act(self,
-                 norm: nn.Module,
-                 act: nn.Module,
-                 residual: 'SparseFeature | None' = None) -> 'SparseFeature':
-        """Normalise, add a residual and activate: a step that may be fused.
+    def norm_act(
+        self,
+        norm: nn.Module,
+        act: nn.Module,
+        residual: 'SparseFeature | None' = None,
+    ) -> 'SparseFeature':
+        """Normalize, add a residual and activate: a step that may be fused.
 
         Args:
             norm (nn.Module): The norm layer.
@@ -150,10 +154,9 @@ class SparseFeature(ABC):
         return rows.view(self.mask.ids.size(0), -1, rows.size(1))
 
 
-def rows_to_dense(rows: Tensor,
-                  mask: UnitMask,
-                  stride: int,
-                  fill: Tensor | None = None) -> Tensor:
+def rows_to_dense(
+    rows: Tensor, mask: UnitMask, stride: int, fill: Tensor | None = None
+) -> Tensor:
     """Put packed rows on the grid, see :meth:`SparseFeature.dense`."""
     batch, channels = mask.ids.size(0), rows.size(1)
     block = mask.block(stride)

@@ -19,7 +19,7 @@ from .window import Window
 class SpconvFeature(PackedFeature):
     """Packed features whose windows are computed by spconv.
 
-    A second opinion on the packed student, and a neighbour to compare its
+    A second opinion on the packed student, and a neighbor to compare its
     speed with: only convolutions larger than 1x1 and max-pooling differ.
     spconv gives a strided layer an output wherever its window meets a visible
     position; those at masked positions are dropped.
@@ -47,7 +47,8 @@ class SpconvFeature(PackedFeature):
         if refused:
             raise ConfigError(
                 "`backend='spconv'` cannot compute these layers; use "
-                "`backend='packed'`\n" + '\n'.join(refused))
+                "`backend='packed'`\n" + '\n'.join(refused)
+            )
         _spconv()
 
     @classmethod
@@ -56,7 +57,8 @@ class SpconvFeature(PackedFeature):
         if not images.is_cuda:
             raise ConfigError(
                 "`backend='spconv'` needs a GPU, and the images are on "
-                f"`{images.device}`; use `backend='packed'`")
+                f"`{images.device}`; use `backend='packed'`"
+            )
         return super().from_images(images, mask)
 
     @override
@@ -86,39 +88,45 @@ class SpconvFeature(PackedFeature):
         return self._with(rows, window.stride)
 
     @torch.compiler.disable
-    def _run(self,
-             layer: Any,
-             window: Window,
-             rows: Tensor,
-             weight: Tensor | None = None) -> Tensor:
+    def _run(
+        self,
+        layer: Any,
+        window: Window,
+        rows: Tensor,
+        weight: Tensor | None = None,
+    ) -> Tensor:
         """Run a layer of spconv and keep the visible outputs in order."""
         dtype = torch.float32 if rows.dtype == torch.bfloat16 else rows.dtype
         if dtype not in (torch.float16, torch.float32):
             raise NoSparseForm(
-                f"spconv has no {dtype}; use `backend='packed'`")
+                f"spconv has no {dtype}; use `backend='packed'`"
+            )
         mask, stride = self.mask, self.stride
         block = mask.block(stride)
-        # Neighbours of each position, which layers of one window share.
-        pairs = self.geometry.cached(('spconv pairs', ), dict)
+        # Neighbors of each position, which layers of one window share.
+        pairs = self.geometry.cached(('spconv pairs',), dict)
         sparse = _spconv().SparseConvTensor(
             rows.to(dtype).contiguous(),
-            self.geometry.cached(('spconv positions', stride),
-                                 lambda: _positions(mask, stride)),
+            self.geometry.cached(
+                ('spconv positions', stride), lambda: _positions(mask, stride)
+            ),
             [mask.rows * block, mask.columns * block],
             mask.ids.size(0),
-            indice_dict=pairs)
+            indice_dict=pairs,
+        )
         parameters = {}
         if weight is not None:
             parameters['weight'] = weight.to(dtype).contiguous()
         # Autocast in spconv always means float16.
         with torch.autocast(rows.device.type, enabled=False):
-            out = functional_call(layer, parameters, (sparse, ))
+            out = functional_call(layer, parameters, (sparse,))
         pairs.update(out.indice_dict)
         features = out.features.to(rows.dtype)
         if layer.subm:
             return features
-        return gather(features,
-                      _rows_of(out.indices, mask, stride * window.stride))
+        return gather(
+            features, _rows_of(out.indices, mask, stride * window.stride)
+        )
 
 
 def _spconv() -> Any:
@@ -138,14 +146,17 @@ def _refusal(module: nn.Module) -> str | None:
         if module.groups > 1:
             return f'{module} has groups, which spconv has not'
         if max(module.stride) > 1 and max(module.dilation) > 1:
-            return (f'{module} has a stride and a dilation, of which spconv '
-                    'has only one at a time')
+            return (
+                f'{module} has a stride and a dilation, of which spconv '
+                'has only one at a time'
+            )
     return None
 
 
 @functools.cache
-def _convolution(window: Window, stride: int, out_channels: int,
-                 in_channels: int) -> Any:
+def _convolution(
+    window: Window, stride: int, out_channels: int, in_channels: int
+) -> Any:
     """Layer of spconv without a weight of its own."""
     options: dict[str, Any] = dict(dilation=window.dilation, bias=False)
     if window.stride == 1 and all(size % 2 for size in window.kernel):
@@ -161,8 +172,9 @@ def _convolution(window: Window, stride: int, out_channels: int,
 
 @functools.cache
 def _max_pooling(window: Window) -> Any:
-    return _spconv().SparseMaxPool2d(window.kernel, window.stride,
-                                     window.padding, window.dilation)
+    return _spconv().SparseMaxPool2d(
+        window.kernel, window.stride, window.padding, window.dilation
+    )
 
 
 def _positions(mask: UnitMask, stride: int) -> Tensor:
@@ -193,5 +205,6 @@ def _rows_of(found: Tensor, mask: UnitMask, stride: int) -> Tensor:
     rows = found.new_full((mask.ids.size(0), height * width), size)
     image, y, x = found.long().unbind(1)
     rows[image, y * width + x] = torch.arange(
-        size, dtype=rows.dtype, device=rows.device)
+        size, dtype=rows.dtype, device=rows.device
+    )
     return rows.gather(1, mask.positions(stride)).flatten()

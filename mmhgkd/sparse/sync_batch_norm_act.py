@@ -1,17 +1,17 @@
 from torch import Tensor
 
-from .batch_norm import SyncBatchNorm
+from .batch_norm import DistributedBatchNorm
 
 
-class SyncBatchNormAct(SyncBatchNorm):
-    """Synchronised form of timm's ``BatchNormAct2d``.
+class DistributedBatchNormAct(DistributedBatchNorm):
+    """Synchronized form of timm's ``BatchNormAct2d``.
 
-    It runs where :class:`SyncBatchNorm` runs. The layers ``drop`` and
+    It runs where :class:`DistributedBatchNorm` runs. The layers ``drop`` and
     ``act``, if it has them, follow the norm.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise and activate ``(N, C)`` or ``(B, C, H, W)``."""
+        """Normalize and activate ``(N, C)`` or ``(B, C, H, W)``."""
         x = super().forward(input)
         for name in ('drop', 'act'):
             part = getattr(self, name, None)

@@ -8,8 +8,14 @@ from .triton import uses_triton
 from .window import Window
 
 
-def table_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
-               window: Window, groups: int) -> Tensor:
+def table_conv(
+    rows: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    stride: int,
+    window: Window,
+    groups: int,
+) -> Tensor:
     """Convolve by gathering what each output reads into one product.
 
     Shapes are static and both gradients gather as well, so it compiles, and
@@ -20,12 +26,19 @@ def table_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
     depthwise = groups == rows.size(1) == weight.size(0)
     if uses_triton(rows, weight) and (groups == 1 or depthwise):
         from .triton.conv import triton_conv
+
         return triton_conv(rows, weight, geometry, stride, window)
     phases = geometry.phases(stride, window) if rows.requires_grad else ()
-    return _TableConv.apply(rows, weight, geometry.table(stride, window),
-                            geometry.mask.block(stride), window.stride, groups,
-                            tuple(phase.taps for phase in phases),
-                            *(phase.table for phase in phases))
+    return _TableConv.apply(
+        rows,
+        weight,
+        geometry.table(stride, window),
+        geometry.mask.block(stride),
+        window.stride,
+        groups,
+        tuple(phase.taps for phase in phases),
+        *(phase.table for phase in phases),
+    )
 
 
 def gather(rows: Tensor, table: Tensor, fill: float = 0) -> Tensor:
@@ -35,8 +48,9 @@ def gather(rows: Tensor, table: Tensor, fill: float = 0) -> Tensor:
         Tensor: ``(*table.shape, C)``.
     """
     rows = torch.cat([rows, rows.new_full((1, rows.size(1)), fill)])
-    return rows.index_select(0, table.flatten()).view(*table.shape,
-                                                      rows.size(1))
+    return rows.index_select(0, table.flatten()).view(
+        *table.shape, rows.size(1)
+    )
 
 
 def interleave(phases: list[Tensor], block: int, stride: int) -> Tensor:
@@ -56,8 +70,9 @@ def interleave(phases: list[Tensor], block: int, stride: int) -> Tensor:
     return grid.permute(2, 3, 0, 4, 1, 5).reshape(-1, channels)
 
 
-def weight_gradient(rows: Tensor, grad: Tensor, table: Tensor, weight: Tensor,
-                    groups: int) -> Tensor:
+def weight_gradient(
+    rows: Tensor, grad: Tensor, table: Tensor, weight: Tensor, groups: int
+) -> Tensor:
     """Gradient of the weight by one product with what was read.
 
     Args:
@@ -71,20 +86,32 @@ def weight_gradient(rows: Tensor, grad: Tensor, table: Tensor, weight: Tensor,
         Tensor: Of the shape of ``weight``.
     """
     read = gather(rows, table).unflatten(2, (groups, -1))
-    d_weight = torch.einsum('ngy,ntgx->gytx', grad.unflatten(1, (groups, -1)),
-                            read)
+    d_weight = torch.einsum(
+        'ngy,ntgx->gytx', grad.unflatten(1, (groups, -1)), read
+    )
     return d_weight.transpose(2, 3).reshape(weight.shape)
 
 
 class _TableConv(torch.autograd.Function):
-
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, table: Tensor,
-                block: int, stride: int, groups: int,
-                taps: tuple[tuple[int, ...], ...], *phases: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        table: Tensor,
+        block: int,
+        stride: int,
+        groups: int,
+        taps: tuple[tuple[int, ...], ...],
+        *phases: Tensor,
+    ) -> Tensor:
         ctx.save_for_backward(rows, weight, table, *phases)
-        ctx.block, ctx.stride, ctx.groups, ctx.taps = (block, stride, groups,
-                                                       taps)
+        ctx.block, ctx.stride, ctx.groups, ctx.taps = (
+            block,
+            stride,
+            groups,
+            taps,
+        )
         # einsum contracts in alphabetical order: with t(aps) before x (input
         # channels) and y (output channels) it need not copy what was read.
         read = gather(rows, table).unflatten(2, (groups, -1))
@@ -103,8 +130,10 @@ class _TableConv(torch.autograd.Function):
                 if taps:
                     read = gather(grad, phase).unflatten(2, (groups, -1))
                     part = torch.einsum(
-                        'ntgy,tgyx->ngx', read,
-                        torch.stack([by_tap[tap] for tap in taps])).flatten(1)
+                        'ntgy,tgyx->ngx',
+                        read,
+                        torch.stack([by_tap[tap] for tap in taps]),
+                    ).flatten(1)
                 else:
                     part = rows.new_zeros(phase.size(0), rows.size(1))
                 parts.append(part)

@@ -24,14 +24,14 @@ TIMM_SAME_PADDED: tuple[type, ...] = ()
 
 
 def norm_act(
-    norm: 'Callable[[SparseFeature, Any], SparseFeature]'
+    norm: 'Callable[[SparseFeature, Any], SparseFeature]',
 ) -> 'Callable[[SparseFeature, Any], SparseFeature]':
     """Form of timm's norm layers, which hold an activation."""
 
     def apply(feature: 'SparseFeature', module: nn.Module) -> 'SparseFeature':
         feature = norm(feature, module)
         for name in ('drop', 'act'):
-            # timm's synchronised form lacks them where they do nothing.
+            # timm's synchronized form lacks them where they do nothing.
             part = getattr(module, name, None)
             if part is not None:
                 feature = feature.apply(part)
@@ -44,7 +44,7 @@ if find_spec('timm') is not None:
     from timm import layers
     from timm.layers import activations
 
-    TIMM_SAME_PADDED = (layers.Conv2dSame, )
+    TIMM_SAME_PADDED = (layers.Conv2dSame,)
     TIMM_FORMS = {
         layers.Conv2dSame: CONV,
         layers.BatchNormAct2d: SparseForm(norm_act(NORM.apply)),
@@ -55,8 +55,18 @@ if find_spec('timm') is not None:
         layers.DropPath: SparseForm(drop_path, 'any'),
         activations.PReLU: MAP,
         **dict.fromkeys(
-            (activations.Swish, activations.Mish, activations.Sigmoid,
-             activations.Tanh, activations.HardSwish, activations.HardSigmoid,
-             activations.HardMish, activations.GELU, activations.GELUTanh,
-             activations.QuickGELU), MAP_ANY)
+            (
+                activations.Swish,
+                activations.Mish,
+                activations.Sigmoid,
+                activations.Tanh,
+                activations.HardSwish,
+                activations.HardSigmoid,
+                activations.HardMish,
+                activations.GELU,
+                activations.GELUTanh,
+                activations.QuickGELU,
+            ),
+            MAP_ANY,
+        ),
     }

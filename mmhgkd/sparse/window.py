@@ -30,11 +30,15 @@ class Window(NamedTuple):
         """
         stride = _pair(module.stride)
         mode = getattr(module, 'padding_mode', 'zeros')
-        if (isinstance(module.padding, str) or mode != 'zeros'
-                or stride[0] != stride[1]):
+        if (
+            isinstance(module.padding, str)
+            or mode != 'zeros'
+            or stride[0] != stride[1]
+        ):
             raise ValueError(
                 f'{module} has no packed form: it must pad with a fixed '
-                'number of zeros and have the same stride along both axes')
+                'number of zeros and have the same stride along both axes'
+            )
         kernel, padding = _pair(module.kernel_size), _pair(module.padding)
         dilation = _pair(getattr(module, 'dilation', 1))
         window = cls(kernel, stride[0], padding, dilation)
@@ -47,7 +51,8 @@ class Window(NamedTuple):
                 raise ValueError(
                     f'{module} turns a map of a whole number of units into '
                     'one that is not; set its padding to half of '
-                    '`dilation * (kernel_size - 1)`')
+                    '`dilation * (kernel_size - 1)`'
+                )
         return window
 
     @property

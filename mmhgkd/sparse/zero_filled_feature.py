@@ -24,8 +24,9 @@ class ZeroFilledFeature(MaskedFeature):
 
     @classmethod
     @override
-    def from_images(cls, images: Tensor,
-                    mask: UnitMask) -> 'ZeroFilledFeature':
+    def from_images(
+        cls, images: Tensor, mask: UnitMask
+    ) -> 'ZeroFilledFeature':
         units = torch.arange(mask.num_units, device=mask.ids.device)
         everything = mask._replace(ids=units.expand(len(images), -1))
         return cls(images * mask.visible(1), everything)

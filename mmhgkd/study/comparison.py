@@ -23,8 +23,9 @@ class Comparison(NamedTuple):
     freedom: int
 
 
-def compare_with_reference(values: Mapping[str, Mapping[int, float]],
-                           reference: str) -> Comparison | None:
+def compare_with_reference(
+    values: Mapping[str, Mapping[int, float]], reference: str
+) -> Comparison | None:
     """Compare arms that were run with the same seeds.
 
     A seed shares its order of images, its masks and its tenth of the labels
@@ -57,7 +58,9 @@ def compare_with_reference(values: Mapping[str, Mapping[int, float]],
     own = means[arms.index(reference)]
     differences = {
         arm: float(mean - own)
-        for arm, mean in zip(arms, means, strict=True) if arm != reference
+        for arm, mean in zip(arms, means, strict=True)
+        if arm != reference
     }
-    return Comparison(differences,
-                      quantile * spread * math.sqrt(2 / len(seeds)), freedom)
+    return Comparison(
+        differences, quantile * spread * math.sqrt(2 / len(seeds)), freedom
+    )

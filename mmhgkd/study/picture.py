@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmhgkd.report.curves import COLOURS, GRID, INK, MUTED
+from mmhgkd.report.curves import COLORS, GRID, INK, MUTED
 from mmhgkd.utils import ConfigError
 
 from .comparison import Comparison
@@ -27,7 +27,8 @@ def write_picture(path: Path, rows: Rows, reference: str | None) -> None:
     if not reference or not found:
         raise ConfigError(
             'a picture needs a `reference` in the study, and results of it '
-            'and of another arm with the same two seeds or more')
+            'and of another arm with the same two seeds or more'
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draw_differences(found, reference).savefig(path, dpi=150)
@@ -35,12 +36,13 @@ def write_picture(path: Path, rows: Rows, reference: str | None) -> None:
         raise ConfigError(f'cannot write the picture: {error}') from error
 
 
-def draw_differences(comparisons: Mapping[str, Comparison],
-                     reference: str) -> Figure:
+def draw_differences(
+    comparisons: Mapping[str, Comparison], reference: str
+) -> Figure:
     """Draw how much the arms of a study differ from one of them.
 
-    A row an arm, a plot a metric. The grey band holds the differences that
-    chance explains; arms outside it are drawn in colour.
+    A row an arm, a plot a metric. The gray band holds the differences that
+    chance explains; arms outside it are drawn in color.
 
     Args:
         comparisons (Mapping[str, Comparison]): By the heading of the metric,
@@ -52,19 +54,24 @@ def draw_differences(comparisons: Mapping[str, Comparison],
     """
     names = list(next(iter(comparisons.values())).differences)
     places = range(len(names), 0, -1)
-    figure = Figure((2.2 * len(comparisons) + 2, 0.2 * len(names) + 1),
-                    layout='constrained')
+    figure = Figure(
+        (2.2 * len(comparisons) + 2, 0.2 * len(names) + 1),
+        layout='constrained',
+    )
     axes = figure.subplots(1, len(comparisons), sharey=True, squeeze=False)[0]
     for axis, (heading, comparison) in zip(
-            axes, comparisons.items(), strict=True):
+        axes, comparisons.items(), strict=True
+    ):
         least = comparison.least
         axis.axvspan(-least, least, color=GRID, alpha=0.6, linewidth=0)
         axis.axvline(0, color=MUTED, linewidth=0.8)
         values = [comparison.differences[name] for name in names]
-        colours = np.select(
-            [np.greater(values, least),
-             np.less(values, -least)], COLOURS[:2], MUTED)
-        axis.scatter(values, places, c=colours, s=18, zorder=3)
+        colors = np.select(
+            [np.greater(values, least), np.less(values, -least)],
+            COLORS[:2],
+            MUTED,
+        )
+        axis.scatter(values, places, c=colors, s=18, zorder=3)
         axis.set_title(heading, fontsize=10, color=INK, loc='left')
         axis.set_xlabel(f'points above {reference}', fontsize=8, color=MUTED)
         axis.set_yticks(places, names, fontsize=8, color=INK)

@@ -12,8 +12,15 @@ from mmengine.device import get_device
 from mmhgkd.runner.whole_file_backend import WholeFileBackend
 from mmhgkd.utils import ConfigError
 
-PACKAGES = ('mmhgkd', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain',
-            'sklearn')
+PACKAGES = (
+    'mmhgkd',
+    'torch',
+    'torchvision',
+    'mmengine',
+    'mmcv',
+    'mmpretrain',
+    'sklearn',
+)
 
 
 def result_path(work_dir: Path, arm: str, seed: int) -> Path:
@@ -21,8 +28,9 @@ def result_path(work_dir: Path, arm: str, seed: int) -> Path:
     return work_dir / 'results' / f'{arm}_seed{seed}.json'
 
 
-def read_result(path: Path,
-                settings: dict[str, Any] | None = None) -> dict | None:
+def read_result(
+    path: Path, settings: dict[str, Any] | None = None
+) -> dict | None:
     """Read a result, None if it is not there.
 
     Args:
@@ -39,28 +47,35 @@ def read_result(path: Path,
         result = json.loads(path.read_text(encoding='utf-8'))
         found = result['settings']
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f'{path} is no result of a study ({error}); move it '
-                          'away') from error
+        raise ConfigError(
+            f'{path} is no result of a study ({error}); move it away'
+        ) from error
     wanted = json.loads(json.dumps(settings))
     if wanted is not None and found != wanted:
-        different = sorted(key for key in {*found, *wanted}
-                           if found.get(key) != wanted.get(key))
+        different = sorted(
+            key
+            for key in {*found, *wanted}
+            if found.get(key) != wanted.get(key)
+        )
         raise ConfigError(
             f'{path} was made with another `{different[0]}` '
             f'({found.get(different[0])!r}, now {wanted.get(different[0])!r});'
-            ' choose another --work-dir, or move it away')
+            ' choose another --work-dir, or move it away'
+        )
     return result
 
 
-def write_result(path: Path, settings: dict[str, Any],
-                 metrics: dict[str, float]) -> None:
+def write_result(
+    path: Path, settings: dict[str, Any], metrics: dict[str, float]
+) -> None:
     """Write a result, with the device and the versions it was made with."""
     versions = {name: import_module(name).__version__ for name in PACKAGES}
     result = dict(
         settings=settings,
         metrics=metrics,
         device=device_name(),
-        versions=dict(versions, python=platform.python_version()))
+        versions=dict(versions, python=platform.python_version()),
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     WholeFileBackend().put(json.dumps(result, indent=2).encode(), str(path))
 

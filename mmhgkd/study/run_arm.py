@@ -23,9 +23,16 @@ GRADIENTS = ('gradient_feat', 'gradient_sim', 'gradient_cosine')
 PARTS = ('loss_feat', 'pearson', 'self_variance_share', 'embedding_cosine')
 
 
-def run_arm(study: Study, arm: Arm, seed: int, files: TeacherFiles,
-            data: dict[str, int], folder: Path, result: Path,
-            workers: int | None) -> None:
+def run_arm(
+    study: Study,
+    arm: Arm,
+    seed: int,
+    files: TeacherFiles,
+    data: dict[str, int],
+    folder: Path,
+    result: Path,
+    workers: int | None,
+) -> None:
     """Pre-train a student, evaluate and fine-tune it, and write the result.
 
     What a call before this one has completed is not done again.
@@ -54,8 +61,9 @@ def run_arm(study: Study, arm: Arm, seed: int, files: TeacherFiles,
         metrics.update(_of_training(stage))
     for name, fraction in (('finetune', 1.0), ('few_labels', FEW_LABELS)):
         stage = folder / name
-        cfg = finetuning_config(study, student, seed, fraction,
-                                data['classes'], stage, workers)
+        cfg = finetuning_config(
+            study, student, seed, fraction, data['classes'], stage, workers
+        )
         metrics[name] = run_stage(cfg)['accuracy/top1']
         # Nobody needs the fine-tuned weights once they are measured.
         for checkpoint in stage.glob('*.pth'):
@@ -63,22 +71,21 @@ def run_arm(study: Study, arm: Arm, seed: int, files: TeacherFiles,
     write_result(result, settings, metrics)
 
 
-def arm_settings(study: Study, arm: Arm, seed: int,
-                 data: dict[str, int]) -> dict[str, Any]:
+def arm_settings(
+    study: Study, arm: Arm, seed: int, data: dict[str, int]
+) -> dict[str, Any]:
     """All that the result of an arm depends on."""
     return dict(
         config=arm.config,
         method=arm.method,
-        options={
-            **study.options,
-            **arm.options
-        },
+        options={**study.options, **arm.options},
         seed=seed,
         epochs=study.epochs,
         teacher=asdict(study.teacher),
         finetune=asdict(study.finetune),
         gradient_interval=study.gradient_interval,
-        data=data)
+        data=data,
+    )
 
 
 def run_stage(cfg: Config, train: bool = True) -> dict[str, float]:
@@ -122,7 +129,7 @@ def _of_training(work_dir: Path) -> dict[str, float]:
     for key in (*GRADIENTS, *PARTS):
         values = record.series(key)[1]
         if key in PARTS:
-            values = values[-math.ceil(len(values) / 4):]
+            values = values[-math.ceil(len(values) / 4) :]
         if values:
             found[key] = math.fsum(values) / len(values)
     return found

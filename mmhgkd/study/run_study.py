@@ -69,10 +69,16 @@ def run_study(study: Study, options: StudyOptions) -> None:
     if options.jobs < 1:
         raise ConfigError(f'--jobs must be at least 1, got {options.jobs}')
     data = count_images(study.data_root)
-    pending = [(arm, seed) for arm in choose_arms(study, options.arms)
-               for seed in options.seeds or study.seeds if read_result(
-                   result_path(options.work_dir, arm.name, seed),
-                   arm_settings(study, arm, seed, data)) is None]
+    pending = [
+        (arm, seed)
+        for arm in choose_arms(study, options.arms)
+        for seed in options.seeds or study.seeds
+        if read_result(
+            result_path(options.work_dir, arm.name, seed),
+            arm_settings(study, arm, seed, data),
+        )
+        is None
+    ]
     if not pending:
         print_log('all results are there', 'current')
         return
@@ -85,8 +91,10 @@ def run_study(study: Study, options: StudyOptions) -> None:
         outcomes = _run_parallel(study, pending, files, data, options)
     failures = [outcome for outcome in outcomes if outcome]
     if failures:
-        raise RunError(f'{len(failures)} of {len(pending)} runs have failed: '
-                       f'{"; ".join(failures)}')
+        raise RunError(
+            f'{len(failures)} of {len(pending)} runs have failed: '
+            f'{"; ".join(failures)}'
+        )
 
 
 def choose_arms(study: Study, names: Sequence[str] | None) -> list[Arm]:
@@ -98,8 +106,10 @@ def choose_arms(study: Study, names: Sequence[str] | None) -> list[Arm]:
     known = [arm.name for arm in study.arms]
     for name in names or ():
         if name not in known:
-            raise ConfigError(f'the study has no arm `{name}`; its arms are '
-                              f'{", ".join(known)}')
+            raise ConfigError(
+                f'the study has no arm `{name}`; its arms are '
+                f'{", ".join(known)}'
+            )
     return [arm for arm in study.arms if names is None or arm.name in names]
 
 
@@ -114,18 +124,21 @@ def check_arms(study: Study, arms: Sequence[Arm], classes: int) -> None:
         if arm in checked:
             continue
         checked.append(arm)
-        cfg = pretraining_config(study, arm, 0, TeacherFiles(), Path('check'),
-                                 None)
+        cfg = pretraining_config(
+            study, arm, 0, TeacherFiles(), Path('check'), None
+        )
         if arm.method == 'soft_labels':  # its probe is fitted later
             continue
         _build(f'arm `{arm.name}`', cfg)
     _build(
         '`finetune`',
-        finetuning_config(study, None, 0, 1.0, classes, Path('check'), None))
+        finetuning_config(study, None, 0, 1.0, classes, Path('check'), None),
+    )
 
 
-def prepare_teacher(study: Study, options: StudyOptions, data: dict[str, int],
-                    with_probe: bool) -> TeacherFiles:
+def prepare_teacher(
+    study: Study, options: StudyOptions, data: dict[str, int], with_probe: bool
+) -> TeacherFiles:
     """Train the teacher, and fit its probe, unless that has been done.
 
     Raises:
@@ -138,19 +151,25 @@ def prepare_teacher(study: Study, options: StudyOptions, data: dict[str, int],
     checkpoint = teacher.checkpoint
     if checkpoint is not None:
         if not Path(checkpoint).is_file():
-            raise ConfigError(f'the teacher `{checkpoint}` does not exist; '
-                              'add `--teacher FILE`')
+            raise ConfigError(
+                f'the teacher `{checkpoint}` does not exist; '
+                'add `--teacher FILE`'
+            )
     elif teacher.config is None:
-        raise ConfigError('the study has no teacher; set `teacher.config` or '
-                          '`teacher.checkpoint`, or add `--teacher FILE`')
+        raise ConfigError(
+            'the study has no teacher; set `teacher.config` or '
+            '`teacher.checkpoint`, or add `--teacher FILE`'
+        )
     else:
         path = options.work_dir / TEACHER
         if read_result(path, settings) is None:
             claim_folder(folder, settings)
             found = run_stage(teacher_config(study, folder, options.workers))
             write_result(
-                path, settings,
-                dict(knn=found['knn/top1'], linear=found['linear/top1']))
+                path,
+                settings,
+                dict(knn=found['knn/top1'], linear=found['linear/top1']),
+            )
         checkpoint = str(last_checkpoint(folder))
     if not with_probe:
         return TeacherFiles(checkpoint)
@@ -158,18 +177,27 @@ def prepare_teacher(study: Study, options: StudyOptions, data: dict[str, int],
     record = folder / 'probe.json'
     if read_result(record, settings) is None:
         arm = next(x for x in study.arms if x.method == 'soft_labels')
-        cfg = pretraining_config(study, replace(arm, method='pretrain'), 0,
-                                 TeacherFiles(checkpoint), folder,
-                                 options.workers)
+        cfg = pretraining_config(
+            study,
+            replace(arm, method='pretrain'),
+            0,
+            TeacherFiles(checkpoint),
+            folder,
+            options.workers,
+        )
         folder.mkdir(parents=True, exist_ok=True)
         fit_teacher_probe(cfg, probe)
         write_result(record, settings, {})
     return TeacherFiles(checkpoint, str(probe))
 
 
-def _run_parallel(study: Study, pending: Sequence[Job], files: TeacherFiles,
-                  data: dict[str,
-                             int], options: StudyOptions) -> list[str | None]:
+def _run_parallel(
+    study: Study,
+    pending: Sequence[Job],
+    files: TeacherFiles,
+    data: dict[str, int],
+    options: StudyOptions,
+) -> list[str | None]:
     # The parts of PyTorch that a fork would copy are not made for it.
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(options.jobs, context) as pool:
@@ -184,8 +212,13 @@ def _run_parallel(study: Study, pending: Sequence[Job], files: TeacherFiles,
             raise
 
 
-def _try(study: Study, job: Job, files: TeacherFiles, data: dict[str, int],
-         options: StudyOptions) -> str | None:
+def _try(
+    study: Study,
+    job: Job,
+    files: TeacherFiles,
+    data: dict[str, int],
+    options: StudyOptions,
+) -> str | None:
     """Run a job; returns what has gone wrong with it alone."""
     arm, seed = job
     if options.jobs > 1:
@@ -193,10 +226,16 @@ def _try(study: Study, job: Job, files: TeacherFiles, data: dict[str, int],
     name = f'{arm.name}_seed{seed}'
     try:
         with safe_loading():
-            run_arm(study, arm, seed, files, data,
-                    options.work_dir / 'runs' / name,
-                    result_path(options.work_dir, arm.name,
-                                seed), options.workers)
+            run_arm(
+                study,
+                arm,
+                seed,
+                files,
+                data,
+                options.work_dir / 'runs' / name,
+                result_path(options.work_dir, arm.name, seed),
+                options.workers,
+            )
     except FloatingPointError as error:
         print_log(f'{name} has failed: {error}', 'current')
         return f'{name}: {error}'

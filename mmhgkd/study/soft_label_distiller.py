@@ -32,19 +32,23 @@ class SoftLabelDistiller(BaseSelfSupervisor):
 
     teacher: BaseTeacher
 
-    def __init__(self,
-                 teacher: dict,
-                 backbone: dict,
-                 in_channels: int,
-                 probe: str,
-                 data_preprocessor: dict | None = None) -> None:
+    def __init__(
+        self,
+        teacher: dict,
+        backbone: dict,
+        in_channels: int,
+        probe: str,
+        data_preprocessor: dict | None = None,
+    ) -> None:
         super().__init__(
-            backbone=backbone, data_preprocessor=data_preprocessor)
+            backbone=backbone, data_preprocessor=data_preprocessor
+        )
         # Past nn.Module's registration: teacher and probe are not trained
         # and are in no checkpoint of the student.
         network = MODELS.build({**teacher, 'target_norm': 'none'})
-        network.set_image_norm(self.data_preprocessor.mean,
-                               self.data_preprocessor.std)
+        network.set_image_norm(
+            self.data_preprocessor.mean, self.data_preprocessor.std
+        )
         object.__setattr__(self, 'teacher', network)
         state = read_state_dict(probe)
         self.register_buffer('probe_weight', state['weight'], persistent=False)
@@ -56,11 +60,12 @@ class SoftLabelDistiller(BaseSelfSupervisor):
         tokens = self.teacher(inputs)
         weight = self.probe_weight
         return F.linear(
-            tokens.to(weight.dtype).mean(1), weight,
-            self.probe_bias).softmax(-1)
+            tokens.to(weight.dtype).mean(1), weight, self.probe_bias
+        ).softmax(-1)
 
-    def loss(self, inputs: Tensor, data_samples: list[DataSample],
-             **kwargs: Any) -> dict[str, Tensor]:
+    def loss(
+        self, inputs: Tensor, data_samples: list[DataSample], **kwargs: Any
+    ) -> dict[str, Tensor]:
         """Compute the cross-entropy of a batch.
 
         Args:
@@ -78,7 +83,8 @@ class SoftLabelDistiller(BaseSelfSupervisor):
         agreement = (logits.argmax(-1) == target.argmax(-1)).float().mean()
         return dict(
             loss_soft=F.cross_entropy(logits.float(), target),
-            agreement=agreement)
+            agreement=agreement,
+        )
 
     def _apply(self, fn: Any, recurse: bool = True) -> 'SoftLabelDistiller':
         # Moves and casts reach submodules only.

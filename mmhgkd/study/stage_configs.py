@@ -43,9 +43,11 @@ def count_images(data_root: str) -> dict[str, int]:
         ConfigError: If they are not there.
     """
     if not Path(data_root).expanduser().is_dir():
-        raise ConfigError(f'the data folder `{data_root}` of the study does '
-                          'not exist; add `--data-root FOLDER`, with images '
-                          'in FOLDER/{train,val}/CLASS')
+        raise ConfigError(
+            f'the data folder `{data_root}` of the study does '
+            'not exist; add `--data-root FOLDER`, with images '
+            'in FOLDER/{train,val}/CLASS'
+        )
     splits = {
         split: ImageFolder(data_root, split, with_label=True)
         for split in ('train', 'val')
@@ -54,8 +56,9 @@ def count_images(data_root: str) -> dict[str, int]:
     return dict(counts, classes=len(splits['train'].CLASSES))
 
 
-def teacher_config(study: Study, work_dir: Path,
-                   workers: int | None) -> Config:
+def teacher_config(
+    study: Study, work_dir: Path, workers: int | None
+) -> Config:
     """Config of the teacher's own training."""
     teacher = study.teacher
     assert teacher.config is not None
@@ -64,8 +67,14 @@ def teacher_config(study: Study, work_dir: Path,
     return _finish(cfg, study, epochs, study.seeds[0], work_dir, workers)
 
 
-def pretraining_config(study: Study, arm: Arm, seed: int, files: TeacherFiles,
-                       work_dir: Path, workers: int | None) -> Config:
+def pretraining_config(
+    study: Study,
+    arm: Arm,
+    seed: int,
+    files: TeacherFiles,
+    work_dir: Path,
+    workers: int | None,
+) -> Config:
     """Config of the pre-training of an arm.
 
     Raises:
@@ -74,9 +83,11 @@ def pretraining_config(study: Study, arm: Arm, seed: int, files: TeacherFiles,
     where = f'arm `{arm.name}`'
     cfg = read_config(where, arm.config, study.options, arm.options)
     if cfg.get('val_dataloader') is None:
-        raise ConfigError(f'{where}: the config {arm.config} has no '
-                          '`val_dataloader` for kNN and linear probe; choose '
-                          "one that has, such as 'hgkd/r18_scenes'")
+        raise ConfigError(
+            f'{where}: the config {arm.config} has no '
+            '`val_dataloader` for kNN and linear probe; choose '
+            "one that has, such as 'hgkd/r18_scenes'"
+        )
     model = cfg.model
     if 'checkpoint' in model.teacher:
         if files.checkpoint:
@@ -91,21 +102,29 @@ def pretraining_config(study: Study, arm: Arm, seed: int, files: TeacherFiles,
             teacher=model.teacher,
             backbone=model.backbone,
             in_channels=model.neck.in_channels[-1],
-            probe=files.probe)
+            probe=files.probe,
+        )
         cfg.custom_imports = dict(imports=['mmhgkd.study'])
     elif study.gradient_interval and arm.method == 'pretrain':
         cfg.custom_hooks = [
             *(cfg.get('custom_hooks') or []),
             dict(
                 type='mmhgkd.LossGradientHook',
-                interval=study.gradient_interval)
+                interval=study.gradient_interval,
+            ),
         ]
     return _finish(cfg, study, study.epochs, seed, work_dir, workers)
 
 
-def finetuning_config(study: Study, student: str | None, seed: int,
-                      fraction: float, classes: int, work_dir: Path,
-                      workers: int | None) -> Config:
+def finetuning_config(
+    study: Study,
+    student: str | None,
+    seed: int,
+    fraction: float,
+    classes: int,
+    work_dir: Path,
+    workers: int | None,
+) -> Config:
     """Config of a fine-tuning.
 
     Args:
@@ -123,7 +142,8 @@ def finetuning_config(study: Study, student: str | None, seed: int,
     cfg.model.head.num_classes = classes
     cfg.data_preprocessor.num_classes = classes
     cfg.model.backbone.init_cfg = student and dict(
-        type='Pretrained', checkpoint=student, prefix='backbone.')
+        type='Pretrained', checkpoint=student, prefix='backbone.'
+    )
     if student is None:
         del cfg.model.backbone.init_cfg
     cfg.train_dataloader.dataset.update(label_fraction=fraction, seed=seed)
@@ -146,8 +166,10 @@ def read_config(where: str, name: str, *options: dict[str, Any]) -> Config:
     """
     path = config_folder() / f'{name}.py'
     if not path.is_file():
-        raise ConfigError(f'{where}: there is no config `{name}`; give its '
-                          'path below configs/ without ending')
+        raise ConfigError(
+            f'{where}: there is no config `{name}`; give its '
+            'path below configs/ without ending'
+        )
     try:
         cfg = load_config(str(path))
         for changes in options:
@@ -160,8 +182,14 @@ def read_config(where: str, name: str, *options: dict[str, Any]) -> Config:
     return cfg
 
 
-def _finish(cfg: Config, study: Study, epochs: int, seed: int, work_dir: Path,
-            workers: int | None) -> Config:
+def _finish(
+    cfg: Config,
+    study: Study,
+    epochs: int,
+    seed: int,
+    work_dir: Path,
+    workers: int | None,
+) -> Config:
     """Put in what all trainings of a study have in common."""
     for name in _LOADERS:
         loader = cfg.get(name)

@@ -17,7 +17,7 @@ _MEANING = {
     int: 'a whole number',
     str: 'a text',
     dict: 'a mapping of dotted keys to values',
-    list: 'a list'
+    list: 'a list',
 }
 
 
@@ -139,11 +139,16 @@ def _study(path: Path, content: Any) -> Study:
         if isinstance(content, dict) and 'base' in content:
             base = vars(_base(path, content.pop('base')))
         study = _fill(
-            Study, content, 'the study',
+            Study,
+            content,
+            'the study',
             dict(
                 teacher=lambda x: _fill(Teacher, x, '`teacher`'),
                 finetune=lambda x: _fill(Finetune, x, '`finetune`'),
-                arms=lambda x: _arms(x, base.get('arms', []))), base)
+                arms=lambda x: _arms(x, base.get('arms', [])),
+            ),
+            base,
+        )
         if 'name' not in content:
             study.name = path.stem
         _check(study)
@@ -157,7 +162,8 @@ def _load(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
-            f'cannot read the study `{path}`: {error}') from error
+            f'cannot read the study `{path}`: {error}'
+        ) from error
 
 
 def _base(path: Path, name: Any) -> Study:
@@ -165,8 +171,9 @@ def _base(path: Path, name: Any) -> Study:
     file = path.parent / name
     content = _load(file)
     if isinstance(content, dict) and 'base' in content:
-        raise ConfigError(f'`base: {name}` has a base itself; name '
-                          f'`{content["base"]}`')
+        raise ConfigError(
+            f'`base: {name}` has a base itself; name `{content["base"]}`'
+        )
     return _study(file, content)
 
 
@@ -178,8 +185,10 @@ def _arms(content: Any, known: list[Arm]) -> list[Arm]:
     for number, item in enumerate(content, 1):
         if isinstance(item, str) and known:
             if item not in by_name:
-                raise ConfigError(f'the base has no arm `{item}`; its arms '
-                                  f'are {", ".join(by_name)}')
+                raise ConfigError(
+                    f'the base has no arm `{item}`; its arms '
+                    f'are {", ".join(by_name)}'
+                )
             arms.append(by_name[item])
             continue
         name = item.get('name') if isinstance(item, dict) else None
@@ -187,22 +196,30 @@ def _arms(content: Any, known: list[Arm]) -> list[Arm]:
     return arms
 
 
-def _fill(cls: type[T],
-          content: Any,
-          where: str,
-          parts: dict[str, Callable] | None = None,
-          defaults: dict[str, Any] | None = None) -> T:
+def _fill(
+    cls: type[T],
+    content: Any,
+    where: str,
+    parts: dict[str, Callable] | None = None,
+    defaults: dict[str, Any] | None = None,
+) -> T:
     """Make a dataclass of a mapping, or say what is wrong with it."""
     if not isinstance(content, dict):
-        raise ConfigError(f'{where} must be a mapping of keys to values, got '
-                          f'{content!r}')
+        raise ConfigError(
+            f'{where} must be a mapping of keys to values, got {content!r}'
+        )
     hints = get_type_hints(cls)
     for key in content:
         if key not in hints:
             close = get_close_matches(str(key), hints, n=1)
-            raise ConfigError(f'{where} has the unknown key `{key}`; ' +
-                              (f'did you mean `{close[0]}`?' if close else
-                               f'the keys are {", ".join(hints)}'))
+            raise ConfigError(
+                f'{where} has the unknown key `{key}`; '
+                + (
+                    f'did you mean `{close[0]}`?'
+                    if close
+                    else f'the keys are {", ".join(hints)}'
+                )
+            )
     values = dict(defaults or {})
     for key, value in content.items():
         if parts and key in parts:
@@ -217,35 +234,46 @@ def _fill(cls: type[T],
 
 
 def _check_type(where: str, hint: Any, value: Any) -> None:
-    choices = get_args(hint) if isinstance(hint, UnionType) else (hint, )
+    choices = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     types = tuple(get_origin(choice) or choice for choice in choices)
     if not isinstance(value, types) or isinstance(value, bool):
         raise ConfigError(
-            f'{where} must be {_MEANING[types[0]]}, got {value!r}')
+            f'{where} must be {_MEANING[types[0]]}, got {value!r}'
+        )
 
 
 def _check(study: Study) -> None:
     names = [arm.name for arm in study.arms]
     for arm in study.arms:
         if not re.fullmatch(r'[\w.-]+', arm.name):
-            raise ConfigError(f'the arm name {arm.name!r} must consist of '
-                              "letters, digits, '.', '_' and '-'")
+            raise ConfigError(
+                f'the arm name {arm.name!r} must consist of '
+                "letters, digits, '.', '_' and '-'"
+            )
         if names.count(arm.name) > 1:
             raise ConfigError(f'there are two arms `{arm.name}`')
         if arm.method not in METHODS:
-            raise ConfigError(f'`method` of arm `{arm.name}` must be one of '
-                              f'{METHODS}, got {arm.method!r}')
+            raise ConfigError(
+                f'`method` of arm `{arm.name}` must be one of '
+                f'{METHODS}, got {arm.method!r}'
+            )
         for option in arm.options:
             if str(option).split('.')[0] == 'train_cfg':
                 raise ConfigError(
                     f'arm `{arm.name}` sets `{option}`, but all arms have the '
-                    'same length; set `epochs` of the study')
+                    'same length; set `epochs` of the study'
+                )
     if study.reference is not None and study.reference not in names:
-        raise ConfigError(f'`reference` names no arm: {study.reference!r}; '
-                          f'the arms are {", ".join(names)}')
+        raise ConfigError(
+            f'`reference` names no arm: {study.reference!r}; '
+            f'the arms are {", ".join(names)}'
+        )
     if not study.seeds or not all(type(seed) is int for seed in study.seeds):
-        raise ConfigError('`seeds` must be a list of whole numbers, got '
-                          f'{study.seeds!r}')
+        raise ConfigError(
+            f'`seeds` must be a list of whole numbers, got {study.seeds!r}'
+        )
     if study.teacher.config and study.teacher.checkpoint:
-        raise ConfigError('`teacher` is either trained by its `config` or '
-                          'read from its `checkpoint`; leave one of them out')
+        raise ConfigError(
+            '`teacher` is either trained by its `config` or '
+            'read from its `checkpoint`; leave one of them out'
+        )

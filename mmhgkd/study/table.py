@@ -16,7 +16,7 @@ ACCURACIES = {
     'knn': 'kNN',
     'linear': 'linear',
     'finetune': 'fine-tune',
-    'few_labels': '10 % labels'
+    'few_labels': '10 % labels',
 }
 COLUMNS = {**ACCURACIES, 'images_per_second': 'images/s'}
 PARTS = {
@@ -25,7 +25,7 @@ PARTS = {
     'self_variance_share': 'self entry',
     'gradient_feat': 'gradient of L_feat',
     'gradient_sim': 'gradient of L_sim',
-    'gradient_cosine': 'their cosine'
+    'gradient_cosine': 'their cosine',
 }
 """Headings of what the log says about the losses."""
 
@@ -33,10 +33,12 @@ TEACHER_ROW = '*teacher*'
 Rows = dict[str, list[dict[str, Any]]]
 
 
-def results_table(work_dir: Path,
-                  arms: Sequence[Arm],
-                  seeds: Sequence[int],
-                  reference: str | None = None) -> str:
+def results_table(
+    work_dir: Path,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    reference: str | None = None,
+) -> str:
     """Put the results of a study into tables.
 
     Args:
@@ -66,15 +68,18 @@ def results_table(work_dir: Path,
         if any(key in result['metrics'] for key in PARTS for result in results)
     }
     if logged:
-        parts.append('What the log says about the losses:\n\n' +
-                     _metrics_table(logged, PARTS, 3))
+        parts.append(
+            'What the log says about the losses:\n\n'
+            + _metrics_table(logged, PARTS, 3)
+        )
     everything = [result for results in reached.values() for result in results]
     parts.append(_made_with(everything) + '\n')
     return '\n'.join(part for part in parts if part)
 
 
-def read_rows(work_dir: Path, arms: Sequence[Arm],
-              seeds: Sequence[int]) -> Rows:
+def read_rows(
+    work_dir: Path, arms: Sequence[Arm], seeds: Sequence[int]
+) -> Rows:
     """Results by arm, in the order of the arms.
 
     Args:
@@ -90,15 +95,18 @@ def read_rows(work_dir: Path, arms: Sequence[Arm],
     """
     rows = {
         arm.name: [
-            result for seed in seeds
+            result
+            for seed in seeds
             if (result := read_result(result_path(work_dir, arm.name, seed)))
         ]
         for arm in arms
     }
     rows = {name: results for name, results in rows.items() if results}
     if not rows:
-        raise ConfigError(f'{work_dir} holds no results of these arms and '
-                          'seeds; run the study without --table-only')
+        raise ConfigError(
+            f'{work_dir} holds no results of these arms and '
+            'seeds; run the study without --table-only'
+        )
     return rows
 
 
@@ -133,11 +141,14 @@ def _metrics_table(rows: Rows, columns: dict[str, str], digits: int) -> str:
     lines = []
     for name, results in rows.items():
         cells = {
-            heading:
-            mean_and_spread([
-                result['metrics'][key]
-                for result in results if key in result['metrics']
-            ], digits)
+            heading: mean_and_spread(
+                [
+                    result['metrics'][key]
+                    for result in results
+                    if key in result['metrics']
+                ],
+                digits,
+            )
             for key, heading in columns.items()
         }
         lines.append({'arm': name, **cells, 'seeds': str(len(results))})
@@ -150,23 +161,30 @@ def _differences_table(rows: Rows, reference: str) -> str:
     if not found:
         return ''
     names = next(iter(found.values())).differences
-    lines = [{
-        'arm': name,
-        **{
-            heading: _difference(comparison, name)
-            for heading, comparison in found.items()
+    lines = [
+        {
+            'arm': name,
+            **{
+                heading: _difference(comparison, name)
+                for heading, comparison in found.items()
+            },
         }
-    } for name in names]
-    least = ', '.join(f'{heading} {comparison.least:.1f}'
-                      for heading, comparison in found.items())
+        for name in names
+    ]
+    least = ', '.join(
+        f'{heading} {comparison.least:.1f}'
+        for heading, comparison in found.items()
+    )
     freedom = next(iter(found.values())).freedom
-    return (f'Differences from `{reference}`, of the means over the seeds. '
-            'Bold are those above the least significant difference: two equal '
-            f'arms stay below it in 19 of 20 comparisons ({least}; {freedom} '
-            'degrees of freedom). So of the '
-            f'{len(lines) * len(found)} below about '
-            f'{round(len(lines) * len(found) / 20)} would be bold by '
-            f'chance.\n\n{to_markdown(lines)}')
+    return (
+        f'Differences from `{reference}`, of the means over the seeds. '
+        'Bold are those above the least significant difference: two equal '
+        f'arms stay below it in 19 of 20 comparisons ({least}; {freedom} '
+        'degrees of freedom). So of the '
+        f'{len(lines) * len(found)} below about '
+        f'{round(len(lines) * len(found) / 20)} would be bold by '
+        f'chance.\n\n{to_markdown(lines)}'
+    )
 
 
 def _difference(comparison: Comparison, name: str) -> str:
@@ -186,7 +204,7 @@ def mean_and_spread(values: Sequence[float], digits: int = 1) -> str:
     text = f'{mean:.{digits}f}'
     if len(values) == 1:
         return text
-    squares = math.fsum((value - mean)**2 for value in values)
+    squares = math.fsum((value - mean) ** 2 for value in values)
     return f'{text} ± {math.sqrt(squares / (len(values) - 1)):.{digits}f}'
 
 
@@ -211,20 +229,29 @@ def write_table(page: Path, name: str, table: str) -> None:
     begin = f'<!-- table {name} -->\n'
     pattern = re.escape(begin) + '.*?(?=<!-- end -->)'
     new, count = re.subn(
-        pattern, lambda _: f'{begin}\n{table}\n', text, flags=re.DOTALL)
+        pattern, lambda _: f'{begin}\n{table}\n', text, flags=re.DOTALL
+    )
     if not count:
-        raise ConfigError(f'{page} has no place for the table; add the lines '
-                          f'`{begin.strip()}` and `<!-- end -->`')
+        raise ConfigError(
+            f'{page} has no place for the table; add the lines '
+            f'`{begin.strip()}` and `<!-- end -->`'
+        )
     page.write_text(new, encoding='utf-8')
 
 
 def _made_with(results: Sequence[dict[str, Any]]) -> str:
     """Devices, versions and data of the results."""
     devices = dict.fromkeys(result['device'] for result in results)
-    versions = dict.fromkeys(', '.join(f'{name} {result["versions"][name]}'
-                                       for name in ('mmhgkd', 'torch'))
-                             for result in results)
+    versions = dict.fromkeys(
+        ', '.join(
+            f'{name} {result["versions"][name]}'
+            for name in ('mmhgkd', 'torch')
+        )
+        for result in results
+    )
     data = results[0]['settings']['data']
-    return (f'{data["train"]:,} training and {data["val"]:,} validation images'
-            f' of {data["classes"]} classes; {"; ".join(devices)}; '
-            f'{"; ".join(versions)}.')
+    return (
+        f'{data["train"]:,} training and {data["val"]:,} validation images'
+        f' of {data["classes"]} classes; {"; ".join(devices)}; '
+        f'{"; ".join(versions)}.'
+    )

@@ -26,17 +26,17 @@ def fit_teacher_probe(cfg: Config, path: Path) -> None:
     """
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         device = get_device()
-        teacher = MODELS.build({
-            **cfg.model.teacher, 'target_norm': 'none',
-            'input': 'full'
-        }).to(device)
+        teacher = MODELS.build(
+            {**cfg.model.teacher, 'target_norm': 'none', 'input': 'full'}
+        ).to(device)
         preprocessor = MODELS.build(cfg.data_preprocessor).to(device)
         teacher.set_image_norm(preprocessor.mean, preprocessor.std)
         embeddings, labels = [], []
         for batch in Runner.build_dataloader(cfg.val_dataloader):
             data = preprocessor(batch, False)
             chosen = [
-                index for index, sample in enumerate(data['data_samples'])
+                index
+                for index, sample in enumerate(data['data_samples'])
                 if sample.split == 'train'
             ]
             if chosen:
@@ -51,7 +51,7 @@ def fit_teacher_probe(cfg: Config, path: Path) -> None:
 
 
 def fit_linear(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit a logistic regression on standardised embeddings.
+    """Fit a logistic regression on standardized embeddings.
 
     Args:
         embeddings (Tensor): ``(N, D)``.
@@ -59,12 +59,12 @@ def fit_linear(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         tuple[Tensor, Tensor]: Weight ``(C, D)`` and bias ``(C, )``, fp32, for
-        embeddings that are not standardised.
+        embeddings that are not standardized.
     """
     scaler = StandardScaler()
-    probe = LogisticRegression(
-        C=0.01, max_iter=1000).fit(
-            scaler.fit_transform(embeddings.double().numpy()), labels.numpy())
+    probe = LogisticRegression(C=0.01, max_iter=1000).fit(
+        scaler.fit_transform(embeddings.double().numpy()), labels.numpy()
+    )
     coefficients, intercept = probe.coef_, probe.intercept_
     if len(coefficients) == 1:  # of two classes only the second has a row
         coefficients = np.concatenate([0 * coefficients, coefficients])

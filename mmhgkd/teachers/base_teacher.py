@@ -29,17 +29,17 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
     Args:
         embed_dims (int): Width of a token, ``D``.
         patch_size (int): Side of a patch in pixels.
-        mean (Sequence[float]): RGB means, in 0..255, of the normalisation
+        mean (Sequence[float]): RGB means, in 0..255, of the normalization
             that the teacher was trained with.
         std (Sequence[float]): RGB standard deviations, in 0..255, of the
-            normalisation that the teacher was trained with.
+            normalization that the teacher was trained with.
         input (str): What the teacher sees: 'full', the whole image, or
             'visible', only the patches that the student sees, as in `Masked
             Autoencoders Enable Efficient Knowledge Distillers
             <https://arxiv.org/abs/2208.12256>`_ and `Generic-to-Specific
             Distillation of Masked Autoencoders
             <https://arxiv.org/abs/2302.14771>`_. Defaults to 'full'.
-        target_norm (str): Normalisation of the tokens: 'layer_norm' (each
+        target_norm (str): Normalization of the tokens: 'layer_norm' (each
             token, no affine, eps 1e-6), 'l2' (each of unit length),
             'batch_norm' (each channel over all tokens of the batch, of all
             ranks, no affine, eps 1e-6) or 'none'. The tokens of a teacher
@@ -60,29 +60,38 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
     input_scale: Tensor
     input_shift: Tensor
 
-    def __init__(self,
-                 embed_dims: int,
-                 patch_size: int,
-                 mean: Sequence[float],
-                 std: Sequence[float],
-                 input: str = 'full',
-                 target_norm: str = 'layer_norm',
-                 input_size: int | Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        embed_dims: int,
+        patch_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        input: str = 'full',
+        target_norm: str = 'layer_norm',
+        input_size: int | Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         if input not in ('full', 'visible'):
-            raise ConfigError("`teacher.input` must be 'full' or 'visible', "
-                             f'got {input!r}')
+            raise ConfigError(
+                f"`teacher.input` must be 'full' or 'visible', got {input!r}"
+            )
         if target_norm not in TARGET_NORMS:
-            raise ConfigError('`teacher.target_norm` must be one of '
-                              f'{TARGET_NORMS}, got {target_norm!r}')
+            raise ConfigError(
+                '`teacher.target_norm` must be one of '
+                f'{TARGET_NORMS}, got {target_norm!r}'
+            )
         if isinstance(input_size, int):
             input_size = (input_size, input_size)
-        if input_size is not None and (len(input_size) != 2 or any(
-                side < patch_size or side % patch_size
-                for side in input_size)):
+        if input_size is not None and (
+            len(input_size) != 2
+            or any(
+                side < patch_size or side % patch_size for side in input_size
+            )
+        ):
             raise ConfigError(
                 '`teacher.input_size` must be a multiple of the patch size '
-                f'of {patch_size} px, or two of them, got {input_size}')
+                f'of {patch_size} px, or two of them, got {input_size}'
+            )
         self.embed_dims = embed_dims
         self.patch_size = patch_size
         self.input = input
@@ -93,10 +102,12 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         self.mean = _image_statistics('mean', mean)
         self.std = _image_statistics('std', std)
         self.register_buffer(
-            'input_scale', torch.ones(3, 1, 1), persistent=False)
+            'input_scale', torch.ones(3, 1, 1), persistent=False
+        )
         self.register_buffer(
-            'input_shift', torch.zeros(3, 1, 1), persistent=False)
-        self.renormalise = False
+            'input_shift', torch.zeros(3, 1, 1), persistent=False
+        )
+        self.renormalize = False
 
     def freeze(self) -> None:
         """Take all parameters out of training."""
@@ -107,13 +118,14 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         """Stay in evaluation mode, whatever ``mode`` is."""
         return super().train(False)
 
-    def set_image_norm(self, mean: Sequence[float] | Tensor,
-                       std: Sequence[float] | Tensor) -> None:
-        """Tell how the images that come in are normalised.
+    def set_image_norm(
+        self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor
+    ) -> None:
+        """Tell how the images that come in are normalized.
 
         The student's preprocessor and the teacher's pre-training may differ
         in their statistics. Without this call the images are taken to be
-        normalised by the teacher's own.
+        normalized by the teacher's own.
 
         Args:
             mean (Sequence[float] or Tensor): RGB means in 0..255.
@@ -127,8 +139,9 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         std = _image_statistics('std', std)
         # Not equality: preprocessors round their statistics to fp32.
         same = torch.allclose(mean, self.mean) and torch.allclose(
-            std, self.std)
-        self.renormalise = not same
+            std, self.std
+        )
+        self.renormalize = not same
         self.input_scale.copy_((std / self.std).view(3, 1, 1))
         self.input_shift.copy_(((mean - self.mean) / self.std).view(3, 1, 1))
 
@@ -145,13 +158,15 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 raise ConfigError(
                     f'resizing {height}x{width} px to `teacher.input_size` '
                     f'{size[0]}x{size[1]} would distort the images; set it '
-                    'to (height, width) of their aspect ratio')
+                    'to (height, width) of their aspect ratio'
+                )
         patch = self.patch_size
         if size[0] % patch or size[1] % patch:
             raise ConfigError(
                 f'an image of {size[0]}x{size[1]} px is no whole number of '
                 f"the teacher's patches of {patch} px; set "
-                f'`teacher.input_size` to a multiple of {patch}')
+                f'`teacher.input_size` to a multiple of {patch}'
+            )
         grid = (size[0] // patch, size[1] // patch)
         if self.fixed_grid not in (None, grid):
             rows, columns = self.fixed_grid
@@ -159,7 +174,8 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 f'this teacher takes images of {rows * patch}x'
                 f'{columns * patch} px only, got {size[0]}x{size[1]}; set '
                 f'`teacher.input_size` to ({rows * patch}, '
-                f'{columns * patch})')
+                f'{columns * patch})'
+            )
         return grid
 
     @torch.no_grad()
@@ -167,7 +183,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         """Compute the target of every patch.
 
         Args:
-            images (Tensor): Normalised images, ``(B, 3, H, W)``.
+            images (Tensor): Normalized images, ``(B, 3, H, W)``.
             mask (UnitMask, optional): Which units the student sees; needed
                 by ``input='visible'`` and of no effect otherwise.
                 Defaults to None.
@@ -187,26 +203,28 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             visible = self._visible_patches(mask, height, width, grid)
         tokens = self.extract_tokens(self.prepare(images), visible)
         if self.target_norm == 'layer_norm':
-            tokens = F.layer_norm(tokens, (self.embed_dims, ), eps=1e-6)
+            tokens = F.layer_norm(tokens, (self.embed_dims,), eps=1e-6)
         elif self.target_norm == 'l2':
             tokens = F.normalize(tokens, dim=-1)
         elif self.target_norm == 'batch_norm':
-            tokens = standardise_channels(tokens)
+            tokens = standardize_channels(tokens)
         if visible is None:
             return tokens
         full = tokens.new_zeros(
-            tokens.size(0), grid[0] * grid[1], self.embed_dims)
+            tokens.size(0), grid[0] * grid[1], self.embed_dims
+        )
         return full.scatter(1, visible[..., None].expand_as(tokens), tokens)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Normalise and resize the images as the teacher was trained."""
-        if self.renormalise:
+        """Normalize and resize the images as the teacher was trained."""
+        if self.renormalize:
             images = images * self.input_scale + self.input_shift
         if self.input_size is not None:
             size = (self.input_size[0], self.input_size[1])
             if images.shape[-2:] != size:
                 images = F.interpolate(
-                    images, size, mode='bicubic', antialias=True)
+                    images, size, mode='bicubic', antialias=True
+                )
         return images
 
     @abstractmethod
@@ -224,8 +242,9 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         """
 
     @staticmethod
-    def select_tokens(tokens: Tensor, visible: Tensor,
-                      num_prefix: int) -> Tensor:
+    def select_tokens(
+        tokens: Tensor, visible: Tensor, num_prefix: int
+    ) -> Tensor:
         """Keep the prefix tokens (CLS) and the visible patch tokens.
 
         Args:
@@ -248,32 +267,43 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             ConfigError: If there is no such block.
         """
         if not -num_layers <= layer < num_layers:
-            raise ConfigError(f'`teacher.layer` is {layer}, but the network '
-                             f'has {num_layers} blocks')
+            raise ConfigError(
+                f'`teacher.layer` is {layer}, but the network '
+                f'has {num_layers} blocks'
+            )
         return layer % num_layers
 
-    def _visible_patches(self, mask: UnitMask | None, height: int, width: int,
-                         grid: tuple[int, int]) -> Tensor:
+    def _visible_patches(
+        self,
+        mask: UnitMask | None,
+        height: int,
+        width: int,
+        grid: tuple[int, int],
+    ) -> Tensor:
         """Flat indices of the patches in visible units, ``(B, V)``."""
         if mask is None:
-            raise ConfigError("a teacher with `input='visible'` needs the "
-                             "student's mask: call teacher(images, mask)")
+            raise ConfigError(
+                "a teacher with `input='visible'` needs the "
+                "student's mask: call teacher(images, mask)"
+            )
         unit, rows, columns = mask.unit, mask.rows, mask.columns
         if (height, width) != (rows * unit, columns * unit):
             raise ConfigError(
                 f'the mask of {rows}x{columns} units of {unit} px does not '
-                f'belong to images of {height}x{width} px')
+                f'belong to images of {height}x{width} px'
+            )
         block = grid[0] // rows
         if grid != (rows * block, columns * block):
             raise ConfigError(
                 f'the {grid[0]}x{grid[1]} patches of the teacher are no '
                 f'whole number in each of the {rows}x{columns} mask units; '
                 'set `teacher.input_size` so that the patch size divides a '
-                "unit, or use `input='full'`")
+                "unit, or use `input='full'`"
+            )
         return mask._replace(unit=block).positions(1)
 
 
-def standardise_channels(tokens: Tensor, eps: float = 1e-6) -> Tensor:
+def standardize_channels(tokens: Tensor, eps: float = 1e-6) -> Tensor:
     """Give every channel mean 0 and variance 1 over the batch of all ranks.
 
     Args:
@@ -300,11 +330,14 @@ def _mean_over_ranks(values: Tensor) -> Tensor:
 def _image_statistics(name: str, values: Sequence[float] | Tensor) -> Tensor:
     """Statistics of the three channels, checked, ``(3, )`` in fp64."""
     statistics = torch.as_tensor(
-        values, dtype=torch.float64, device='cpu').flatten()
+        values, dtype=torch.float64, device='cpu'
+    ).flatten()
     low, high = (0.0, 255.0) if name == 'mean' else (1.0, 255.0)
-    if statistics.numel() != 3 or not torch.all((statistics >= low)
-                                                & (statistics <= high)):
+    if statistics.numel() != 3 or not torch.all(
+        (statistics >= low) & (statistics <= high)
+    ):
         raise ConfigError(
             f'image `{name}` must be three numbers, one for each RGB channel '
-            f'in 0..255 (not 0..1), got {statistics.tolist()}')
+            f'in 0..255 (not 0..1), got {statistics.tolist()}'
+        )
     return statistics

@@ -38,18 +38,24 @@ TIMM_NAMES = (
 # average pooling, and index tables, which the networks compute themselves.
 _UNUSED = re.compile(
     r'^(mask_token$|decoder_|lm_head\.|cls_pt_layers\.|head\.|fc_norm\.|ln2\.|'
-    r'attn_pool\.)|(^|\.)relative_position_index$')
+    r'attn_pool\.)|(^|\.)relative_position_index$'
+)
 _LABELLED = re.compile(
-    r'^head\.(fc\.|layers\.head\.)?weight$|^fc_norm\.weight$')
+    r'^head\.(fc\.|layers\.head\.)?weight$|^fc_norm\.weight$'
+)
 # By-products of training, apart from tensors, in the checkpoints of MMEngine
 # (logs), facebookresearch/mae, unilm and timm (command line).
-_BY_PRODUCTS = ('argparse.Namespace', 'builtins.getattr',
-                'mmengine.logging.history_buffer.HistoryBuffer',
-                'numpy.core.multiarray._reconstruct',
-                'numpy.core.multiarray.scalar',
-                'numpy._core.multiarray._reconstruct',
-                'numpy._core.multiarray.scalar', 'numpy.dtype',
-                'numpy.ndarray')
+_BY_PRODUCTS = (
+    'argparse.Namespace',
+    'builtins.getattr',
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'numpy.core.multiarray._reconstruct',
+    'numpy.core.multiarray.scalar',
+    'numpy._core.multiarray._reconstruct',
+    'numpy._core.multiarray.scalar',
+    'numpy.dtype',
+    'numpy.ndarray',
+)
 
 
 class _Discarded:
@@ -75,13 +81,16 @@ def require_checkpoint(checkpoint: str | None, allow_random: bool) -> None:
         raise ConfigError(
             '`teacher.checkpoint` is not set, and a random teacher teaches '
             'nothing; set it to the file or URL of pre-trained weights (or, '
-            'for a test, `teacher.allow_random=True`)')
+            'for a test, `teacher.allow_random=True`)'
+        )
 
 
-def load_weights(network: nn.Module,
-                 source: str,
-                 names: Sequence[tuple[str, str]],
-                 adapt: Callable[[State], State] | None = None) -> None:
+def load_weights(
+    network: nn.Module,
+    source: str,
+    names: Sequence[tuple[str, str]],
+    adapt: Callable[[State], State] | None = None,
+) -> None:
     """Load the encoder of a pre-training checkpoint, all of it or not at all.
 
     Args:
@@ -103,9 +112,10 @@ def load_weights(network: nn.Module,
         warnings.warn(
             f'{source}: has the head of a classifier ({labelled[0]}), so it '
             'was probably trained or fine-tuned with labels, and these leak '
-            'into the student; use a checkpoint of masked image modelling '
+            'into the student; use a checkpoint of masked image modeling '
             'alone',
-            stacklevel=2)
+            stacklevel=2,
+        )
     if any(key.startswith('backbone.') for key in state):
         state = _strip_prefix(state, 'backbone.')
     encoder = {}
@@ -136,7 +146,8 @@ def read_state_dict(source: str) -> State:
     content = top = read_checkpoint(source)
     while isinstance(content, Mapping):
         inner = [
-            content[key] for key in ('state_dict', 'model', 'module')
+            content[key]
+            for key in ('state_dict', 'model', 'module')
             if isinstance(content.get(key), Mapping)
         ]
         if not inner:
@@ -146,19 +157,22 @@ def read_state_dict(source: str) -> State:
     if isinstance(content, Mapping):
         state = {k: v for k, v in content.items() if isinstance(v, Tensor)}
     if not state:
-        found = ', '.join(map(str, top)) if isinstance(
-            top, Mapping) else type(top).__name__
+        found = (
+            ', '.join(map(str, top))
+            if isinstance(top, Mapping)
+            else type(top).__name__
+        )
         raise ConfigError(
             f'{source}: holds no weights under `state_dict`, `model`, '
             f'`module` or at its top, but: {found}; save the state dict of '
-            'the encoder alone, and set `teacher.checkpoint` to that file')
+            'the encoder alone, and set `teacher.checkpoint` to that file'
+        )
     if all(key.startswith('module.') for key in state):
         state = _strip_prefix(state, 'module.')
     return state
 
 
-def read_checkpoint(source: str,
-                    option: str = 'teacher.checkpoint') -> object:
+def read_checkpoint(source: str, option: str = 'teacher.checkpoint') -> object:
     """Read a checkpoint without running code from it.
 
     Args:
@@ -181,7 +195,8 @@ def read_checkpoint(source: str,
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: no such file; set `{option}` to the file or URL of the '
-            'pre-trained weights')
+            'pre-trained weights'
+        )
     try:
         return _read(path)
     except ImportError:
@@ -197,7 +212,8 @@ def read_checkpoint(source: str,
         raise ConfigError(
             f'{path}: cannot be read as a checkpoint of PyTorch or '
             'safetensors, it is truncated or another kind of file; download '
-            f'it again, or set `{option}` to another file') from error
+            f'it again, or set `{option}` to another file'
+        ) from error
 
 
 def _read(path: Path) -> object:
@@ -208,19 +224,22 @@ def _read(path: Path) -> object:
         except ImportError as error:
             raise ImportError(
                 f'{path}: reading it needs safetensors, which comes with '
-                'timm: pip install "mmhgkd[timm]"') from error
+                'timm: pip install "mmhgkd[timm]"'
+            ) from error
         return load_file(path)
     # Of two objects that are allowed under one name PyTorch takes any.
     allowed = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:
-        with torch.serialization.safe_globals([(_Discarded, name)
-                                               for name in _BY_PRODUCTS]):
+        with torch.serialization.safe_globals(
+            [(_Discarded, name) for name in _BY_PRODUCTS]
+        ):
             return torch.load(
                 path,
                 map_location='cpu',
                 weights_only=True,
-                mmap=zipfile.is_zipfile(path))
+                mmap=zipfile.is_zipfile(path),
+            )
     finally:
         torch.serialization.add_safe_globals(allowed)
 
@@ -239,7 +258,8 @@ def _download(url: str, option: str) -> Path:
         except (URLError, OSError) as error:
             raise ConfigError(
                 f'{url}: cannot be downloaded ({error}); download it in '
-                f'another way, and set `{option}` to the file') from error
+                f'another way, and set `{option}` to the file'
+            ) from error
     barrier()
     return path
 
@@ -248,7 +268,8 @@ def _strip_prefix(state: State, prefix: str) -> State:
     """Keep the keys that start with ``prefix``, without it."""
     return {
         key.removeprefix(prefix): value
-        for key, value in state.items() if key.startswith(prefix)
+        for key, value in state.items()
+        if key.startswith(prefix)
     }
 
 
@@ -263,16 +284,18 @@ def _check_fit(network: nn.Module, state: State, source: str) -> None:
         for key, value in network.state_dict().items()
         if not _UNUSED.search(key)
     }
-    lines = summarise(find_differences(own, state))
+    lines = summarize(find_differences(own, state))
     if lines:
         raise ConfigError(
             f'{source}: the weights do not fit {type(network).__name__}, '
-            'choose its architecture as in the pre-training\n' +
-            '\n'.join(f'  {line}' for line in lines))
+            'choose its architecture as in the pre-training\n'
+            + '\n'.join(f'  {line}' for line in lines)
+        )
 
 
-def find_differences(own: Mapping[str, Tensor],
-                     state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+def find_differences(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> dict[str, list[str]]:
     """Compare the keys and shapes of a network and of a checkpoint.
 
     Args:
@@ -288,13 +311,14 @@ def find_differences(own: Mapping[str, Tensor],
         'unexpected': [key for key in state if key not in own],
         'of another shape': [
             f'{key} {tuple(state[key].shape)}, not {tuple(value.shape)}'
-            for key, value in own.items() if key in state
+            for key, value in own.items()
+            if key in state
             and not _same_shape(key, state[key].shape, value.shape)
-        ]
+        ],
     }
 
 
-def summarise(differences: Mapping[str, Sequence[str]]) -> list[str]:
+def summarize(differences: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each kind of difference that there is.
 
     Args:
@@ -302,9 +326,11 @@ def summarise(differences: Mapping[str, Sequence[str]]) -> list[str]:
             :func:`find_differences`.
     """
     return [
-        f'{len(keys)} {kind}: ' + ', '.join(keys[:5]) +
-        (', ...' if len(keys) > 5 else '')
-        for kind, keys in differences.items() if keys
+        f'{len(keys)} {kind}: '
+        + ', '.join(keys[:5])
+        + (', ...' if len(keys) > 5 else '')
+        for kind, keys in differences.items()
+        if keys
     ]
 
 

@@ -57,44 +57,54 @@ class MIMTeacher(BaseTeacher):
         FileNotFoundError: If there is no such checkpoint.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 checkpoint: str | None = None,
-                 layer: int = -1,
-                 mean: Sequence[float] | None = None,
-                 std: Sequence[float] | None = None,
-                 input: str = 'full',
-                 target_norm: str = 'layer_norm',
-                 input_size: int | Sequence[int] | None = None,
-                 allow_random: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        checkpoint: str | None = None,
+        layer: int = -1,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        input: str = 'full',
+        target_norm: str = 'layer_norm',
+        input_size: int | Sequence[int] | None = None,
+        allow_random: bool = False,
+    ) -> None:
         require_checkpoint(checkpoint, allow_random)
         kind = backbone.get('type')
         if isinstance(kind, str):
             kind = MMPRETRAIN_MODELS.get(kind)
-        if not (inspect.isclass(kind)
-                and issubclass(kind, (VisionTransformer, BEiTViT))):
+        if not (
+            inspect.isclass(kind)
+            and issubclass(kind, (VisionTransformer, BEiTViT))
+        ):
             raise ConfigError(
                 '`teacher.backbone` must be a VisionTransformer or BEiTViT of '
-                f'mmpretrain, got {backbone.get("type")!r}')
+                f'mmpretrain, got {backbone.get("type")!r}'
+            )
         is_vit = issubclass(kind, VisionTransformer)
         if input == 'visible' and not is_vit:
             raise ConfigError(
                 "`teacher.input='visible'` needs a backbone without relative "
                 f'position bias, such as MAEViT, got {kind.__name__}; '
-                "use `input='full'`")
+                "use `input='full'`"
+            )
         if not is_vit and (mean is None or std is None):
             raise ConfigError(
                 '`teacher.mean` and `teacher.std` are needed for a BEiT: '
                 '(127.5, 127.5, 127.5) each for the BEiT of unilm, '
                 f"ImageNet's {IMAGENET_MEAN} and {IMAGENET_STD} for BEiT v2 "
-                'and for the BEiT of mmpretrain')
+                'and for the BEiT of mmpretrain'
+            )
         # An explicit scope, as the default one may be that of a detector.
-        network = MMPRETRAIN_MODELS.build({
-            '_scope_': 'mmpretrain',
-            **backbone, 'type': kind,
-            'out_type': 'raw',
-            'out_indices': [-1]
-        })
+        network = MMPRETRAIN_MODELS.build(
+            {
+                '_scope_': 'mmpretrain',
+                **backbone,
+                'type': kind,
+                'out_type': 'raw',
+                'out_indices': [-1],
+            }
+        )
         super().__init__(
             embed_dims=network.embed_dims,
             patch_size=network.patch_embed.projection.stride[0],
@@ -102,18 +112,20 @@ class MIMTeacher(BaseTeacher):
             std=IMAGENET_STD if std is None else std,
             input=input,
             target_norm=target_norm,
-            input_size=input_size)
+            input_size=input_size,
+        )
         index = self.check_layer(layer, network.num_layers)
         if checkpoint is None:
             network.init_weights()
         else:
             load_weights(network, checkpoint, MMPRETRAIN_NAMES)
         if index < network.num_layers - 1:
-            network.layers = network.layers[:index + 1]
+            network.layers = network.layers[: index + 1]
             network.out_indices = [index]
             network.final_norm = False
-        if not is_vit and (network.rel_pos_bias is not None
-                           or network.use_rel_pos_bias):
+        if not is_vit and (
+            network.rel_pos_bias is not None or network.use_rel_pos_bias
+        ):
             self.fixed_grid = tuple(network.patch_resolution)
         self.backbone = network
         self.num_prefix = network.num_extra_tokens
@@ -128,7 +140,7 @@ class MIMTeacher(BaseTeacher):
             tokens = self.backbone(images, **self.no_mask)[0]
         else:
             tokens = self._encode_visible(images, visible)
-        return tokens[:, self.num_prefix:]
+        return tokens[:, self.num_prefix :]
 
     def _encode_visible(self, images: Tensor, visible: Tensor) -> Tensor:
         """Run the blocks on the visible patches only, as MAE's encoder."""
@@ -142,9 +154,11 @@ class MIMTeacher(BaseTeacher):
             network.patch_resolution,
             grid,
             mode=network.interpolate_mode,
-            num_extra_tokens=self.num_prefix)
+            num_extra_tokens=self.num_prefix,
+        )
         tokens = network.pre_norm(
-            self.select_tokens(tokens, visible, self.num_prefix))
+            self.select_tokens(tokens, visible, self.num_prefix)
+        )
         for layer in network.layers:
             tokens = layer(tokens)
         return network.ln1(tokens) if network.final_norm else tokens

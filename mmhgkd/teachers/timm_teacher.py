@@ -58,34 +58,40 @@ class TimmTeacher(BaseTeacher):
         FileNotFoundError: If there is no such checkpoint.
     """
 
-    def __init__(self,
-                 model_name: str,
-                 checkpoint: str | None = None,
-                 model_args: dict | None = None,
-                 layer: int = -1,
-                 mean: Sequence[float] | None = None,
-                 std: Sequence[float] | None = None,
-                 input: str = 'full',
-                 target_norm: str = 'layer_norm',
-                 input_size: int | Sequence[int] | None = None,
-                 allow_random: bool = False) -> None:
+    def __init__(
+        self,
+        model_name: str,
+        checkpoint: str | None = None,
+        model_args: dict | None = None,
+        layer: int = -1,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        input: str = 'full',
+        target_norm: str = 'layer_norm',
+        input_size: int | Sequence[int] | None = None,
+        allow_random: bool = False,
+    ) -> None:
         if timm is None:
             raise ImportError(
-                'TimmTeacher needs timm: pip install "mmhgkd[timm]"')
+                'TimmTeacher needs timm: pip install "mmhgkd[timm]"'
+            )
         require_checkpoint(checkpoint, allow_random)
         if '.' not in model_name and (mean is None or std is None):
             raise ConfigError(
                 f'`teacher.model_name` {model_name!r} does not say which '
                 'pre-training it means: add its tag, such as '
                 "'vit_base_patch16_224.mae', or set `teacher.mean` and "
-                '`teacher.std`')
+                '`teacher.std`'
+            )
         network = _build(model_name, model_args or {})
         if input == 'visible' and not isinstance(
-                network, timm.models.VisionTransformer):
+            network, timm.models.VisionTransformer
+        ):
             raise ConfigError(
                 "`teacher.input='visible'` needs a timm VisionTransformer "
                 f'(absolute positions), got {type(network).__name__}; use '
-                "`input='full'`")
+                "`input='full'`"
+            )
         norm = network.pretrained_cfg
         super().__init__(
             embed_dims=network.embed_dim,
@@ -94,12 +100,14 @@ class TimmTeacher(BaseTeacher):
             std=[255 * x for x in norm['std']] if std is None else std,
             input=input,
             target_norm=target_norm,
-            input_size=input_size)
+            input_size=input_size,
+        )
         num_layers = len(network.blocks)
         index = self.check_layer(layer, num_layers)
         if checkpoint is not None:
-            load_weights(network, checkpoint, TIMM_NAMES,
-                         partial(_adapt, network))
+            load_weights(
+                network, checkpoint, TIMM_NAMES, partial(_adapt, network)
+            )
         if index < num_layers - 1:
             network.prune_intermediate_layers([index], prune_norm=True)
         if not getattr(network, 'dynamic_img_size', False):
@@ -116,11 +124,13 @@ class TimmTeacher(BaseTeacher):
                 indices=1,
                 norm=True,
                 output_fmt='NLC',
-                intermediates_only=True)[0]
+                intermediates_only=True,
+            )[0]
         num_prefix = network.num_prefix_tokens
         tokens = network._pos_embed(network.patch_embed(images))
         tokens = network.norm_pre(
-            self.select_tokens(tokens, visible, num_prefix))
+            self.select_tokens(tokens, visible, num_prefix)
+        )
         return network.norm(network.blocks(tokens))[:, num_prefix:]
 
 
@@ -135,10 +145,8 @@ def _build(model_name: str, model_args: dict) -> Any:
     try:
         try:
             network = timm.create_model(
-                model_name, **{
-                    'dynamic_img_size': True,
-                    **model_args
-                })
+                model_name, **{'dynamic_img_size': True, **model_args}
+            )
         except TypeError as error:
             if 'dynamic_img_size' not in str(error):
                 raise
@@ -146,14 +154,17 @@ def _build(model_name: str, model_args: dict) -> Any:
     except (AssertionError, TypeError) as error:
         raise ConfigError(
             f'timm cannot build `teacher.model_name` {model_name!r} with '
-            f'{model_args}: {error}') from error
+            f'{model_args}: {error}'
+        ) from error
     models = timm.models
-    if not isinstance(network,
-                      (models.VisionTransformer, models.Beit, models.Eva)):
+    if not isinstance(
+        network, (models.VisionTransformer, models.Beit, models.Eva)
+    ):
         raise ConfigError(
             f'`teacher.model_name` {model_name!r} is a '
             f'{type(network).__name__}; TimmTeacher takes the plain Vision '
-            'Transformers of timm: VisionTransformer, Beit and Eva')
+            'Transformers of timm: VisionTransformer, Beit and Eva'
+        )
     return network
 
 

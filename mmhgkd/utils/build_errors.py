@@ -19,12 +19,18 @@ from .config_error import ConfigError
 _LOOK_UPS = {
     build_from_cfg.__code__: 'obj_cls',
     build_scheduler_from_cfg.__code__: 'scheduler_cls',
-    DefaultOptimWrapperConstructor.__call__.__code__: 'optimizer_cls'
+    DefaultOptimWrapperConstructor.__call__.__code__: 'optimizer_cls',
 }
 _BUILDERS = {
     getattr(Runner, f'build_{name}').__code__: name
-    for name in ('dataloader', 'optim_wrapper', 'param_scheduler',
-                 'train_loop', 'val_loop', 'test_loop')
+    for name in (
+        'dataloader',
+        'optim_wrapper',
+        'param_scheduler',
+        'train_loop',
+        'val_loop',
+        'test_loop',
+    )
 }
 
 
@@ -54,8 +60,9 @@ def config_fault(error: Exception) -> ConfigError | None:
     if name is None:
         return None
     text = ' '.join(str(error).split())
-    return ConfigError(f'cannot build `{name}` of the config: {text} '
-                       f'({type(error).__name__})')
+    return ConfigError(
+        f'cannot build `{name}` of the config: {text} ({type(error).__name__})'
+    )
 
 
 def _wanted(variables: dict[str, Any]) -> str:
@@ -77,6 +84,9 @@ def _unknown_type(name: str, registry: Registry) -> str:
         known.update(dict.fromkeys(prefix + key for key in node.module_dict))
         pending += node.children.values()
     close = get_close_matches(name, known, n=1)
-    hint = f'did you mean `{close[0]}`?' if close else (
-        'import the module that registers it by `custom_imports`')
+    hint = (
+        f'did you mean `{close[0]}`?'
+        if close
+        else ('import the module that registers it by `custom_imports`')
+    )
     return f'there is no {registry.name} `{name}`; {hint}'

@@ -27,7 +27,9 @@ from .cpu_distributed import set_up_cpu_distributed
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _LOST_PROCESS = re.compile(
     r'Connection (closed|reset)|Broken pipe|gloo.*([Tt]imed out|Timeout)|'
-    r'NCCL.*(error|abort)|Socket Timeout', re.DOTALL)
+    r'NCCL.*(error|abort)|Socket Timeout',
+    re.DOTALL,
+)
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -35,37 +37,44 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir',
         help='folder for logs and checkpoints; defaults to `work_dir` of the '
-        'config, else to ./work_dirs/CONFIG_NAME')
+        'config, else to ./work_dirs/CONFIG_NAME',
+    )
     parser.add_argument(
         '--no-pin-memory',
         action='store_true',
-        help='do not copy batches to page-locked memory')
+        help='do not copy batches to page-locked memory',
+    )
     parser.add_argument(
         '--no-persistent-workers',
         action='store_true',
-        help='start the workers of the dataloaders anew in each epoch')
+        help='start the workers of the dataloaders anew in each epoch',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
         help='change settings of the config, such as '
-        'train_dataloader.batch_size=64; a list is written key="[a,b]"')
+        'train_dataloader.batch_size=64; a list is written key="[a,b]"',
+    )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='what has started the processes of a distributed run')
+        help='what has started the processes of a distributed run',
+    )
     parser.add_argument(
         '--local_rank',
         '--local-rank',
         type=int,
         default=0,
-        help='set by some launchers')
+        help='set by some launchers',
+    )
 
 
-def parse_arguments(parser: ArgumentParser,
-                    argv: Sequence[str] | None) -> Namespace:
+def parse_arguments(
+    parser: ArgumentParser, argv: Sequence[str] | None
+) -> Namespace:
     """Parse the command line, and pass the local rank on to MMEngine."""
     try:
         args = parser.parse_args(argv)
@@ -151,12 +160,18 @@ def _mendable(error: Exception) -> Exception | None:
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return RunError(
             f'cannot write {error.filename or "a file"}: {error.strerror}; '
-            'the last checkpoint is whole: free some space, then add --resume')
-    if (isinstance(error, RuntimeError) and distributed.is_initialized()
-            and _LOST_PROCESS.search(str(error))):
-        return RunError('another process of this run is lost: '
-                        f'{str(error).splitlines()[0]}; see its message, then '
-                        'add --resume')
+            'the last checkpoint is whole: free some space, then add --resume'
+        )
+    if (
+        isinstance(error, RuntimeError)
+        and distributed.is_initialized()
+        and _LOST_PROCESS.search(str(error))
+    ):
+        return RunError(
+            'another process of this run is lost: '
+            f'{str(error).splitlines()[0]}; see its message, then '
+            'add --resume'
+        )
     return config_fault(error)
 
 

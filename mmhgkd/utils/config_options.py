@@ -11,9 +11,16 @@ from .config_error import ConfigError
 
 #: Top-level keys that a run reads and that configs may leave out.
 RUN_KEYS = {
-    *inspect.signature(Runner).parameters, 'activation_checkpointing',
-    'compile', 'efficient_conv_bn_eval', 'find_unused_parameters',
-    'model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'
+    *inspect.signature(Runner).parameters,
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
 }
 
 
@@ -38,14 +45,19 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is code: it can raise anything
-        raise ConfigError(f'cannot read the config `{path}`: '
-                          f'{type(error).__name__}: {error}') from error
+        raise ConfigError(
+            f'cannot read the config `{path}`: {type(error).__name__}: {error}'
+        ) from error
     for option in options or {}:
         check_option(cfg.to_dict(), option)
     for option, value in (options or {}).items():
         old = cfg.get(option)
-        if (option not in RUN_KEYS and isinstance(old, str)
-                and isinstance(value, str) and old):
+        if (
+            option not in RUN_KEYS
+            and isinstance(old, str)
+            and isinstance(value, str)
+            and old
+        ):
             _replace(cfg._cfg_dict, old, value)
     cfg.merge_from_dict(options or {})
     return cfg
@@ -54,11 +66,13 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 def _replace(node: Any, old: str, new: str) -> None:
     """Replace a text, also as the folder of a path, at any depth."""
     for key, value in list(
-            node.items() if isinstance(node, dict) else enumerate(node)):
+        node.items() if isinstance(node, dict) else enumerate(node)
+    ):
         if isinstance(value, (dict, list)):
             _replace(value, old, new)
-        elif isinstance(value, str) and (value == old
-                                         or value.startswith(f'{old}/')):
+        elif isinstance(value, str) and (
+            value == old or value.startswith(f'{old}/')
+        ):
             node[key] = new + value.removeprefix(old)
 
 
@@ -87,17 +101,23 @@ def check_option(cfg: dict[str, Any], option: str) -> None:
         elif isinstance(node, dict):
             close = get_close_matches(key, list(node), n=1, cutoff=0.8)
             message = f'--cfg-options {option}: {where} has no `{key}`' + (
-                f'; did you mean `{close[0]}`?' if close else '')
+                f'; did you mean `{close[0]}`?' if close else ''
+            )
             if depth == 0 or (close and not is_last):
                 raise ConfigError(message)
             if close:
                 print_log(message, level=logging.WARNING)
             return
-        elif (isinstance(node, list) and key.isdigit() and int(key) < len(node)
-              and not is_last):
+        elif (
+            isinstance(node, list)
+            and key.isdigit()
+            and int(key) < len(node)
+            and not is_last
+        ):
             node = node[int(key)]
         else:
             raise ConfigError(
                 f'--cfg-options {option}: {where} is of type '
                 f'{type(node).__name__} and has no `{key}`; set {where} as a '
-                'whole')
+                'whole'
+            )

@@ -31,7 +31,8 @@ def set_up_cpu_distributed(cfg: Config) -> None:
     elif launcher != 'pytorch':
         raise ConfigError(
             f'`--launcher {launcher}` needs GPUs and finds none; without them '
-            'use `tools/dist_train.sh`, or `--launcher none`')
+            'use `tools/dist_train.sh`, or `--launcher none`'
+        )
     env_cfg = cfg.setdefault('env_cfg', {})
     dist_cfg = env_cfg.setdefault('dist_cfg', {})
     if dist_cfg.get('backend', 'nccl') == 'nccl':
@@ -40,7 +41,8 @@ def set_up_cpu_distributed(cfg: Config) -> None:
     distributed.init_process_group(dist_cfg['backend'])
     wrapper = cfg.get('model_wrapper_cfg') or dict(
         broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False))
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
 
 
@@ -54,14 +56,17 @@ def _take_place_from_slurm() -> None:
         raise ConfigError(
             '`--launcher slurm` is for processes that `srun` starts, but '
             'SLURM_PROCID is not set; use `tools/slurm_train.sh` or '
-            '`tools/slurm_test.sh`, or `--launcher none`')
+            '`tools/slurm_test.sh`, or `--launcher none`'
+        )
     os.environ.update(
         RANK=os.environ['SLURM_PROCID'],
         LOCAL_RANK=os.environ['SLURM_LOCALID'],
-        WORLD_SIZE=os.environ['SLURM_NTASKS'])
+        WORLD_SIZE=os.environ['SLURM_NTASKS'],
+    )
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
         nodes = subprocess.check_output(
             ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-            text=True)
+            text=True,
+        )
         os.environ['MASTER_ADDR'] = nodes.split()[0]

@@ -41,7 +41,8 @@ def check_detection(cfg: Config, sections: Sequence[str]) -> None:
             }
             evaluator = section.replace('dataloader', 'evaluator')
             for option, metric in find_key(
-                    cfg.get(evaluator), 'ann_file', evaluator):
+                cfg.get(evaluator), 'ann_file', evaluator
+            ):
                 files[option] = metric['ann_file'] or ''
             for option, file in files.items():
                 if not file or '://' in file:
@@ -77,17 +78,20 @@ def read_categories(file: str, option: str) -> list[str]:
     except ValueError as error:
         raise ConfigError(
             f'the annotation file `{file}` of `{option}` is broken or cut off '
-            f'({error}); get it again') from error
+            f'({error}); get it again'
+        ) from error
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(content, dict) or key not in content:
             raise ConfigError(
                 f'the annotation file `{file}` of `{option}` has no `{key}`; '
-                'it must have the form of MS COCO')
+                'it must have the form of MS COCO'
+            )
     return [category['name'] for category in content['categories']]
 
 
-def check_classes(classes: Sequence[str], categories: Sequence[str], file: str,
-                  path: str) -> None:
+def check_classes(
+    classes: Sequence[str], categories: Sequence[str], file: str, path: str
+) -> None:
     """The annotation file has all classes, in their order.
 
     Args:
@@ -100,19 +104,23 @@ def check_classes(classes: Sequence[str], categories: Sequence[str], file: str,
         ConfigError: If a class is missing or the order differs.
     """
     missing = [name for name in classes if name not in categories]
-    mend = (f'set `{path}.metainfo.classes` to the categories of the file, '
-            'and `num_classes` of the heads to their number')
+    mend = (
+        f'set `{path}.metainfo.classes` to the categories of the file, '
+        'and `num_classes` of the heads to their number'
+    )
     if missing:
         raise ConfigError(
             f'the annotation file `{file}` lacks {len(missing)} of the '
             f'{len(classes)} classes of `{path}`, {_shorten(missing)}; it has '
-            f'{_shorten(categories)}; {mend}')
+            f'{_shorten(categories)}; {mend}'
+        )
     in_file = [name for name in categories if name in classes]
     if in_file != list(classes):
         raise ConfigError(
             f'the annotation file `{file}` has the classes of `{path}` in '
             f'another order, {_shorten(in_file)} instead of '
-            f'{_shorten(classes)}, which would mix up the labels; {mend}')
+            f'{_shorten(classes)}, which would mix up the labels; {mend}'
+        )
 
 
 def check_images(dataset: dict[str, Any], root: str, path: str) -> None:
@@ -126,7 +134,8 @@ def check_images(dataset: dict[str, Any], root: str, path: str) -> None:
     if '://' not in folder and not os.path.isdir(os.path.expanduser(folder)):
         raise ConfigError(
             f'the image folder `{folder}` of `{path}` does not exist; add '
-            f'`--cfg-options {path}.data_prefix.img=FOLDER`')
+            f'`--cfg-options {path}.data_prefix.img=FOLDER`'
+        )
 
 
 def check_heads(cfg: Config, classes: Sequence[str], path: str) -> None:
@@ -141,16 +150,18 @@ def check_heads(cfg: Config, classes: Sequence[str], path: str) -> None:
             raise ConfigError(
                 f'`{option}` is {head["num_classes"]}, but `{path}` has '
                 f'{len(classes)} classes; add `--cfg-options '
-                f'{option}={len(classes)}`')
+                f'{option}={len(classes)}`'
+            )
 
 
 def _coco_datasets(
-        cfg: Config,
-        section: str) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
+    cfg: Config, section: str
+) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
     """Option path, config and classes of each data set in COCO's form."""
     for option, dataset in find_key(cfg.get(section), 'ann_file', section):
         with DATASETS.switch_scope_and_registry(
-                cfg.get('default_scope')) as registry:
+            cfg.get('default_scope')
+        ) as registry:
             kind = dataset.get('type')
             cls = registry.get(kind) if isinstance(kind, str) else kind
         if cls is None or not _is_coco(cls):

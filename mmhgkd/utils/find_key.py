@@ -2,8 +2,9 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def find_key(node: Any, key: str,
-             path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def find_key(
+    node: Any, key: str, path: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Find a key at any depth.
 
     Args:

@@ -12,8 +12,11 @@ def fall_back_to_full_precision(cfg: Config) -> None:
         cfg (Config): The config; changed in place.
     """
     wrapper = cfg.get('optim_wrapper')
-    if (wrapper is None or wrapper.get('type') != 'AmpOptimWrapper'
-            or get_device() != 'cpu'):
+    if (
+        wrapper is None
+        or wrapper.get('type') != 'AmpOptimWrapper'
+        or get_device() != 'cpu'
+    ):
         return
     wrapper.type = 'OptimWrapper'
     for option in ('dtype', 'loss_scale', 'use_fsdp'):

@@ -49,7 +49,8 @@ def require(cfg: Config, sections: Sequence[str]) -> None:
     for section in sections:
         if cfg.get(section) is None:
             raise ConfigError(
-                f'the config has no `{section}`, which this run needs')
+                f'the config has no `{section}`, which this run needs'
+            )
 
 
 def check_data_roots(cfg: Config, sections: Sequence[str]) -> None:
@@ -64,7 +65,8 @@ def check_data_roots(cfg: Config, sections: Sequence[str]) -> None:
             if _is_missing(root) and not _downloads(cfg, dataset):
                 raise ConfigError(
                     f'the data folder `{root}` of `{path}` does not exist; '
-                    f'add `--cfg-options {path}=FOLDER`')
+                    f'add `--cfg-options {path}=FOLDER`'
+                )
 
 
 def check_load_from(cfg: Config) -> None:
@@ -76,7 +78,8 @@ def check_load_from(cfg: Config) -> None:
     if _is_missing(cfg.get('load_from')):
         raise ConfigError(
             f'the checkpoint `{cfg.load_from}` does not exist; check the path '
-            'on the command line or `load_from` in the config')
+            'on the command line or `load_from` in the config'
+        )
 
 
 def check_model_checkpoints(cfg: Config) -> None:
@@ -89,7 +92,8 @@ def check_model_checkpoints(cfg: Config) -> None:
         if _is_missing(part['checkpoint']):
             raise ConfigError(
                 f'the checkpoint `{part["checkpoint"]}` of `{path}` does not '
-                f'exist; add `--cfg-options {path}=FILE`')
+                f'exist; add `--cfg-options {path}=FILE`'
+            )
 
 
 def check_mixed_precision(cfg: Config) -> None:
@@ -102,14 +106,18 @@ def check_mixed_precision(cfg: Config) -> None:
     if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
         raise ConfigError(
             'mixed precision training needs a GPU; leave `--amp` out, or add '
-            '`--cfg-options optim_wrapper.type=OptimWrapper`')
+            '`--cfg-options optim_wrapper.type=OptimWrapper`'
+        )
 
 
 def _is_missing(path: Any) -> bool:
     """Whether a value is the path of a local file that does not exist."""
-    return (isinstance(path, (str, os.PathLike)) and bool(path)
-            and '://' not in str(path)
-            and not os.path.exists(os.path.expanduser(path)))
+    return (
+        isinstance(path, (str, os.PathLike))
+        and bool(path)
+        and '://' not in str(path)
+        and not os.path.exists(os.path.expanduser(path))
+    )
 
 
 def _downloads(cfg: Config, dataset: dict[str, Any]) -> bool:

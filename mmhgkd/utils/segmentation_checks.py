@@ -34,9 +34,11 @@ def check_segmentation(cfg: Config, sections: Sequence[str]) -> None:
     if cfg.get('default_scope') != 'mmseg':
         return
     heads = [
-        head['num_classes'] for key in ('decode_head', 'auxiliary_head')
-        for _, head in find_key((
-            cfg.get('model') or {}).get(key), 'num_classes', key)
+        head['num_classes']
+        for key in ('decode_head', 'auxiliary_head')
+        for _, head in find_key(
+            (cfg.get('model') or {}).get(key), 'num_classes', key
+        )
     ]
     if not heads:
         return
@@ -49,8 +51,13 @@ def check_segmentation(cfg: Config, sections: Sequence[str]) -> None:
             _check_dataset(part, path.removesuffix('.data_prefix'), min(heads))
 
 
-def check_mask(read: Callable[[dict], dict | None], sample: dict,
-               num_classes: int, ignore_index: int, path: str) -> None:
+def check_mask(
+    read: Callable[[dict], dict | None],
+    sample: dict,
+    num_classes: int,
+    ignore_index: int,
+    path: str,
+) -> None:
     """Check the labels of one mask.
 
     Args:
@@ -75,7 +82,8 @@ def check_mask(read: Callable[[dict], dict | None], sample: dict,
     if labels.ndim != 2:
         raise ConfigError(
             f'the mask {file} of `{path}` has the shape {labels.shape}; a '
-            'mask has one channel, whose values are the labels')
+            'mask has one channel, whose values are the labels'
+        )
     found = np.unique(labels)
     wrong = found[(found >= num_classes) & (found != ignore_index)].tolist()
     if wrong:
@@ -88,14 +96,17 @@ def check_mask(read: Callable[[dict], dict | None], sample: dict,
             f'`reduce_zero_label={reduced}`, but the model has the classes 0 '
             f'to {num_classes - 1}, and {ignore_index} is ignored; mend the '
             'mask, or set `reduce_zero_label` and the `num_classes` of the '
-            'heads to fit')
+            'heads to fit'
+        )
 
 
-def _check_dataset(config: dict[str, Any], path: str,
-                   num_classes: int) -> None:
+def _check_dataset(
+    config: dict[str, Any], path: str, num_classes: int
+) -> None:
     with DATASETS.switch_scope_and_registry('mmseg') as registry:
         dataset = registry.build(
-            dict(copy.deepcopy(config), pipeline=[], lazy_init=True))
+            dict(copy.deepcopy(config), pipeline=[], lazy_init=True)
+        )
     with TRANSFORMS.switch_scope_and_registry('mmseg') as registry:
         readers = [
             registry.build(copy.deepcopy(step)) for step in _steps(config)
@@ -105,18 +116,21 @@ def _check_dataset(config: dict[str, Any], path: str,
         raise ConfigError(
             f'`{path}` finds no image that ends with `{dataset.img_suffix}` '
             f'in {dataset.data_prefix["img_path"]}; change `data_root`, '
-            '`data_prefix.img_path` or `img_suffix`')
+            '`data_prefix.img_path` or `img_suffix`'
+        )
     classes = dataset.metainfo.get('classes')
     if classes is not None and len(classes) != num_classes:
         raise ConfigError(
             f'`{path}` has {len(classes)} classes, the model {num_classes}; '
             'set the `num_classes` of the heads to the number of '
-            '`metainfo.classes`')
+            '`metainfo.classes`'
+        )
     count = min(len(samples), MAX_MASKS)
     for index in np.linspace(0, len(samples) - 1, count).astype(int):
         for read in readers:
-            check_mask(read, samples[index], num_classes, dataset.ignore_index,
-                       path)
+            check_mask(
+                read, samples[index], num_classes, dataset.ignore_index, path
+            )
 
 
 def _steps(config: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -27,15 +27,25 @@ class Package(NamedTuple):
 
 
 PACKAGES = (
-    Package('mmengine', '0.10.12', '0.11', 'onedl-mmengine',
-            ('mmengine', 'mmengine-lite')),
-    Package('mmcv', '2.3.6', '2.4', 'onedl-mmcv',
-            ('mmcv', 'mmcv-full', 'mmcv-lite')),
-    Package('mmpretrain', '1.3.6', '1.4', 'onedl-mmpretrain',
-            ('mmpretrain', )),
-    Package('mmdet', '3.5.1', '3.6', 'onedl-mmdetection', ('mmdet', )),
-    Package('mmseg', '1.4.2', '1.5', 'onedl-mmsegmentation',
-            ('mmsegmentation', )),
+    Package(
+        'mmengine',
+        '0.10.12',
+        '0.11',
+        'onedl-mmengine',
+        ('mmengine', 'mmengine-lite'),
+    ),
+    Package(
+        'mmcv',
+        '2.3.6',
+        '2.4',
+        'onedl-mmcv',
+        ('mmcv', 'mmcv-full', 'mmcv-lite'),
+    ),
+    Package('mmpretrain', '1.3.6', '1.4', 'onedl-mmpretrain', ('mmpretrain',)),
+    Package('mmdet', '3.5.1', '3.6', 'onedl-mmdetection', ('mmdet',)),
+    Package(
+        'mmseg', '1.4.2', '1.5', 'onedl-mmsegmentation', ('mmsegmentation',)
+    ),
 )
 
 
@@ -63,7 +73,8 @@ def check_mixed(package: Package) -> None:
             f'share the folder of `{package.module}`; run `pip uninstall -y '
             f'{names}`, then `pip install --force-reinstall --no-deps '
             f'{package.maintained}`',
-            stacklevel=2)
+            stacklevel=2,
+        )
 
 
 def check_tested(package: Package) -> None:
@@ -71,14 +82,19 @@ def check_tested(package: Package) -> None:
     version = _module_version(package.module)
     if version is None:
         return
-    if not (digit_version(package.minimum) <= digit_version(version) <
-            digit_version(package.below)):
-        requirement = (f'{package.maintained}>={package.minimum},'
-                       f'<{package.below}')
+    if not (
+        digit_version(package.minimum)
+        <= digit_version(version)
+        < digit_version(package.below)
+    ):
+        requirement = (
+            f'{package.maintained}>={package.minimum},<{package.below}'
+        )
         warnings.warn(
             f'{package.module} {version} is not among the tested versions; '
             f'if something breaks, run `pip install "{requirement}"`',
-            stacklevel=2)
+            stacklevel=2,
+        )
 
 
 def _is_installed(distribution: str) -> bool:

@@ -6,7 +6,14 @@ from .saliency import Saliency, unit_saliency
 from .token_pca import TokenPCA
 
 __all__ = [
-    'IntensityHistogram', 'Saliency', 'TokenPCA', 'draw_intensities',
-    'feature_panel', 'fixed_samples', 'intensities', 'model_panel',
-    'save_model_panel', 'unit_saliency'
+    'IntensityHistogram',
+    'Saliency',
+    'TokenPCA',
+    'draw_intensities',
+    'feature_panel',
+    'fixed_samples',
+    'intensities',
+    'model_panel',
+    'save_model_panel',
+    'unit_saliency',
 ]

@@ -32,13 +32,13 @@ class View(NamedTuple):
         panel (np.ndarray): Of :func:`model_panel`.
         errors (dict[str, float]): Mean squared error of the 'hidden' and of
             the 'visible' tokens, as far as there are such.
-        neighbours (list[tuple[Path, float]]): Most similar images of the
+        neighbors (list[tuple[Path, float]]): Most similar images of the
             folder, with their cosine similarity.
     """
 
     panel: np.ndarray
     errors: dict[str, float]
-    neighbours: list[tuple[Path, float]]
+    neighbors: list[tuple[Path, float]]
 
 
 class Explorer:
@@ -49,7 +49,7 @@ class Explorer:
         checkpoint (str or Path, optional): The weights. Defaults to None,
             which means the latest of the run.
         folder (str or Path, optional): Images, however nested, among which
-            neighbours are searched. Defaults to None.
+            neighbors are searched. Defaults to None.
         max_images (int): Take evenly spaced images of a larger folder.
             Defaults to 500.
 
@@ -57,22 +57,33 @@ class Explorer:
         ConfigError: If the folder is missing or holds no image.
     """
 
-    def __init__(self,
-                 record: RunRecord,
-                 checkpoint: str | Path | None = None,
-                 folder: str | Path | None = None,
-                 max_images: int = 500) -> None:
+    def __init__(
+        self,
+        record: RunRecord,
+        checkpoint: str | Path | None = None,
+        folder: str | Path | None = None,
+        max_images: int = 500,
+    ) -> None:
         self.model = load_trained_model(record, checkpoint)
         self.mask_ratio = self.model.mask.mask_ratio
         self.size = image_size(record.config)
         # The model holds the mask ratio of the request that it works on.
         self.lock = threading.Lock()
         self.paths = [] if folder is None else _find(Path(folder), max_images)
-        self.embeddings = torch.cat([
-            self.embed(
-                file_inputs(self.model, self.paths[i:i + 32], self.size))
-            for i in range(0, len(self.paths), 32)
-        ]) if self.paths else None
+        self.embeddings = (
+            torch.cat(
+                [
+                    self.embed(
+                        file_inputs(
+                            self.model, self.paths[i : i + 32], self.size
+                        )
+                    )
+                    for i in range(0, len(self.paths), 32)
+                ]
+            )
+            if self.paths
+            else None
+        )
 
     @torch.no_grad()
     def embed(self, inputs: Tensor) -> Tensor:
@@ -80,12 +91,14 @@ class Explorer:
         features = self.model.extract_feat(inputs)
         return functional.normalize(global_embedding(features))
 
-    def view(self,
-             image: Image.Image,
-             mask_ratio: float,
-             draw: int = 0,
-             saliency: str | None = None,
-             num_neighbours: int = 8) -> View:
+    def view(
+        self,
+        image: Image.Image,
+        mask_ratio: float,
+        draw: int = 0,
+        saliency: str | None = None,
+        num_neighbors: int = 8,
+    ) -> View:
         """Show an image to teacher and student.
 
         Args:
@@ -93,7 +106,7 @@ class Explorer:
             mask_ratio (float): Share of hidden units.
             draw (int): Number of the mask. Defaults to 0.
             saliency (str, optional): 'output' or 'error'. Defaults to None.
-            num_neighbours (int): Defaults to 8.
+            num_neighbors (int): Defaults to 8.
 
         Returns:
             View: What is seen.
@@ -113,9 +126,9 @@ class Explorer:
             for name, chosen in (('hidden', ~seen), ('visible', seen))
             if chosen.any()
         }
-        return View(panel, errors, self.neighbours(inputs, num_neighbours))
+        return View(panel, errors, self.neighbors(inputs, num_neighbors))
 
-    def neighbours(self, inputs: Tensor, num: int) -> list[tuple[Path, float]]:
+    def neighbors(self, inputs: Tensor, num: int) -> list[tuple[Path, float]]:
         """Images of the folder that are most similar to one image.
 
         Args:
@@ -130,15 +143,20 @@ class Explorer:
             return []
         similarity = self.embeddings @ self.embed(inputs)[0]
         best = similarity.topk(min(num, len(self.paths)))
-        return [(self.paths[index], value) for index, value in zip(
-            best.indices.tolist(), best.values.tolist(), strict=True)]
+        return [
+            (self.paths[index], value)
+            for index, value in zip(
+                best.indices.tolist(), best.values.tolist(), strict=True
+            )
+        ]
 
 
 def _find(folder: Path, limit: int) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f'there is no folder {folder}')
     paths = sorted(
-        path for path in folder.rglob('*') if path.suffix.lower() in ENDINGS)
+        path for path in folder.rglob('*') if path.suffix.lower() in ENDINGS
+    )
     if not paths:
         raise ConfigError(f'no image lies in {folder} ({", ".join(ENDINGS)})')
     num = min(limit, len(paths))

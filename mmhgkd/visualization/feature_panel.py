@@ -17,24 +17,26 @@ DISTANCES = {
 DPI = 128  # a power of two, so that inches give whole pixels
 GAP = 8
 HEADER = 30
-COLOUR_BAR = 14
-COLOUR_BAR_LABELS = 48
-GREY = np.float32(0.55)
+COLOR_BAR = 14
+COLOR_BAR_LABELS = 48
+GRAY = np.float32(0.55)
 
 
-def feature_panel(images: Tensor,
-                  visible: Tensor,
-                  student: Tensor,
-                  teacher: Tensor,
-                  reconstruction: Tensor | None = None,
-                  distance: str = 'mse',
-                  height: int = 192,
-                  counted: Tensor | None = None,
-                  saliency: Saliency | None = None) -> np.ndarray:
+def feature_panel(
+    images: Tensor,
+    visible: Tensor,
+    student: Tensor,
+    teacher: Tensor,
+    reconstruction: Tensor | None = None,
+    distance: str = 'mse',
+    height: int = 192,
+    counted: Tensor | None = None,
+    saliency: Saliency | None = None,
+) -> np.ndarray:
     """Draw what a student imitates and where it fails, a row per image.
 
     The columns are the image, its visible units, reconstructed pixels if
-    given, the teacher's and the student's tokens as colours of the teacher's
+    given, the teacher's and the student's tokens as colors of the teacher's
     principal components (see :class:`TokenPCA`), the saliency if given, and
     the error of each token. All rows share the basis and the scale of the
     error.
@@ -66,14 +68,22 @@ def feature_panel(images: Tensor,
         ValueError: If shapes, types or the range of the images do not fit,
             or features hold NaN.
     """
-    _check(images, visible, student, teacher, reconstruction, distance, height,
-           counted)
+    _check(
+        images,
+        visible,
+        student,
+        teacher,
+        reconstruction,
+        distance,
+        height,
+        counted,
+    )
     pca = TokenPCA(teacher)
     pictures = _pictures(images)
     seen = visible.cpu().permute(0, 2, 3, 1).numpy()
     columns = {
         'Image': pictures,
-        'Masked image': np.where(seen, pictures, GREY)
+        'Masked image': np.where(seen, pictures, GRAY),
     }
     if reconstruction is not None:
         columns['Reconstruction'] = _pictures(reconstruction)
@@ -85,13 +95,14 @@ def feature_panel(images: Tensor,
     if counted is not None:
         error[~counted.cpu().numpy()] = np.nan
     columns[DISTANCES[distance]] = error
-    return _draw(columns, height,
-                 round(height * images.size(3) / images.size(2)))
+    return _draw(
+        columns, height, round(height * images.size(3) / images.size(2))
+    )
 
 
-def token_error(student: Tensor,
-                teacher: Tensor,
-                distance: str = 'mse') -> np.ndarray:
+def token_error(
+    student: Tensor, teacher: Tensor, distance: str = 'mse'
+) -> np.ndarray:
     """Error of each token.
 
     Args:
@@ -117,9 +128,10 @@ def _pictures(images: Tensor) -> np.ndarray:
     return pictures.clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
 
-def _saliency_tiles(saliency: Saliency, seen: np.ndarray,
-                    grid: torch.Size) -> np.ndarray:
-    """Saliency in colours, with a frame around the token, ``(B, H, W, 3)``.
+def _saliency_tiles(
+    saliency: Saliency, seen: np.ndarray, grid: torch.Size
+) -> np.ndarray:
+    """Saliency in colors, with a frame around the token, ``(B, H, W, 3)``.
 
     Args:
         saliency (Saliency): The saliency.
@@ -131,38 +143,45 @@ def _saliency_tiles(saliency: Saliency, seen: np.ndarray,
     values = values / values.max(axis=(1, 2), keepdims=True).clip(1e-30)
     block = (height // values.shape[1], width // values.shape[2])
     tiles = np.kron(values, np.ones((1, *block)))
-    tiles = np.where(seen, matplotlib.colormaps['inferno'](tiles)[..., :3],
-                     GREY)
+    tiles = np.where(
+        seen, matplotlib.colormaps['inferno'](tiles)[..., :3], GRAY
+    )
     patch = (height // grid[1], width // grid[2])
     edge = max(1, height // 48)
     for tile, token in zip(tiles, saliency.tokens.tolist(), strict=True):
         top, left = (i * size for i, size in zip(token, patch, strict=True))
-        frame = tile[top:top + patch[0], left:left + patch[1]]
+        frame = tile[top : top + patch[0], left : left + patch[1]]
         inside = frame[edge:-edge, edge:-edge].copy()
         frame[:] = 1
         frame[edge:-edge, edge:-edge] = inside
     return tiles
 
 
-def _draw(columns: dict[str, np.ndarray], height: int,
-          width: int) -> np.ndarray:
-    """Draw the columns, the last one with a colour bar, at whole pixels."""
+def _draw(
+    columns: dict[str, np.ndarray], height: int, width: int
+) -> np.ndarray:
+    """Draw the columns, the last one with a color bar, at whole pixels."""
     errors = list(columns.values())[-1]
-    # Rounding noise of a perfect student is not worth a colour.
+    # Rounding noise of a perfect student is not worth a color.
     highest = float(np.nan_to_num(errors).max())
     maximum = highest if highest > 1e-6 else 1.0
-    colours = matplotlib.colormaps['inferno'].with_extremes(bad=str(GREY))
+    colors = matplotlib.colormaps['inferno'].with_extremes(bad=str(GRAY))
     rows = len(errors)
     total_height = HEADER + rows * (height + GAP)
     bar = GAP + len(columns) * (width + GAP)
-    total_width = bar + COLOUR_BAR + COLOUR_BAR_LABELS
+    total_width = bar + COLOR_BAR + COLOR_BAR_LABELS
     figure = Figure((total_width / DPI, total_height / DPI), dpi=DPI)
     canvas = FigureCanvasAgg(figure)
 
     def axes(left: int, top: int, width: int, height: int) -> Axes:
         return figure.add_axes(
-            (left / total_width, 1 - (top + height) / total_height,
-             width / total_width, height / total_height))
+            (
+                left / total_width,
+                1 - (top + height) / total_height,
+                width / total_width,
+                height / total_height,
+            )
+        )
 
     for column, (title, tiles) in enumerate(columns.items()):
         left = GAP + column * (width + GAP)
@@ -172,18 +191,19 @@ def _draw(columns: dict[str, np.ndarray], height: int,
             title,
             ha='center',
             va='center',
-            fontsize=9)
+            fontsize=9,
+        )
         for row, tile in enumerate(tiles):
             cell = axes(left, HEADER + row * (height + GAP), width, height)
             cell.axis('off')
-            cell.imshow(
-                tile, aspect='auto', cmap=colours, vmin=0, vmax=maximum)
-    scale = axes(bar, HEADER, COLOUR_BAR, rows * (height + GAP) - GAP)
+            cell.imshow(tile, aspect='auto', cmap=colors, vmin=0, vmax=maximum)
+    scale = axes(bar, HEADER, COLOR_BAR, rows * (height + GAP) - GAP)
     scale.imshow(
         np.linspace(1, 0, 256)[:, None],
         aspect='auto',
         cmap='inferno',
-        extent=(0, 1, 0, maximum))
+        extent=(0, 1, 0, maximum),
+    )
     scale.yaxis.tick_right()
     scale.set_xticks([])
     scale.tick_params(labelsize=7)
@@ -191,39 +211,59 @@ def _draw(columns: dict[str, np.ndarray], height: int,
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _check(images: Tensor, visible: Tensor, student: Tensor, teacher: Tensor,
-           reconstruction: Tensor | None, distance: str, height: int,
-           counted: Tensor | None) -> None:
+def _check(
+    images: Tensor,
+    visible: Tensor,
+    student: Tensor,
+    teacher: Tensor,
+    reconstruction: Tensor | None,
+    distance: str,
+    height: int,
+    counted: Tensor | None,
+) -> None:
     if distance not in DISTANCES:
-        raise ValueError(f'`distance` must be one of {list(DISTANCES)}, got '
-                         f'{distance!r}')
+        raise ValueError(
+            f'`distance` must be one of {list(DISTANCES)}, got {distance!r}'
+        )
     if height < 1:
         raise ValueError(f'`height` must be at least 1 px, got {height}')
     if images.ndim != 4 or images.size(1) != 3 or not images.numel():
-        raise ValueError('`images` must be RGB images (B, 3, H, W), got the '
-                         f'shape {tuple(images.shape)}')
-    if images.dtype != torch.uint8 and not (images.is_floating_point()
-                                            and images.min() >= 0
-                                            and images.max() <= 1):
-        raise ValueError('`images` must be uint8 or float in [0, 1]; undo the '
-                         'normalisation of the data preprocessor first')
+        raise ValueError(
+            '`images` must be RGB images (B, 3, H, W), got the '
+            f'shape {tuple(images.shape)}'
+        )
+    if images.dtype != torch.uint8 and not (
+        images.is_floating_point() and images.min() >= 0 and images.max() <= 1
+    ):
+        raise ValueError(
+            '`images` must be uint8 or float in [0, 1]; undo the '
+            'normalization of the data preprocessor first'
+        )
     mask_shape = (len(images), 1, *images.shape[2:])
     if visible.shape != mask_shape or visible.dtype != torch.bool:
         raise ValueError(
             f'`visible` must be bool {mask_shape}, got {visible.dtype} '
-            f'{tuple(visible.shape)}; use `mask.visible(1)`')
-    if student.shape != teacher.shape or student.ndim != 4 or len(
-            student) != len(images):
+            f'{tuple(visible.shape)}; use `mask.visible(1)`'
+        )
+    if (
+        student.shape != teacher.shape
+        or student.ndim != 4
+        or len(student) != len(images)
+    ):
         raise ValueError(
             '`student` and `teacher` must be tokens (B, h, w, D) of the same '
             f'images, got {tuple(student.shape)} and {tuple(teacher.shape)} '
-            f'for {len(images)} images')
+            f'for {len(images)} images'
+        )
     if reconstruction is not None and reconstruction.shape != images.shape:
         raise ValueError(
             f'`reconstruction` must have the shape {tuple(images.shape)} of '
-            f'`images`, got {tuple(reconstruction.shape)}')
-    if counted is not None and (counted.shape != student.shape[:3]
-                                or counted.dtype != torch.bool):
+            f'`images`, got {tuple(reconstruction.shape)}'
+        )
+    if counted is not None and (
+        counted.shape != student.shape[:3] or counted.dtype != torch.bool
+    ):
         raise ValueError(
             f'`counted` must be bool {tuple(student.shape[:3])}, got '
-            f'{counted.dtype} {tuple(counted.shape)}')
+            f'{counted.dtype} {tuple(counted.shape)}'
+        )

@@ -12,7 +12,7 @@ VIEWS = {
     'zero_filled': 'masked, dense convolution',
     'sparse': 'masked, sparse convolution',
 }
-COLOURS = {'full': '#52514e', 'zero_filled': '#eb6834', 'sparse': '#2a78d6'}
+COLORS = {'full': '#52514e', 'zero_filled': '#eb6834', 'sparse': '#2a78d6'}
 
 
 class IntensityHistogram(NamedTuple):
@@ -35,10 +35,9 @@ class IntensityHistogram(NamedTuple):
 
 
 @torch.no_grad()
-def intensities(model: HGKD,
-                inputs: Tensor,
-                draw: int = 0,
-                bins: int = 64) -> list[IntensityHistogram]:
+def intensities(
+    model: HGKD, inputs: Tensor, draw: int = 0, bins: int = 64
+) -> list[IntensityHistogram]:
     """Compare what a dense and a sparse convolution see of masked images.
 
     A plain convolution sees the masked image with its holes filled by zeros,
@@ -67,17 +66,21 @@ def intensities(model: HGKD,
     finally:
         model.train(training)
     seen = inputs.permute(0, 2, 3, 1)[visible[:, 0]]
-    levels = [('pixels', inputs, filled, seen)
-              ] + [(f'stage {index + 1}', *maps) for index, maps in enumerate(
-                  zip(full, zero_filled, sparse, strict=True))]
+    levels = [('pixels', inputs, filled, seen)] + [
+        (f'stage {index + 1}', *maps)
+        for index, maps in enumerate(
+            zip(full, zero_filled, sparse, strict=True)
+        )
+    ]
     return [
         _histogram(name, dict(zip(VIEWS, values, strict=True)), bins)
         for name, *values in levels
     ]
 
 
-def _histogram(name: str, values: dict[str, Tensor],
-               bins: int) -> IntensityHistogram:
+def _histogram(
+    name: str, values: dict[str, Tensor], bins: int
+) -> IntensityHistogram:
     arrays = {
         view: tensor.double().flatten().cpu().numpy()
         for view, tensor in values.items()
@@ -86,8 +89,8 @@ def _histogram(name: str, values: dict[str, Tensor],
     low, high = np.percentile(arrays['full'], [0.1, 99.9])
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     shares = {
-        view:
-        np.histogram(array.clip(edges[0], edges[-1]), edges)[0] / len(array)
+        view: np.histogram(array.clip(edges[0], edges[-1]), edges)[0]
+        / len(array)
         for view, array in arrays.items()
     }
     shift = {
@@ -113,9 +116,10 @@ def draw_intensities(histograms: list[IntensityHistogram]) -> Figure:
             axis.stairs(
                 share,
                 histogram.edges,
-                color=COLOURS[view],
+                color=COLORS[view],
                 linewidth=1.6,
-                label=VIEWS[view])
+                label=VIEWS[view],
+            )
         axis.set_yscale('log')
         axis.spines[['top', 'right']].set_visible(False)
         axis.tick_params(labelsize=8)
@@ -123,7 +127,8 @@ def draw_intensities(histograms: list[IntensityHistogram]) -> Figure:
             f'{histogram.name}\nshift: dense '
             f'{histogram.shift["zero_filled"]:.3f}, sparse '
             f'{histogram.shift["sparse"]:.3f}',
-            fontsize=9)
+            fontsize=9,
+        )
     axes[0].set_ylabel('share of values', fontsize=9)
     figure.supxlabel('intensity', fontsize=9)
     figure.legend(
@@ -131,5 +136,6 @@ def draw_intensities(histograms: list[IntensityHistogram]) -> Figure:
         loc='outside upper center',
         ncols=len(VIEWS),
         frameon=False,
-        fontsize=9)
+        fontsize=9,
+    )
     return figure

@@ -13,10 +13,9 @@ from .saliency import unit_saliency
 
 
 @torch.no_grad()
-def model_panel(model: HGKD,
-                inputs: Tensor,
-                draw: int = 0,
-                saliency: str | None = None) -> np.ndarray:
+def model_panel(
+    model: HGKD, inputs: Tensor, draw: int = 0, saliency: str | None = None
+) -> np.ndarray:
     """Draw what teacher and student see of some images, a row per image.
 
     The error is shown where the loss counts it. The reconstruction of a
@@ -39,20 +38,25 @@ def model_panel(model: HGKD,
     model.eval()
     try:
         samples = model.predict(inputs, draw=draw)
-        drivers = (None if saliency is None else unit_saliency(
-            model, inputs, draw, saliency))
+        drivers = (
+            None
+            if saliency is None
+            else unit_saliency(model, inputs, draw, saliency)
+        )
     finally:
         model.train(training)
     student, teacher, seen = (
         torch.stack([sample.get(name) for sample in samples])
-        for name in ('student_tokens', 'teacher_tokens', 'visible'))
+        for name in ('student_tokens', 'teacher_tokens', 'visible')
+    )
     mask = model.mask.draw(len(inputs), *inputs.shape[2:], draw, inputs.device)
     visible = mask.visible(1)
     reconstruction = None
     if isinstance(model.teacher, PixelTeacher):
         restored = model.teacher.to_images(student.flatten(1, 2), inputs)
-        reconstruction = to_unit_range(model,
-                                       torch.where(visible, inputs, restored))
+        reconstruction = to_unit_range(
+            model, torch.where(visible, inputs, restored)
+        )
     loss = model.head.feature_loss
     counted = {'masked': ~seen, 'visible': seen}.get(loss and loss.region)
     return feature_panel(
@@ -62,14 +66,17 @@ def model_panel(model: HGKD,
         teacher,
         reconstruction,
         counted=counted,
-        saliency=drivers)
+        saliency=drivers,
+    )
 
 
-def save_model_panel(path: str | Path,
-                     model: HGKD,
-                     inputs: Tensor,
-                     draw: int = 0,
-                     saliency: str | None = None) -> None:
+def save_model_panel(
+    path: str | Path,
+    model: HGKD,
+    inputs: Tensor,
+    draw: int = 0,
+    saliency: str | None = None,
+) -> None:
     """Write the panel of a model to an image file and create its folder.
 
     Args:
@@ -86,6 +93,6 @@ def save_model_panel(path: str | Path,
 
 
 def to_unit_range(model: HGKD, images: Tensor) -> Tensor:
-    """Undo the normalisation of the preprocessor, to floats in [0, 1]."""
+    """Undo the normalization of the preprocessor, to floats in [0, 1]."""
     preprocessor = model.data_preprocessor
     return ((images * preprocessor.std + preprocessor.mean) / 255).clamp(0, 1)

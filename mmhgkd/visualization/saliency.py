@@ -22,16 +22,15 @@ class Saliency(NamedTuple):
     tokens: Tensor
 
 
-def unit_saliency(model: HGKD,
-                  inputs: Tensor,
-                  draw: int = 0,
-                  source: str = 'output') -> Saliency:
+def unit_saliency(
+    model: HGKD, inputs: Tensor, draw: int = 0, source: str = 'output'
+) -> Saliency:
     """Find the visible units that drive a hidden token of the student.
 
     A CNN has no attention to look at, but a gradient with respect to the
-    image. The token is the hidden one nearest to the centre of the image, so
+    image. The token is the hidden one nearest to the center of the image, so
     that it stays the same over a training; where no token is hidden, it is
-    the one nearest to the centre.
+    the one nearest to the center.
 
     Args:
         model (HGKD): The model, in evaluation mode.
@@ -51,23 +50,32 @@ def unit_saliency(model: HGKD,
             batch depend on each other.
     """
     if source not in SOURCES:
-        raise ConfigError(f'saliency must be of {" or ".join(SOURCES)}, got '
-                          f'{source!r}')
+        raise ConfigError(
+            f'saliency must be of {" or ".join(SOURCES)}, got {source!r}'
+        )
     if model.training:
-        raise ValueError('saliency needs `model.eval()`: batch statistics '
-                         'would mix the images')
+        raise ValueError(
+            'saliency needs `model.eval()`: batch statistics '
+            'would mix the images'
+        )
     mask = model.mask.draw(len(inputs), *inputs.shape[2:], draw, inputs.device)
     visible = mask.visible(model.neck.out_stride)[:, 0]
     tokens = central_tokens(~visible)
     gradient = token_gradient(model, inputs, draw, tokens, source)
     unit = mask.unit
-    units = gradient.abs().sum(1).unflatten(2, (-1, unit)).unflatten(
-        1, (-1, unit)).sum(dim=(2, 4))
+    units = (
+        gradient.abs()
+        .sum(1)
+        .unflatten(2, (-1, unit))
+        .unflatten(1, (-1, unit))
+        .sum(dim=(2, 4))
+    )
     return Saliency(units, tokens)
 
 
-def token_gradient(model: HGKD, inputs: Tensor, draw: int, tokens: Tensor,
-                   source: str) -> Tensor:
+def token_gradient(
+    model: HGKD, inputs: Tensor, draw: int, tokens: Tensor, source: str
+) -> Tensor:
     """Gradient of a token of each image with respect to the image.
 
     Args:
@@ -97,7 +105,7 @@ def token_gradient(model: HGKD, inputs: Tensor, draw: int, tokens: Tensor,
 
 
 def central_tokens(candidates: Tensor) -> Tensor:
-    """Candidate that lies nearest to the centre of each grid.
+    """Candidate that lies nearest to the center of each grid.
 
     Args:
         candidates (Tensor): ``(B, h, w)`` bool.
@@ -109,7 +117,7 @@ def central_tokens(candidates: Tensor) -> Tensor:
     device = candidates.device
     y = torch.arange(height, device=device) - (height - 1) / 2
     x = torch.arange(width, device=device) - (width - 1) / 2
-    distance = (y[:, None]**2 + x**2).expand(candidates.shape)
+    distance = (y[:, None] ** 2 + x**2).expand(candidates.shape)
     # Another token only where there is no candidate.
     distance = distance + height * width * (height + width) * ~candidates
     nearest = distance.flatten(1).argmin(1)

@@ -4,13 +4,13 @@ from torch import Tensor
 
 
 class TokenPCA:
-    """Shows patch tokens as colours, by their first principal components.
+    """Shows patch tokens as colors, by their first principal components.
 
     The three components of the fitted tokens become red, green and blue. The
-    middle 98 % of each component's values span the colour range, so that
+    middle 98 % of each component's values span the color range, so that
     single tokens with a large norm do not take the contrast of all others.
     Tokens of another model are shown with the same basis and range, so that
-    equal features have equal colours.
+    equal features have equal colors.
 
     Args:
         tokens (Tensor): Tokens that define the basis, ``(..., D)``.
@@ -24,9 +24,10 @@ class TokenPCA:
         rows = self._rows(tokens)
         if min(rows.shape) < 3:
             raise ValueError(
-                'a PCA to three colours needs at least 3 tokens of 3 '
-                f'channels, got {len(rows)} of {rows.shape[1]}')
-        # scikit-learn also fixes the signs, so that colours do not flip.
+                'a PCA to three colors needs at least 3 tokens of 3 '
+                f'channels, got {len(rows)} of {rows.shape[1]}'
+            )
+        # scikit-learn also fixes the signs, so that colors do not flip.
         self.pca = PCA(n_components=3, svd_solver='full').fit(rows)
         values = self.pca.transform(rows)
         self.low, high = np.percentile(values, [1, 99], axis=0)
@@ -35,7 +36,7 @@ class TokenPCA:
         self.span = np.maximum(span, max(1e-3 * span.max(), 1e-12))
 
     def __call__(self, tokens: Tensor) -> np.ndarray:
-        """Colours of tokens.
+        """Colors of tokens.
 
         Args:
             tokens (Tensor): ``(..., D)``.
@@ -44,8 +45,8 @@ class TokenPCA:
             np.ndarray: ``(..., 3)`` in ``[0, 1]``.
         """
         values = self.pca.transform(self._rows(tokens))
-        colours = ((values - self.low) / self.span).clip(0, 1)
-        return colours.reshape(*tokens.shape[:-1], 3)
+        colors = ((values - self.low) / self.span).clip(0, 1)
+        return colors.reshape(*tokens.shape[:-1], 3)
 
     @staticmethod
     def _rows(tokens: Tensor) -> np.ndarray:

@@ -19,8 +19,9 @@ from mmhgkd.utils import ConfigError, preflight
 from .fixed_samples import fixed_samples
 
 
-def load_trained_model(record: RunRecord,
-                       checkpoint: str | Path | None = None) -> HGKD:
+def load_trained_model(
+    record: RunRecord, checkpoint: str | Path | None = None
+) -> HGKD:
     """Build the model of a run with its trained weights.
 
     Args:
@@ -39,15 +40,18 @@ def load_trained_model(record: RunRecord,
     init_default_scope(config.get('default_scope') or 'mmpretrain')
     kind = config.model.type
     if MODELS.get(kind) is not HGKD:
-        raise ConfigError(f'{record.folder} is a run of {kind}; this shows '
-                          'teacher and student of mmhgkd.HGKD')
+        raise ConfigError(
+            f'{record.folder} is a run of {kind}; this shows '
+            'teacher and student of mmhgkd.HGKD'
+        )
     path = Path(checkpoint or record.checkpoint)
     if not path.is_file():
         raise ConfigError(f'there is no checkpoint {path}')
     preflight.check_model_checkpoints(config)
     settings = {
         'data_preprocessor': config.get('data_preprocessor'),
-        **config.model, 'compile': False
+        **config.model,
+        'compile': False,
     }
     model = MODELS.build(settings)
     try:
@@ -57,10 +61,13 @@ def load_trained_model(record: RunRecord,
         raise ConfigError(
             f'the checkpoint {path} does not fit the config of '
             f'{record.folder} ({problems[0].strip()[:100]} ...); pass a '
-            'checkpoint of that run') from error
+            'checkpoint of that run'
+        ) from error
     except ValueError as error:
-        raise ConfigError(f'{path} cannot be read as a checkpoint; pass one '
-                          'of tools/train.py') from error
+        raise ConfigError(
+            f'{path} cannot be read as a checkpoint; pass one '
+            'of tools/train.py'
+        ) from error
     model.eval()
     return model
 
@@ -80,24 +87,30 @@ def image_size(config: Config) -> tuple[int, int]:
     Raises:
         ConfigError: If the pipelines of the config do not tell.
     """
-    for section, key in (('val_dataloader', 'crop_size'), ('train_dataloader',
-                                                           'crop_size'),
-                         ('train_dataloader', 'scale')):
+    for section, key in (
+        ('val_dataloader', 'crop_size'),
+        ('train_dataloader', 'crop_size'),
+        ('train_dataloader', 'scale'),
+    ):
         for _, transform in preflight.find_key(
-                config.get(section), key, section):
+            config.get(section), key, section
+        ):
             size = transform[key]
             if isinstance(size, int):
                 return size, size
             # A scale is (width, height), a crop (height, width).
             height, width = reversed(size) if key == 'scale' else size
             return height, width
-    raise ConfigError('the config has no transform with `crop_size` or '
-                      '`scale`, so the size of its images is unknown')
+    raise ConfigError(
+        'the config has no transform with `crop_size` or '
+        '`scale`, so the size of its images is unknown'
+    )
 
 
-def prepare_image(model: HGKD, image: Image.Image, size: tuple[int,
-                                                               int]) -> Tensor:
-    """Fit an image as in evaluation: its shorter side, then the centre.
+def prepare_image(
+    model: HGKD, image: Image.Image, size: tuple[int, int]
+) -> Tensor:
+    """Fit an image as in evaluation: its shorter side, then the center.
 
     Args:
         model (HGKD): The model, with the statistics of its preprocessor.
@@ -110,9 +123,13 @@ def prepare_image(model: HGKD, image: Image.Image, size: tuple[int,
     image = image.convert('RGB')
     height, width = size
     scale = max(height / image.height, width / image.width)
-    fitted = image.resize((max(width, round(
-        image.width * scale)), max(height, round(image.height * scale))),
-                          Image.Resampling.BICUBIC)
+    fitted = image.resize(
+        (
+            max(width, round(image.width * scale)),
+            max(height, round(image.height * scale)),
+        ),
+        Image.Resampling.BICUBIC,
+    )
     left, top = (fitted.width - width) // 2, (fitted.height - height) // 2
     crop = fitted.crop((left, top, left + width, top + height))
     pixels = torch.from_numpy(np.array(crop)).permute(2, 0, 1).float()
@@ -120,8 +137,9 @@ def prepare_image(model: HGKD, image: Image.Image, size: tuple[int,
     return ((pixels - preprocessor.mean) / preprocessor.std)[None]
 
 
-def file_inputs(model: HGKD, paths: Sequence[str | Path],
-                size: tuple[int, int]) -> Tensor:
+def file_inputs(
+    model: HGKD, paths: Sequence[str | Path], size: tuple[int, int]
+) -> Tensor:
     """Read image files as inputs of a model.
 
     Args:
@@ -142,7 +160,8 @@ def file_inputs(model: HGKD, paths: Sequence[str | Path],
                 inputs.append(prepare_image(model, image, size))
         except (OSError, UnidentifiedImageError) as error:
             raise ConfigError(
-                f'cannot read the image {path}: {error}') from error
+                f'cannot read the image {path}: {error}'
+            ) from error
     return torch.cat(inputs)
 
 
@@ -160,8 +179,11 @@ def run_inputs(record: RunRecord, model: HGKD, num: int) -> Tensor:
     Raises:
         ConfigError: If the data set is not there any more.
     """
-    section = ('val_dataloader'
-               if record.config.get('val_dataloader') else 'train_dataloader')
+    section = (
+        'val_dataloader'
+        if record.config.get('val_dataloader')
+        else 'train_dataloader'
+    )
     preflight.check_data_roots(record.config, [section])
     dataset = DATASETS.build(record.config[section].dataset)
     batch = default_collate(fixed_samples(dataset, num))

@@ -39,15 +39,16 @@ def start(name: str, config: str, **variables: str) -> str:
         GPUS='2',
         CPUS_PER_TASK='1',
         PORT=str(free_port()),
-        **variables)
+        **variables,
+    )
     process = subprocess.run(
-        ['bash',
-         str(SLURM_TRAIN), 'check', name, f'{name}.py', name],
+        ['bash', str(SLURM_TRAIN), 'check', name, f'{name}.py', name],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120)
+        timeout=120,
+    )
     if process.returncode:
         sys.exit(f'{process.stdout}\n{name}: exit code {process.returncode}')
     return process.stdout
@@ -67,7 +68,8 @@ class Job:
 
     def field(self, name: str) -> str:
         text = subprocess.check_output(
-            ['scontrol', 'show', 'job', self.number], text=True)
+            ['scontrol', 'show', 'job', self.number], text=True
+        )
         found = re.search(rf'\b{name}=(\S*)', text)
         assert found, text
         return found[1]
@@ -80,21 +82,29 @@ class Job:
         while not reached():
             state = self.field('JobState')
             if state in ('FAILED', 'CANCELLED', 'TIMEOUT') or (
-                    time.monotonic() > end):
-                sys.exit(f'the job is {state} with the exit code '
-                         f'{self.field("ExitCode")} before {what}')
+                time.monotonic() > end
+            ):
+                sys.exit(
+                    f'the job is {state} with the exit code '
+                    f'{self.field("ExitCode")} before {what}'
+                )
             time.sleep(0.2)
 
     def wait_for_training(self, restarts: int) -> None:
         self.wait(
             f'it trains after {restarts} restarts',
-            lambda: f'slow, restarts: {restarts}\n' in self.output())
+            lambda: f'slow, restarts: {restarts}\n' in self.output(),
+        )
 
     def limit(self, minutes: int) -> None:
-        subprocess.check_call([
-            'scontrol', 'update', f'JobId={self.number}',
-            f'TimeLimit={minutes}'
-        ])
+        subprocess.check_call(
+            [
+                'scontrol',
+                'update',
+                f'JobId={self.number}',
+                f'TimeLimit={minutes}',
+            ]
+        )
 
 
 def final_state(work_dir: str) -> dict[str, Any]:
@@ -103,8 +113,12 @@ def final_state(work_dir: str) -> dict[str, Any]:
     content = torch.load(last, weights_only=False)
     return {
         key: content[key]
-        for key in ('state_dict', 'ema_state_dict', 'optimizer',
-                    'param_schedulers')
+        for key in (
+            'state_dict',
+            'ema_state_dict',
+            'optimizer',
+            'param_schedulers',
+        )
     }
 
 
@@ -113,11 +127,8 @@ def main() -> None:
     write_images(Path('images'))
     config = CONFIG + LONGER
     submitted = start(
-        'preempted',
-        config + SLOW,
-        REQUEUE='1',
-        TIME='10',
-        SIGNAL_SECONDS='10')
+        'preempted', config + SLOW, REQUEUE='1', TIME='10', SIGNAL_SECONDS='10'
+    )
     number = submitted.split()[-1]
     job = Job(number, Path(f'preempted/slurm-{number}.log'))
     # A signal that comes before the training listens ends the job for good,
@@ -135,17 +146,22 @@ def main() -> None:
 
     stops = re.findall(r'stopped by (\w+) after iteration (\d+)', job.output())
     resumed = re.findall(r'resumed epoch: \d+, iter: (\d+)', job.output())
-    if [name for name, _ in stops] != ['SIGUSR1', 'SIGTERM'
-                                       ] or resumed != [at for _, at in stops]:
+    if [name for name, _ in stops] != ['SIGUSR1', 'SIGTERM'] or resumed != [
+        at for _, at in stops
+    ]:
         sys.exit(f'stops {stops}, but resumed at {resumed}')
-    different = differences(final_state('undisturbed'),
-                            final_state('preempted'))
+    different = differences(
+        final_state('undisturbed'), final_state('preempted')
+    )
     if different:
-        sys.exit(f'other values in {len(different)} places, such as '
-                 f'{different[0]}')
+        sys.exit(
+            f'other values in {len(different)} places, such as {different[0]}'
+        )
     places = ' and '.join(f'{name} after iteration {at}' for name, at in stops)
-    print(f'Slurm check: passed, stopped by {places}, resumed there, and '
-          'ended with the values of an undisturbed run, bit by bit')
+    print(
+        f'Slurm check: passed, stopped by {places}, resumed there, and '
+        'ended with the values of an undisturbed run, bit by bit'
+    )
 
 
 if __name__ == '__main__':

@@ -13,11 +13,13 @@ PREEMPTIONS = 2
 class SlowUntilPreemptedHook(Hook):
     """Leaves Slurm the time to preempt a training of milliseconds."""
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
         restarts = int(os.environ.get('SLURM_RESTART_COUNT', '0'))
         if restarts < PREEMPTIONS:
             print('slow, restarts:', restarts, flush=True)

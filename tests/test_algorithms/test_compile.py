@@ -31,12 +31,15 @@ def build_small(compile: bool | dict) -> Any:
             strides=(1, 2),
             dilations=(1, 1),
             out_indices=(0, 1),
-            drop_path_rate=0.5),
+            drop_path_rate=0.5,
+        ),
         neck=dict(
             type='mmhgkd.UNetNeck',
             in_channels=(8, 16),
             width=16,
-            out_channels=24)).double()
+            out_channels=24,
+        ),
+    ).double()
 
 
 def step(model: Any, seed: int) -> tuple[dict[str, Tensor], list[Tensor]]:
@@ -56,7 +59,8 @@ def test_trains_as_uncompiled_in_one_graph_a_part() -> None:
         expected_losses, expected_gradients = step(reference, index)
         for name, loss in losses.items():
             assert loss.item() == pytest.approx(
-                expected_losses[name].item(), abs=1e-12), name
+                expected_losses[name].item(), abs=1e-12
+            ), name
         for x, y in zip(gradients, expected_gradients, strict=True):
             torch.testing.assert_close(x, y, rtol=0, atol=1e-12)
     for name, value in reference.state_dict().items():
@@ -72,7 +76,8 @@ def test_dense_features_and_copies() -> None:
     for compiled in (model, copy.deepcopy(model)):
         assert list(compiled.state_dict()) == list(reference.state_dict())
         for ours, theirs in zip(
-                compiled.extract_feat(x), expected, strict=True):
+            compiled.extract_feat(x), expected, strict=True
+        ):
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     assert counters['stats']['unique_graphs'] == 1
 
@@ -83,7 +88,10 @@ def test_teacher_of_visible_patches() -> None:
         head=dict(
             type='mmhgkd.DistillationHead',
             feature_loss=dict(
-                type='mmhgkd.FeatureImitationLoss', region='visible')))
+                type='mmhgkd.FeatureImitationLoss', region='visible'
+            ),
+        ),
+    )
     compiled = build(compile=dict(backend='eager', fullgraph=True), **options)
     reference = build(**options)
     x = images()
@@ -95,13 +103,18 @@ def test_teacher_of_visible_patches() -> None:
 
 
 def test_options_of_cuda_graphs_are_passed_on(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     options: list[dict] = []
-    monkeypatch.setattr(torch.nn.Module, 'compile',
-                        lambda module, **kwargs: options.append(kwargs))
+    monkeypatch.setattr(
+        torch.nn.Module,
+        'compile',
+        lambda module, **kwargs: options.append(kwargs),
+    )
     steps: list[None] = []
-    monkeypatch.setattr(torch.compiler, 'cudagraph_mark_step_begin',
-                        lambda: steps.append(None))
+    monkeypatch.setattr(
+        torch.compiler, 'cudagraph_mark_step_begin', lambda: steps.append(None)
+    )
     model = build(compile=dict(mode='reduce-overhead'))
     assert options == [dict(mode='reduce-overhead')] * 3
     x = images()

@@ -15,7 +15,8 @@ def config(**changes: Any) -> dict:
     result = dict(
         type='mmhgkd.HGKD',
         data_preprocessor=dict(
-            type='mmpretrain.SelfSupDataPreprocessor', mean=MEAN, std=STD),
+            type='mmpretrain.SelfSupDataPreprocessor', mean=MEAN, std=STD
+        ),
         teacher=dict(
             type='mmhgkd.MIMTeacher',
             backbone=dict(
@@ -24,29 +25,35 @@ def config(**changes: Any) -> dict:
                     embed_dims=24,
                     num_layers=2,
                     num_heads=2,
-                    feedforward_channels=48),
+                    feedforward_channels=48,
+                ),
                 img_size=64,
-                patch_size=16),
-            allow_random=True),
+                patch_size=16,
+            ),
+            allow_random=True,
+        ),
         backbone=dict(
             type='mmhgkd.SparseResNet',
             depth=18,
             stem_channels=8,
-            base_channels=8),
+            base_channels=8,
+        ),
         neck=dict(
             type='mmhgkd.UNetNeck',
             in_channels=(8, 16, 32, 64),
             width=32,
-            out_channels=24),
+            out_channels=24,
+        ),
         head=dict(
             type='mmhgkd.DistillationHead',
             feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),
             similarity_loss=dict(type='mmhgkd.SimilarityDistributionLoss'),
             embedding=dict(
-                type='mmhgkd.StudentEmbedding',
-                in_channels=24,
-                out_channels=24),
-            queue=dict(type='mmhgkd.EmbeddingQueue', size=16, embed_dims=24)))
+                type='mmhgkd.StudentEmbedding', in_channels=24, out_channels=24
+            ),
+            queue=dict(type='mmhgkd.EmbeddingQueue', size=16, embed_dims=24),
+        ),
+    )
     result.update(changes)
     return copy.deepcopy(result)
 
@@ -81,44 +88,47 @@ def test_loss_equals_its_parts_wired_by_hand() -> None:
     tokens = reference.neck(reference.backbone(x, mask))
     tokens = tokens.flatten(2).transpose(1, 2)
     assert losses['loss_feat'].item() == pytest.approx(
-        (tokens - target).square().mean().item(), rel=1e-5)
+        (tokens - target).square().mean().item(), rel=1e-5
+    )
     student = torch.nn.functional.normalize(tokens.mean(1), dim=-1)
     teacher = torch.nn.functional.normalize(target.mean(1), dim=-1)
     expected, logs = reference.head.similarity_loss(student, teacher, bank)
     assert losses['loss_sim'].item() == pytest.approx(
-        expected.item(), rel=1e-4)
+        expected.item(), rel=1e-4
+    )
     assert losses['pearson'].item() == pytest.approx(
-        logs['pearson'].item(), rel=1e-4)
+        logs['pearson'].item(), rel=1e-4
+    )
 
 
 def test_overfitting_one_batch() -> None:
     model = build(
         head=dict(
             type='mmhgkd.DistillationHead',
-            feature_loss=dict(type='mmhgkd.FeatureImitationLoss')))
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+            feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),
+        )
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     x = images()
     history = []
     for _ in range(100):
         model.mask.draws = 0
         loss = model.loss(x, [])['loss_feat']
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         history.append(loss.item())
     assert history[-1] < history[0] / 10
 
 
-def test_teacher_is_outside_optimiser_checkpoint_and_training() -> None:
+def test_teacher_is_outside_optimizer_checkpoint_and_training() -> None:
     model = build()
     teacher = {id(p) for p in model.teacher.parameters()}
     assert teacher and not teacher & {id(p) for p in model.parameters()}
     assert not any('teacher' in key for key in model.state_dict())
     wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='Adam')))
     assert not teacher & {
-        id(p)
-        for group in wrapper.param_groups
-        for p in group['params']
+        id(p) for group in wrapper.param_groups for p in group['params']
     }
     before = copy.deepcopy(model.teacher.state_dict())
     model.train()
@@ -153,14 +163,16 @@ def test_backbone_loads_into_a_plain_resnet() -> None:
 
 def test_resumed_model_goes_on_identically() -> None:
     model = build()
-    wrapper = build_optim_wrapper(model,
-                                  dict(optimizer=dict(type='SGD', lr=.01)))
+    wrapper = build_optim_wrapper(
+        model, dict(optimizer=dict(type='SGD', lr=0.01))
+    )
     for _ in range(2):
         model.train_step(data(), wrapper)
     resumed = build()
     resumed.load_state_dict(model.state_dict())
-    other = build_optim_wrapper(resumed,
-                                dict(optimizer=dict(type='SGD', lr=.01)))
+    other = build_optim_wrapper(
+        resumed, dict(optimizer=dict(type='SGD', lr=0.01))
+    )
     resumed.train()
     for _ in range(2):
         model.train_step(data(), wrapper)
@@ -175,8 +187,8 @@ def test_predict_returns_both_maps_and_the_mask() -> None:
     samples = model(x, mode='predict')
     mask = model.mask.draw(4, 64, 64, 0)
     assert torch.equal(
-        torch.stack([s.visible for s in samples]),
-        mask.visible(16)[:, 0])
+        torch.stack([s.visible for s in samples]), mask.visible(16)[:, 0]
+    )
     target = model.teacher(x).view(4, 4, 4, 24)
     tokens = model.neck(model.backbone(x, mask)).permute(0, 2, 3, 1)
     for index, sample in enumerate(samples):
@@ -191,7 +203,9 @@ def test_visible_teacher() -> None:
     head = dict(
         config()['head'],
         feature_loss=dict(
-            type='mmhgkd.FeatureImitationLoss', region='visible'))
+            type='mmhgkd.FeatureImitationLoss', region='visible'
+        ),
+    )
     model = build(teacher=teacher, head=head)
     x = images()
     mask = model.mask.draw(4, 64, 64, 0)
@@ -200,7 +214,8 @@ def test_visible_teacher() -> None:
     target = model.teacher(x, mask)
     seen = mask.visible(16).flatten(1)
     assert losses['loss_feat'].item() == pytest.approx(
-        (tokens - target)[seen].square().mean().item(), rel=1e-4)
+        (tokens - target)[seen].square().mean().item(), rel=1e-4
+    )
 
 
 def test_pixel_teacher_makes_it_spark() -> None:
@@ -210,11 +225,15 @@ def test_pixel_teacher_makes_it_spark() -> None:
             type='mmhgkd.UNetNeck',
             in_channels=(8, 16, 32, 64),
             width=32,
-            out_channels=768),
+            out_channels=768,
+        ),
         head=dict(
             type='mmhgkd.DistillationHead',
             feature_loss=dict(
-                type='mmhgkd.FeatureImitationLoss', region='masked')))
+                type='mmhgkd.FeatureImitationLoss', region='masked'
+            ),
+        ),
+    )
     x = images()
     losses = model.loss(x, [])
     mask = model.mask.draw(4, 64, 64, 0)
@@ -226,16 +245,24 @@ def test_pixel_teacher_makes_it_spark() -> None:
             if unit in mask.ids[image].tolist():
                 continue
             top, left = unit // 2 * 32, unit % 2 * 32
-            square = x[image, :, top:top + 32, left:left + 32]
+            square = x[image, :, top : top + 32, left : left + 32]
             square = (square - square.mean()) / (square.var() + 1e-6).sqrt()
             for row in range(2):
                 for column in range(2):
-                    patch = square[:, row * 16:row * 16 + 16,
-                                   column * 16:column * 16 + 16]
-                    token = prediction[image, :, top // 16 + row,
-                                       left // 16 + column]
-                    total += (token - patch.permute(
-                        1, 2, 0).flatten()).square().mean().item()
+                    patch = square[
+                        :,
+                        row * 16 : row * 16 + 16,
+                        column * 16 : column * 16 + 16,
+                    ]
+                    token = prediction[
+                        image, :, top // 16 + row, left // 16 + column
+                    ]
+                    total += (
+                        (token - patch.permute(1, 2, 0).flatten())
+                        .square()
+                        .mean()
+                        .item()
+                    )
                     count += 1
     assert losses['loss_feat'].item() == pytest.approx(total / count, rel=1e-4)
 
@@ -248,25 +275,41 @@ def test_every_student_parameter_gets_a_gradient() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    (dict(
-        neck=dict(
-            type='mmhgkd.UNetNeck',
-            in_channels=(8, 16, 32, 64),
-            out_channels=32,
-            width=32)), r'neck\.out_channels=24'),
-    (dict(teacher=dict(config()['teacher'], input='visible')),
-     r"feature_loss\.region='visible'"),
-    (dict(
-        teacher=dict(config()['teacher'], input='visible'),
-        head=dict(
-            config()['head'],
-            embedding=dict(
-                type='mmhgkd.StudentEmbedding',
-                source='tokens',
-                in_channels=24,
-                out_channels=24))), r"head\.embedding\.source='decoder'"),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            dict(
+                neck=dict(
+                    type='mmhgkd.UNetNeck',
+                    in_channels=(8, 16, 32, 64),
+                    out_channels=32,
+                    width=32,
+                )
+            ),
+            r'neck\.out_channels=24',
+        ),
+        (
+            dict(teacher=dict(config()['teacher'], input='visible')),
+            r"feature_loss\.region='visible'",
+        ),
+        (
+            dict(
+                teacher=dict(config()['teacher'], input='visible'),
+                head=dict(
+                    config()['head'],
+                    embedding=dict(
+                        type='mmhgkd.StudentEmbedding',
+                        source='tokens',
+                        in_channels=24,
+                        out_channels=24,
+                    ),
+                ),
+            ),
+            r"head\.embedding\.source='decoder'",
+        ),
+    ],
+)
 def test_parts_that_do_not_fit(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**changes)
@@ -279,7 +322,9 @@ def test_grid_that_does_not_fit() -> None:
             in_channels=(8, 16, 32, 64),
             width=32,
             out_channels=24,
-            out_stride=8))
+            out_stride=8,
+        )
+    )
     with pytest.raises(ValueError, match=r'4x4 grid.*8x8.*out_stride'):
         model.loss(images(), [])
 

@@ -40,7 +40,7 @@ DATA = {
     'data/coco': 'MS COCO',
     'data/coco_mini': 'a few images of MS COCO',
     'data/ade/ADEChallengeData2016': 'ADE20K',
-    'data/camvid_ade': 'CamVid'
+    'data/camvid_ade': 'CamVid',
 }
 
 
@@ -69,14 +69,17 @@ def test_index_is_sound() -> None:
 def test_every_config_has_an_entry_and_a_row(folder: str) -> None:
     configs = {path.name for path in (ROOT / 'configs' / folder).glob('*.py')}
     entries = [model for model in INDEX.models if _folder(model) == folder]
-    assert sorted(Path(model.config).name
-                  for model in entries) == sorted(configs)
+    assert sorted(Path(model.config).name for model in entries) == sorted(
+        configs
+    )
     assert all((ROOT / model.config).is_file() for model in entries)
     readme = (ROOT / 'configs' / folder / 'README.md').read_text()
     for model in entries:
-        row, = (
-            line for line in readme.splitlines()
-            if f'({Path(model.config).name})' in line)
+        (row,) = (
+            line
+            for line in readme.splitlines()
+            if f'({Path(model.config).name})' in line
+        )
         assert f'`{model.name}`' in row
         assert row.endswith(_end_of_row(model))
 
@@ -88,9 +91,10 @@ def _end_of_row(model: Model) -> str:
     length = facts.get('Epochs') or facts.get('Iterations')
     cells = [
         facts['Backbone'],
-        facts.get('Initial Weights', '-'), f'{length:,}' if length else '-',
+        facts.get('Initial Weights', '-'),
+        f'{length:,}' if length else '-',
         facts.get('Batch Size', '-'),
-        _result(model)
+        _result(model),
     ]
     return ' | '.join(['', *map(str, cells), '']).strip(' ')
 
@@ -119,8 +123,9 @@ def test_entry_is_true_to_its_config(entry: Model) -> None:
     scaling = cfg.get('auto_scale_lr')
     if scaling and not scaling.enable:
         assert facts['Batch Size'] == scaling.base_batch_size
-    assert facts['Training Data'] == DATA[
-        cfg.train_dataloader.dataset.data_root]
+    assert (
+        facts['Training Data'] == DATA[cfg.train_dataloader.dataset.data_root]
+    )
     if 'Student' in facts:
         assert facts['Student'] == f'ResNet-{cfg.model.backbone.depth}'
         assert f'_r{cfg.model.backbone.depth}' in name
@@ -162,7 +167,8 @@ def test_transfer_entry_is_true_to_its_config(entry: Model) -> None:
         return
     known = dict(distilled='the student', supervised='labels', random='random')
     kinds = dict(
-        distilled='hgkd', supervised='hgkd-supervised', random='hgkd-scratch')
+        distilled='hgkd', supervised='hgkd-supervised', random='hgkd-scratch'
+    )
     assert known[facts['Initial Weights']] == start(cfg)
     assert kinds[facts['Initial Weights']] == kind
     assert facts.get('Epochs') == cfg.train_cfg.get('max_epochs')
@@ -172,7 +178,7 @@ def test_transfer_entry_is_true_to_its_config(entry: Model) -> None:
         '2x': 24,
         '80k': 80000,
         '160k': 160000,
-        f'{facts.get("Epochs")}e': facts.get('Epochs')
+        f'{facts.get("Epochs")}e': facts.get('Epochs'),
     }
     stated = [p for p in rest.split('_') if re.fullmatch(r'\d+[ekx]', p)]
     assert len(stated) == 1 or cfg.model.backbone.depth == 18
@@ -193,7 +199,7 @@ def test_transfer_entry_is_true_to_its_config(entry: Model) -> None:
         assert name.endswith(f'-{share * 100:g}pct')
     assert facts['Training Data'] == data
     if _folder(entry) == 'classification':
-        result, = entry.results
+        (result,) = entry.results
         assert result.task == 'Image Classification'
         assert data.startswith(result.dataset)
         assert result.metrics == {}
@@ -201,8 +207,9 @@ def test_transfer_entry_is_true_to_its_config(entry: Model) -> None:
         assert entry.results is None
 
 
-def test_get_model_needs_no_teacher(monkeypatch: pytest.MonkeyPatch,
-                                    tmp_path: Path) -> None:
+def test_get_model_needs_no_teacher(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     model = get_model('hgkd_r18_mae-base_8xb512-300e_in1k')
     with torch.no_grad():
@@ -231,9 +238,9 @@ def test_own_checkpoint_in_mmpretrain(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     by_name = FeatureExtractor(QUICKSTART, pretrained=str(path))(image)[0]
     by_model = FeatureExtractor(model)(image)[0]
-    inputs = (
-        torch.from_numpy(image).permute(2, 0, 1)[None].flip(1).float() -
-        torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1))
+    inputs = torch.from_numpy(image).permute(2, 0, 1)[None].flip(
+        1
+    ).float() - torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
     inputs = inputs / torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
     source.train(False)
     with torch.no_grad():
@@ -245,8 +252,10 @@ def test_own_checkpoint_in_mmpretrain(tmp_path: Path) -> None:
 def test_classifiers_are_found_by_task() -> None:
     found = mmpretrain.list_models('hgkd*', task='Image Classification')
     assert found == sorted(
-        model.name.lower() for model in TRANSFERRED
-        if _folder(model) == 'classification' and '_knn_' not in model.name)
+        model.name.lower()
+        for model in TRANSFERRED
+        if _folder(model) == 'classification' and '_knn_' not in model.name
+    )
 
 
 @pytest.mark.parametrize('width', [64, 32])
@@ -255,7 +264,8 @@ def test_own_classifier_in_mmpretrain(tmp_path: Path, width: int) -> None:
     narrow = dict(stem_channels=width, base_channels=width)
     classes = [f'class {index}' for index in range(10)]
     source = get_model(
-        FOLDER, backbone=narrow, head=dict(in_channels=8 * width))
+        FOLDER, backbone=narrow, head=dict(in_channels=8 * width)
+    )
     config = source._config
     source.backbone.init_cfg = None
     source.init_weights()
@@ -265,8 +275,11 @@ def test_own_classifier_in_mmpretrain(tmp_path: Path, width: int) -> None:
         dict(
             state_dict=source.state_dict(),
             meta=dict(
-                cfg=config.pretty_text, dataset_meta=dict(classes=classes))),
-        path)
+                cfg=config.pretty_text, dataset_meta=dict(classes=classes)
+            ),
+        ),
+        path,
+    )
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     image = str(tmp_path / 'a.png')
     Image.fromarray(pixels).save(image)
@@ -280,16 +293,18 @@ def test_own_classifier_in_mmpretrain(tmp_path: Path, width: int) -> None:
         FOLDER,
         pretrained=path,
         backbone=narrow,
-        head=dict(in_channels=8 * width))
+        head=dict(in_channels=8 * width),
+    )
     results = [
         inference_model(model, image),
-        ImageClassificationInferencer(load_student(path))(image)[0]
+        ImageClassificationInferencer(load_student(path))(image)[0],
     ]
     if width == 64:
         results.append(inference_model(FOLDER, image, pretrained=path))
     for result in results:
         np.testing.assert_allclose(
-            result['pred_scores'], scores, rtol=1e-3, atol=1e-6)
+            result['pred_scores'], scores, rtol=1e-3, atol=1e-6
+        )
     # The names of the classes come from the checkpoint.
     assert results[0]['pred_class'] == classes[scores.argmax()]
     assert results[-1]['pred_label'] == scores.argmax()
@@ -307,12 +322,16 @@ def test_knn_config_takes_the_checkpoint_of_a_student(tmp_path: Path) -> None:
         get_model(name, pretrained=True)
 
 
-@pytest.mark.parametrize(('name', 'library'), [
-    ('hgkd_mask-rcnn_r18_scenes', 'mmdet'),
-    ('hgkd_upernet_r18_scenes', 'mmseg'),
-])
-def test_models_of_other_libraries_are_told_apart(name: str,
-                                                  library: str) -> None:
+@pytest.mark.parametrize(
+    ('name', 'library'),
+    [
+        ('hgkd_mask-rcnn_r18_scenes', 'mmdet'),
+        ('hgkd_upernet_r18_scenes', 'mmseg'),
+    ],
+)
+def test_models_of_other_libraries_are_told_apart(
+    name: str, library: str
+) -> None:
     for build in (get_model, lambda name: inference_model(name, 'a.jpg')):
         with pytest.raises(ConfigError) as caught:
             build(name)
@@ -321,10 +340,13 @@ def test_models_of_other_libraries_are_told_apart(name: str,
         assert line.endswith('.py') and '\n' not in line
 
 
-@pytest.mark.parametrize('packages',
-                         ['mmhgkd, mmpretrain', 'mmpretrain, mmhgkd'])
+@pytest.mark.parametrize(
+    'packages', ['mmhgkd, mmpretrain', 'mmpretrain, mmhgkd']
+)
 def test_order_of_imports(packages: str) -> None:
-    code = (f'import {packages}\n'
-            'from mmpretrain.apis.model import ModelHub\n'
-            f'assert {QUICKSTART!r} in ModelHub._models_dict')
+    code = (
+        f'import {packages}\n'
+        'from mmpretrain.apis.model import ModelHub\n'
+        f'assert {QUICKSTART!r} in ModelHub._models_dict'
+    )
     subprocess.run([sys.executable, '-c', code], check=True)

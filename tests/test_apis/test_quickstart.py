@@ -8,12 +8,16 @@ from mmhgkd.apis import load_config, run_quickstart
 from mmhgkd.apis.quickstart import main, print_results
 
 
-def test_small_run_end_to_end(tmp_path: Path,
-                              capsys: pytest.CaptureFixture[str]) -> None:
+def test_small_run_end_to_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     results = run_quickstart(
-        tmp_path / 'work', tmp_path / 'scenes', 40, 20, epochs=1, workers=0)
+        tmp_path / 'work', tmp_path / 'scenes', 40, 20, epochs=1, workers=0
+    )
     assert list(results) == [
-        'untrained', 'SparK (pixels)', 'H-GKD (distilled)'
+        'untrained',
+        'SparK (pixels)',
+        'H-GKD (distilled)',
     ]
     for row in results.values():
         assert 0 <= row['knn/top1'] <= 100
@@ -34,13 +38,16 @@ def test_small_run_end_to_end(tmp_path: Path,
     plain = ResNet(
         18,
         stem_channels=options.stem_channels,
-        base_channels=options.base_channels)
+        base_channels=options.base_channels,
+    )
     plain.load_state_dict(
         {
             key.removeprefix('backbone.'): value
-            for key, value in weights.items() if key.startswith('backbone.')
+            for key, value in weights.items()
+            if key.startswith('backbone.')
         },
-        strict=True)
+        strict=True,
+    )
 
     written = path.stat().st_mtime_ns
     again = run_quickstart(
@@ -50,14 +57,16 @@ def test_small_run_end_to_end(tmp_path: Path,
         20,
         epochs=1,
         workers=0,
-        resume=True)
+        resume=True,
+    )
     assert path.stat().st_mtime_ns == written
     for arm, row in results.items():
         assert again[arm]['linear/top1'] == row['linear/top1']
 
 
 def test_other_data_in_the_folder_is_one_line(
-        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'holiday.jpg').touch()
     assert main(['--data-root', str(tmp_path)]) == 2
     message = capsys.readouterr().err

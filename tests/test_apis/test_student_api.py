@@ -25,7 +25,8 @@ NARROW = dict(stem_channels=16, base_channels=16)
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scenes(
-        tmp_path_factory.mktemp('data') / 'scenes', 'cls', 12, 6)
+        tmp_path_factory.mktemp('data') / 'scenes', 'cls', 12, 6
+    )
 
 
 @pytest.fixture(scope='module')
@@ -40,8 +41,9 @@ def checkpoint(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             'train_dataloader.batch_size': 6,
             'model.backbone.base_channels': 16,
             'model.backbone.stem_channels': 16,
-            'model.neck.in_channels': (16, 32, 64, 128)
-        })
+            'model.neck.in_channels': (16, 32, 64, 128),
+        },
+    )
 
 
 @pytest.mark.parametrize('name', STUDENTS)
@@ -60,7 +62,8 @@ def test_build_student() -> None:
     plain.train(False)
     with torch.no_grad():
         for found, expected in zip(
-                student.extract_feat(images), plain(images), strict=True):
+            student.extract_feat(images), plain(images), strict=True
+        ):
             torch.testing.assert_close(found, expected.mean((2, 3)))
         mask = RandomUnitMask().draw(2, 64, 96, 0, images.device)
         assert student.backbone(images, mask)[0].stride == 4
@@ -72,15 +75,19 @@ def test_distil_then_load_then_extract(checkpoint: Path, scenes: Path) -> None:
     assert checkpoint.name == 'epoch_2.pth'
     student = load_student(checkpoint)
     weights = torch.load(checkpoint, weights_only=False)['state_dict']
-    plain = ResNet(18, out_indices=(3, ), **NARROW)
-    plain.load_state_dict({
-        key.removeprefix('backbone.'): value
-        for key, value in weights.items() if key.startswith('backbone.')
-    })
+    plain = ResNet(18, out_indices=(3,), **NARROW)
+    plain.load_state_dict(
+        {
+            key.removeprefix('backbone.'): value
+            for key, value in weights.items()
+            if key.startswith('backbone.')
+        }
+    )
     plain.train(False)
     embeddings, files = extract_features(student, scenes / 'val', batch_size=4)
     assert list(files) == sorted(
-        str(path) for path in (scenes / 'val').rglob('*.*'))
+        str(path) for path in (scenes / 'val').rglob('*.*')
+    )
     # The scenes have the size of the evaluation, so nothing is resized.
     mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
     std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
@@ -105,8 +112,9 @@ def _read(path: str) -> torch.Tensor:
     return data.view(image.height, image.width, 3).permute(2, 0, 1).float()
 
 
-def test_config_by_name_must_be_the_right_one(checkpoint: Path,
-                                              tmp_path: Path) -> None:
+def test_config_by_name_must_be_the_right_one(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match='does not fit its config'):
         load_student(checkpoint, 'hgkd/r50_mae')
     own = read_student(str(checkpoint))
@@ -119,7 +127,8 @@ def test_config_by_name_must_be_the_right_one(checkpoint: Path,
     loaded = load_student(bare, config)
     assert all(
         torch.equal(value, state[key])
-        for key, value in loaded.state_dict().items())
+        for key, value in loaded.state_dict().items()
+    )
 
 
 def test_classifier_keeps_its_head(tmp_path: Path) -> None:
@@ -127,7 +136,8 @@ def test_classifier_keeps_its_head(tmp_path: Path) -> None:
         type='ImageClassifier',
         backbone=dict(type='ResNet', depth=18, **NARROW),
         neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LinearClsHead', num_classes=4, in_channels=128))
+        head=dict(type='LinearClsHead', num_classes=4, in_channels=128),
+    )
     state = load_state(model)
     path = tmp_path / 'epoch_1.pth'
     text = Config(dict(model=model)).pretty_text
@@ -142,6 +152,7 @@ def test_classifier_keeps_its_head(tmp_path: Path) -> None:
 
 def load_state(model: dict) -> dict:
     from mmpretrain import get_model
+
     return get_model(Config(dict(model=model))).state_dict()
 
 
@@ -177,18 +188,24 @@ def test_schedules_follow_the_epochs() -> None:
                 param_scheduler=[
                     dict(type='LinearLR', begin=0, end=5),
                     dict(type='CosineAnnealingLR', begin=5, end=100, T_max=95),
-                    dict(type='StepLR', by_epoch=False, step_size=9, end=30)
-                ]))
+                    dict(type='StepLR', by_epoch=False, step_size=9, end=30),
+                ],
+            )
+        )
 
     cfg = config()
     set_epochs(cfg, 20)
     assert cfg.train_cfg.max_epochs == 20
     assert cfg.param_scheduler[0].end == cfg.param_scheduler[1].begin == 1
-    assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].T_max) == (20,
-                                                                          19)
+    assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].T_max) == (
+        20,
+        19,
+    )
     assert cfg.param_scheduler[2].end == 30
     cfg = config()
     set_epochs(cfg, 3)
-    assert [s.type
-            for s in cfg.param_scheduler] == ['CosineAnnealingLR', 'StepLR']
+    assert [s.type for s in cfg.param_scheduler] == [
+        'CosineAnnealingLR',
+        'StepLR',
+    ]
     assert (cfg.param_scheduler[0].begin, cfg.param_scheduler[0].end) == (0, 3)

@@ -23,8 +23,9 @@ class MaskedReference:
         self.units = mask.visible(mask.unit).double()
         for module in list(network.modules()):
             if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
-                module.register_forward_pre_hook(lambda _, args:
-                                                 (self.hide(args[0]), ))
+                module.register_forward_pre_hook(
+                    lambda _, args: (self.hide(args[0]),)
+                )
             for types, forward in self.forwards().items():
                 if isinstance(module, types):
                     module.forward = partial(forward, module)
@@ -34,11 +35,11 @@ class MaskedReference:
 
     def forwards(self) -> dict[tuple[type, ...], Callable[..., Tensor]]:
         return {
-            (_BatchNorm, ): self.norm,
+            (_BatchNorm,): self.norm,
             (GRN, GlobalResponseNorm): self.response_norm,
-            (nn.AdaptiveAvgPool2d, ): lambda _, x: self.mean(x),
-            (SEModule, ): self.squeeze_excite,
-            (SqueezeExcite, ): self.squeeze_excite_block,
+            (nn.AdaptiveAvgPool2d,): lambda _, x: self.mean(x),
+            (SEModule,): self.squeeze_excite,
+            (SqueezeExcite,): self.squeeze_excite_block,
         }
 
     def seen(self, x: Tensor) -> Tensor:
@@ -61,16 +62,18 @@ class MaskedReference:
         y = y * norm.weight.view(shape) + norm.bias.view(shape)
         return norm.act(y) if hasattr(norm, 'act') else y
 
-    def response_norm(self,
-                      grn: nn.Module,
-                      x: Tensor,
-                      data_format: str = 'channel_first') -> Tensor:
-        last = (
-            data_format == 'channel_last' or getattr(grn, 'spatial_dim',
-                                                     ()) == (1, 2))
+    def response_norm(
+        self, grn: nn.Module, x: Tensor, data_format: str = 'channel_first'
+    ) -> Tensor:
+        last = data_format == 'channel_last' or getattr(
+            grn, 'spatial_dim', ()
+        ) == (1, 2)
         y = x.permute(0, 3, 1, 2) if last else x
-        gamma, beta = ((grn.gamma, grn.beta) if isinstance(grn, GRN) else
-                       (grn.weight, grn.bias))
+        gamma, beta = (
+            (grn.gamma, grn.beta)
+            if isinstance(grn, GRN)
+            else (grn.weight, grn.bias)
+        )
         images = []
         for image, seen in zip(y, self.seen(y)[:, 0].bool(), strict=True):
             energy = image[:, seen].square().sum(1).sqrt()
@@ -87,12 +90,12 @@ class MaskedReference:
         return x * se.gate(se.conv_expand(squeezed))
 
 
-def randomise(network: nn.Module) -> nn.Module:
+def randomize(network: nn.Module) -> nn.Module:
     """Give every vector of parameters a value that matters."""
     for parameter in network.parameters():
         if parameter.dim() == 1:
             with torch.no_grad():
-                parameter.add_(torch.randn_like(parameter) * .2)
+                parameter.add_(torch.randn_like(parameter) * 0.2)
     for name, buffer in network.named_buffers():
         if 'running' in name:
             buffer.add_(torch.rand_like(buffer))
@@ -105,8 +108,9 @@ def assert_equal(actual: list[Tensor], expected: list[Tensor]) -> None:
         assert (x - y).abs().max() <= 1e-10 * max(1, y.abs().max())
 
 
-def assert_parity(student: nn.Module, reference: nn.Module, images: Tensor,
-                  mask: UnitMask) -> None:
+def assert_parity(
+    student: nn.Module, reference: nn.Module, images: Tensor, mask: UnitMask
+) -> None:
     """Outputs and gradients of both backends equal the reference's."""
     expected = MaskedReference(reference, mask)(images)
     weights = [torch.randn_like(x) for x in expected]

@@ -64,10 +64,10 @@ def make_mask(kind: str) -> UnitMask:
 
 
 @pytest.mark.parametrize('depth', [18, 50])
-@pytest.mark.parametrize('kind',
-                         ['random', 'full', 'single', 'rectangular'])
-def test_outputs_and_gradients_equal_masked_dense(depth: int,
-                                                  kind: str) -> None:
+@pytest.mark.parametrize('kind', ['random', 'full', 'single', 'rectangular'])
+def test_outputs_and_gradients_equal_masked_dense(
+    depth: int, kind: str
+) -> None:
     torch.manual_seed(0)
     net = SparseResNet(depth, zero_init_residual=False, **SMALL).double()
     mask = make_mask(kind)
@@ -77,7 +77,8 @@ def test_outputs_and_gradients_equal_masked_dense(depth: int,
         3,
         mask.rows * 32,
         mask.columns * 32,
-        dtype=torch.float64)
+        dtype=torch.float64,
+    )
     expected = masked_dense(net, images, units)
     weights = [torch.randn_like(x) for x in expected]
 
@@ -96,8 +97,10 @@ def test_outputs_and_gradients_equal_masked_dense(depth: int,
 
 def test_without_mask_it_is_the_dense_resnet() -> None:
     torch.manual_seed(0)
-    net, plain = SparseResNet(18, **SMALL), ResNet(
-        18, out_indices=(0, 1, 2, 3), **SMALL)
+    net, plain = (
+        SparseResNet(18, **SMALL),
+        ResNet(18, out_indices=(0, 1, 2, 3), **SMALL),
+    )
     plain.load_state_dict(net.state_dict(), strict=True)
     images = torch.randn(2, 3, 64, 64)
     for training in (True, False):
@@ -133,8 +136,8 @@ def test_running_statistics_are_those_of_visible_positions() -> None:
     x = masked_conv(net.conv1, images * grow(units, images), units)
     seen = x.permute(0, 2, 3, 1)[grow(units, x)[:, 0]]
     net(images, mask)
-    assert torch.allclose(net.norm1.running_mean, .1 * seen.mean(0))
-    assert torch.allclose(net.norm1.running_var, .9 + .1 * seen.var(0))
+    assert torch.allclose(net.norm1.running_mean, 0.1 * seen.mean(0))
+    assert torch.allclose(net.norm1.running_var, 0.9 + 0.1 * seen.var(0))
 
 
 def test_gradient_checkpointing_and_drop_path() -> None:
@@ -153,8 +156,8 @@ def test_gradient_checkpointing_and_drop_path() -> None:
     assert torch.allclose(*grads, rtol=1e-3)
     plain.eval()
     assert torch.equal(
-        plain(images, mask)[-1].rows(),
-        plain(images, mask)[-1].rows())
+        plain(images, mask)[-1].rows(), plain(images, mask)[-1].rows()
+    )
 
 
 def test_a_layer_without_sparse_form_is_named() -> None:
@@ -171,7 +174,8 @@ def test_unknown_backend() -> None:
 
 @pytest.mark.parametrize('depth', [18, 50])
 def test_zero_filled_is_the_dense_network_on_an_image_with_holes(
-        depth: int) -> None:
+    depth: int,
+) -> None:
     torch.manual_seed(0)
     net = SparseResNet(depth, backend='zero_filled', **SMALL).double()
     net.init_weights()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from masked_reference import assert_parity, randomise
+from masked_reference import assert_parity, randomize
 from mmpretrain.models import ConvNeXt, EfficientNet, MobileNetV2, MobileNetV3
 from torch import nn
 
@@ -22,24 +22,51 @@ from mmhgkd.registry import MODELS
 
 TINY = dict(depths=[1, 2, 1, 1], channels=[8, 12, 16, 24])
 MAPS = dict(arch=TINY, gap_before_final_norm=False)
-V2 = dict(use_grn=True, layer_scale_init_value=0.)
+V2 = dict(use_grn=True, layer_scale_init_value=0.0)
 # Class, dense class, options of the student, options of the dense network.
 STUDENTS: dict[str, tuple[Any, Any, dict, dict]] = {
-    'convnext': (SparseConvNeXt, ConvNeXt, dict(arch=TINY),
-                 dict(MAPS, out_indices=(0, 1, 2, 3))),
-    'convnext-conv':
-    (SparseConvNeXt, ConvNeXt, dict(arch=TINY, linear_pw_conv=False, **V2),
-     dict(MAPS, linear_pw_conv=False, out_indices=(0, 1, 2, 3), **V2)),
-    'convnext-v2': (SparseConvNeXt, ConvNeXt, dict(arch=TINY, **V2),
-                    dict(MAPS, out_indices=(0, 1, 2, 3), **V2)),
-    'mobilenet-v2': (SparseMobileNetV2, MobileNetV2, dict(widen_factor=.1),
-                     dict(widen_factor=.1, out_indices=(1, 2, 4, 7))),
-    'mobilenet-v3': (SparseMobileNetV3, MobileNetV3, dict(arch='small_050'),
-                     dict(arch='small_050', out_indices=(1, 3, 8, 12))),
-    'efficientnet': (SparseEfficientNet, EfficientNet, dict(arch='b0'),
-                     dict(arch='b0', out_indices=(2, 3, 4, 6))),
-    'efficientnet-edge': (SparseEfficientNet, EfficientNet, dict(arch='es'),
-                          dict(arch='es', out_indices=(2, 3, 4, 6))),
+    'convnext': (
+        SparseConvNeXt,
+        ConvNeXt,
+        dict(arch=TINY),
+        dict(MAPS, out_indices=(0, 1, 2, 3)),
+    ),
+    'convnext-conv': (
+        SparseConvNeXt,
+        ConvNeXt,
+        dict(arch=TINY, linear_pw_conv=False, **V2),
+        dict(MAPS, linear_pw_conv=False, out_indices=(0, 1, 2, 3), **V2),
+    ),
+    'convnext-v2': (
+        SparseConvNeXt,
+        ConvNeXt,
+        dict(arch=TINY, **V2),
+        dict(MAPS, out_indices=(0, 1, 2, 3), **V2),
+    ),
+    'mobilenet-v2': (
+        SparseMobileNetV2,
+        MobileNetV2,
+        dict(widen_factor=0.1),
+        dict(widen_factor=0.1, out_indices=(1, 2, 4, 7)),
+    ),
+    'mobilenet-v3': (
+        SparseMobileNetV3,
+        MobileNetV3,
+        dict(arch='small_050'),
+        dict(arch='small_050', out_indices=(1, 3, 8, 12)),
+    ),
+    'efficientnet': (
+        SparseEfficientNet,
+        EfficientNet,
+        dict(arch='b0'),
+        dict(arch='b0', out_indices=(2, 3, 4, 6)),
+    ),
+    'efficientnet-edge': (
+        SparseEfficientNet,
+        EfficientNet,
+        dict(arch='es'),
+        dict(arch='es', out_indices=(2, 3, 4, 6)),
+    ),
 }
 Pair = Callable[[str], tuple[nn.Module, nn.Module]]
 
@@ -48,12 +75,12 @@ Pair = Callable[[str], tuple[nn.Module, nn.Module]]
 def build(monkeypatch: pytest.MonkeyPatch) -> Pair:
     """Builds a student and the dense network, with the same weights."""
     for arch in ('b0', 'es'):
-        monkeypatch.setitem(EfficientNet.arch_settings, arch, (.25, .5, 224))
+        monkeypatch.setitem(EfficientNet.arch_settings, arch, (0.25, 0.5, 224))
 
     def pair(name: str) -> tuple[nn.Module, nn.Module]:
         torch.manual_seed(0)
         sparse, dense, options, dense_options = STUDENTS[name]
-        student = randomise(sparse(**options))
+        student = randomize(sparse(**options))
         network = dense(**dense_options).double()
         network.load_state_dict(student.state_dict(), strict=True)
         return student, network
@@ -69,22 +96,25 @@ def make_mask(kind: str) -> UnitMask:
 
 @pytest.mark.parametrize('kind', ['random', 'full', 'rectangular', 'eval'])
 @pytest.mark.parametrize('name', STUDENTS)
-def test_outputs_and_gradients_equal_masked_dense(name: str, kind: str,
-                                                  build: Pair) -> None:
+def test_outputs_and_gradients_equal_masked_dense(
+    name: str, kind: str, build: Pair
+) -> None:
     student, reference = build(name)
     for network in (student, reference):
         network.train(kind != 'eval')
     mask = make_mask(kind)
     images = torch.randn(
-        2, 3, mask.rows * 32, mask.columns * 32, dtype=torch.float64)
+        2, 3, mask.rows * 32, mask.columns * 32, dtype=torch.float64
+    )
     assert_parity(student, reference, images, mask)
     assert student.feature_strides == (4, 8, 16, 32)
 
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('name', STUDENTS)
-def test_without_mask_it_is_the_dense_network(name: str, training: bool,
-                                              build: Pair) -> None:
+def test_without_mask_it_is_the_dense_network(
+    name: str, training: bool, build: Pair
+) -> None:
     student, network = build(name)
     images = torch.randn(2, 3, 72, 80, dtype=torch.float64)
     student.train(training)
@@ -95,22 +125,22 @@ def test_without_mask_it_is_the_dense_network(name: str, training: bool,
         assert torch.equal(student.state_dict()[key], value), key
 
 
-@pytest.mark.parametrize(('student', 'dense', 'options'), [
-    (SparseMobileNetV2, MobileNetV2, {}),
-    (SparseMobileNetV3, MobileNetV3, {}),
-    (SparseMobileNetV3, MobileNetV3, dict(arch='large')),
-    (SparseEfficientNet, EfficientNet, {}),
-])
-def test_default_state_dict_is_that_of_mmpretrain(student: Any, dense: Any,
-                                                  options: dict) -> None:
+@pytest.mark.parametrize(
+    ('student', 'dense', 'options'),
+    [
+        (SparseMobileNetV2, MobileNetV2, {}),
+        (SparseMobileNetV3, MobileNetV3, {}),
+        (SparseMobileNetV3, MobileNetV3, dict(arch='large')),
+        (SparseEfficientNet, EfficientNet, {}),
+    ],
+)
+def test_default_state_dict_is_that_of_mmpretrain(
+    student: Any, dense: Any, options: dict
+) -> None:
     expected = dense(**options).state_dict()
     actual = student(**options).state_dict()
-    assert {
-        k: v.shape
-        for k, v in actual.items()
-    } == {
-        k: v.shape
-        for k, v in expected.items()
+    assert {k: v.shape for k, v in actual.items()} == {
+        k: v.shape for k, v in expected.items()
     }
 
 
@@ -137,7 +167,8 @@ def test_documented_channels() -> None:
 
 def test_every_layer_is_trained_through_the_decoder() -> None:
     student = MODELS.build(
-        dict(type='SparseMobileNetV3', arch='small_050', backend='packed'))
+        dict(type='SparseMobileNetV3', arch='small_050', backend='packed')
+    )
     neck = UNetNeck(student.feature_channels, 8, width=16)
     mask = RandomUnitMask()(2, 64, 64)
     tokens = neck(student(torch.randn(2, 3, 64, 64), mask))
@@ -147,7 +178,7 @@ def test_every_layer_is_trained_through_the_decoder() -> None:
 
 
 def test_drop_path_is_the_same_in_both_backends() -> None:
-    student = SparseConvNeXt(TINY, drop_path_rate=.5).double()
+    student = SparseConvNeXt(TINY, drop_path_rate=0.5).double()
     mask = RandomUnitMask()(8, 64, 64)
     images = torch.randn(8, 3, 64, 64, dtype=torch.float64)
     rows = []
@@ -176,12 +207,14 @@ def test_a_copy_has_its_own_layers() -> None:
 
 def test_it_compiles_without_a_break() -> None:
     torch.manual_seed(0)
-    student = randomise(
+    student = randomize(
         SparseConvNeXt(
             dict(depths=[1, 1], channels=[8, 12]),
             backend='packed',
             out_indices=(0, 1),
-            **V2))
+            **V2,
+        )
+    )
     mask = make_mask('random')
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
 
@@ -190,7 +223,8 @@ def test_it_compiles_without_a_break() -> None:
 
     compiled = torch.compile(last_rows, fullgraph=True, backend='eager')
     assert torch.allclose(
-        compiled(images, mask), last_rows(images, mask), rtol=0, atol=1e-10)
+        compiled(images, mask), last_rows(images, mask), rtol=0, atol=1e-10
+    )
 
 
 def test_bad_options() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from masked_reference import assert_parity, randomise
+from masked_reference import assert_parity, randomize
 from mmpretrain.models import RegNet, ResNet, SEResNet, TIMMBackbone
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
@@ -17,9 +17,17 @@ from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
 
 CONVERTIBLE = [
-    'resnet18', 'resnet26d', 'seresnet18', 'mobilenetv3_small_050',
-    'efficientnet_lite0', 'tf_efficientnet_lite0', 'regnetx_002',
-    'regnety_002', 'convnext_atto', 'convnextv2_atto', 'repvgg_a0'
+    'resnet18',
+    'resnet26d',
+    'seresnet18',
+    'mobilenetv3_small_050',
+    'efficientnet_lite0',
+    'tf_efficientnet_lite0',
+    'regnetx_002',
+    'regnety_002',
+    'convnext_atto',
+    'convnextv2_atto',
+    'repvgg_a0',
 ]
 
 
@@ -30,7 +38,7 @@ def dense_timm(name: str) -> nn.Module:
 
 @pytest.mark.parametrize('name', CONVERTIBLE)
 def test_timm_network_equals_masked_dense(name: str) -> None:
-    reference = randomise(dense_timm(name))
+    reference = randomize(dense_timm(name))
     student = sparsify(copy.deepcopy(reference))
     assert list(student.state_dict()) == list(reference.state_dict())
     mask = RandomUnitMask(seed=5)(2, 64, 64)
@@ -40,7 +48,7 @@ def test_timm_network_equals_masked_dense(name: str) -> None:
 
 @pytest.mark.parametrize('name', ['resnet26d', 'convnextv2_atto'])
 def test_without_mask_it_is_the_dense_network(name: str) -> None:
-    dense = randomise(dense_timm(name))
+    dense = randomize(dense_timm(name))
     student = sparsify(copy.deepcopy(dense))
     images = torch.randn(2, 3, 80, 72, dtype=torch.float64)
     for training in (True, False):
@@ -52,15 +60,30 @@ def test_without_mask_it_is_the_dense_network(name: str) -> None:
     assert isinstance(student, SparseNetwork)
 
 
-@pytest.mark.parametrize('network', [
-    lambda: ResNet(18, stem_channels=8, base_channels=8, deep_stem=True,
-                   avg_down=True, out_indices=(0, 1, 2, 3)),
-    lambda: SEResNet(50, stem_channels=8, base_channels=4, se_ratio=4,
-                     expansion=4, out_indices=(0, 1, 2, 3)),
-    lambda: RegNet('regnetx_400mf', out_indices=(0, 1, 2, 3)),
-])  # yapf: disable
+@pytest.mark.parametrize(
+    'network',
+    [
+        lambda: ResNet(
+            18,
+            stem_channels=8,
+            base_channels=8,
+            deep_stem=True,
+            avg_down=True,
+            out_indices=(0, 1, 2, 3),
+        ),
+        lambda: SEResNet(
+            50,
+            stem_channels=8,
+            base_channels=4,
+            se_ratio=4,
+            expansion=4,
+            out_indices=(0, 1, 2, 3),
+        ),
+        lambda: RegNet('regnetx_400mf', out_indices=(0, 1, 2, 3)),
+    ],
+)
 def test_mmpretrain_network_equals_masked_dense(network: Any) -> None:
-    reference = randomise(network())
+    reference = randomize(network())
     student = sparsify(copy.deepcopy(reference))
     assert list(student.state_dict()) == list(reference.state_dict())
     # Fewer positions make batch norm too sensitive to rounding.
@@ -74,9 +97,11 @@ def test_config_of_a_timm_backbone() -> None:
         type='mmpretrain.TIMMBackbone',
         model_name='mobilenetv3_small_050',
         features_only=True,
-        out_indices=(1, 2, 3, 4))
+        out_indices=(1, 2, 3, 4),
+    )
     student = MODELS.build(
-        dict(type='SparseNetwork', network=network, backend='packed'))
+        dict(type='SparseNetwork', network=network, backend='packed')
+    )
     plain = TIMMBackbone(**{k: v for k, v in network.items() if k != 'type'})
     plain.load_state_dict(student.state_dict(), strict=True)
     assert student.feature_channels == (8, 16, 24, 288)
@@ -85,7 +110,7 @@ def test_config_of_a_timm_backbone() -> None:
     assert [x.stride for x in features] == [4, 8, 16, 32]
 
 
-def test_norms_are_synchronised_and_keep_their_activation() -> None:
+def test_norms_are_synchronized_and_keep_their_activation() -> None:
     network = dense_timm('regnetx_002').eval()
     student = sparsify(copy.deepcopy(network))
     kinds = {type(m) for m in student.modules()}
@@ -100,23 +125,32 @@ def test_norms_are_synchronised_and_keep_their_activation() -> None:
         assert torch.allclose(x.rows(), y.rows(), atol=1e-5)
 
 
-@pytest.mark.parametrize(('name', 'layers'), [
-    ('vit_tiny_patch16_224', [
-        '`model.patch_embed` (PatchEmbed)',
-        '`model.blocks.11.attn` (Attention)'
-    ]),
-    ('swin_tiny_patch4_window7_224',
-     ['`layers_0.blocks.0.attn` (WindowAttention)']),
-    ('botnet26t_256', ['`stages_3.1.self_attn` (BottleneckAttn)']),
-    ('halonet26t', ['`stages_2.1.self_attn` (HaloAttn)']),
-    ('resnet50_gn', ['`bn1` (GroupNorm)', '`layer4.2.bn3` (GroupNorm)']),
-    ('resnetblur18', ['`layer2.0.aa` (BlurPool2d)']),
-    ('nf_resnet26', ['`stem_conv` (ScaledStdConv2d)']),
-    ('hrnet_w18_small', ['(Upsample): Upsample has no sparse form']),
-    ('inception_v3', ['`Conv2d_1a_3x3.conv` (Conv2d)', 'padding']),
-])
-def test_layers_without_sparse_form_are_named(name: str,
-                                              layers: list[str]) -> None:
+@pytest.mark.parametrize(
+    ('name', 'layers'),
+    [
+        (
+            'vit_tiny_patch16_224',
+            [
+                '`model.patch_embed` (PatchEmbed)',
+                '`model.blocks.11.attn` (Attention)',
+            ],
+        ),
+        (
+            'swin_tiny_patch4_window7_224',
+            ['`layers_0.blocks.0.attn` (WindowAttention)'],
+        ),
+        ('botnet26t_256', ['`stages_3.1.self_attn` (BottleneckAttn)']),
+        ('halonet26t', ['`stages_2.1.self_attn` (HaloAttn)']),
+        ('resnet50_gn', ['`bn1` (GroupNorm)', '`layer4.2.bn3` (GroupNorm)']),
+        ('resnetblur18', ['`layer2.0.aa` (BlurPool2d)']),
+        ('nf_resnet26', ['`stem_conv` (ScaledStdConv2d)']),
+        ('hrnet_w18_small', ['(Upsample): Upsample has no sparse form']),
+        ('inception_v3', ['`Conv2d_1a_3x3.conv` (Conv2d)', 'padding']),
+    ],
+)
+def test_layers_without_sparse_form_are_named(
+    name: str, layers: list[str]
+) -> None:
     network = dense_timm(name)
     kind = type(network)
     with pytest.raises(ConfigError) as error:
@@ -139,23 +173,28 @@ class Toy(nn.Module):
 
 
 class Branch(nn.Module):
-
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
 
 
-@pytest.mark.parametrize(('last', 'reason'), [
-    (nn.ConvTranspose2d(4, 4, 2, 2), '`last` .ConvTranspose2d.'),
-    (nn.AdaptiveAvgPool2d(1), 'output 0 is no feature map'),
-    (nn.AdaptiveAvgPool2d(2), '`last` .AdaptiveAvgPool2d.'),
-    (nn.Flatten(), '`last` .Flatten.'),
-    (nn.Linear(4, 4), '`last` .Linear.: it expects the channels last'),
-    (nn.Conv2d(4, 4, 3), '`last` .Conv2d.'),
-    (nn.Conv2d(4, 4, 3, padding=1, padding_mode='reflect'), 'padding_mode'),
-    (nn.Dropout2d(), '`last` .Dropout2d.'),
-    (BatchNormAct2d(4, act_layer=nn.Softmax), '`last` .BatchNormAct2d.'),
-    (Branch(), '`last` .Branch.: its forward cannot be recorded'),
-])
+@pytest.mark.parametrize(
+    ('last', 'reason'),
+    [
+        (nn.ConvTranspose2d(4, 4, 2, 2), '`last` .ConvTranspose2d.'),
+        (nn.AdaptiveAvgPool2d(1), 'output 0 is no feature map'),
+        (nn.AdaptiveAvgPool2d(2), '`last` .AdaptiveAvgPool2d.'),
+        (nn.Flatten(), '`last` .Flatten.'),
+        (nn.Linear(4, 4), '`last` .Linear.: it expects the channels last'),
+        (nn.Conv2d(4, 4, 3), '`last` .Conv2d.'),
+        (
+            nn.Conv2d(4, 4, 3, padding=1, padding_mode='reflect'),
+            'padding_mode',
+        ),
+        (nn.Dropout2d(), '`last` .Dropout2d.'),
+        (BatchNormAct2d(4, act_layer=nn.Softmax), '`last` .BatchNormAct2d.'),
+        (Branch(), '`last` .Branch.: its forward cannot be recorded'),
+    ],
+)
 def test_refusals(last: nn.Module, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         sparsify(Toy(last))
@@ -170,15 +209,17 @@ def test_a_sparse_network_is_refused() -> None:
 def test_one_map_is_a_tuple() -> None:
     student = sparsify(Toy(nn.ReLU()))
     images = torch.randn(1, 3, 32, 32)
-    dense, = student(images)
+    (dense,) = student(images)
     assert torch.equal(dense, student.dense_forward(images))
-    feature, = student(images, RandomUnitMask(mask_ratio=0)(1, 32, 32))
+    (feature,) = student(images, RandomUnitMask(mask_ratio=0)(1, 32, 32))
     assert torch.allclose(feature.dense(), dense, atol=1e-6)
 
 
 def test_images_need_not_have_three_channels() -> None:
     student = sparsify(
         timm.create_model(
-            'mobilenetv3_small_050', features_only=True, in_chans=1))
+            'mobilenetv3_small_050', features_only=True, in_chans=1
+        )
+    )
     features = student(torch.randn(1, 1, 64, 64), RandomUnitMask()(1, 64, 64))
     assert features[0].rows().size(1) == 16

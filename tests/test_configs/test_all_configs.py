@@ -18,8 +18,10 @@ from mmhgkd.datasets.scenes import SHAPES
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = sorted(
-    str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py')
-    if '_base_' not in path.parts)
+    str(path.relative_to(CONFIGS))
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
 PRETRAINING = [n for n in NAMES if n.split('/')[0] in ('hgkd', 'mae', 'spark')]
 TRAINED = [n for n in NAMES if '_knn' not in n or n in PRETRAINING]
 #: What a config is called that differs from another in its weights only.
@@ -27,7 +29,7 @@ TWINS = {
     '_finetune_': '_scratch_',
     'linear.py': 'linear_supervised.py',
     '_hgkd-r50_': '_supervised-r50_',
-    '_hgkd-r18_': '_scratch-r18_'
+    '_hgkd-r18_': '_scratch-r18_',
 }
 
 
@@ -61,7 +63,7 @@ DATA_BUILT: set[str] = set()
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_builds_model_and_optimiser(name: str) -> None:
+def test_builds_model_and_optimizer(name: str) -> None:
     config = load(name)
     init_default_scope(config.default_scope)
     wrapper_config = {
@@ -70,8 +72,9 @@ def test_builds_model_and_optimiser(name: str) -> None:
         for key, value in (config.get('optim_wrapper') or {}).items()
         if key in ('optimizer', 'clip_grad', 'paramwise_cfg')
     }
-    if not is_new(MODELS_BUILT, config.default_scope, config.model,
-                  wrapper_config):
+    if not is_new(
+        MODELS_BUILT, config.default_scope, config.model, wrapper_config
+    ):
         return
     model_config = config.model
     teacher = model_config.get('teacher')
@@ -93,14 +96,16 @@ def test_builds_model_and_optimiser(name: str) -> None:
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_builds_data(name: str, class_folders: Path,
-                     scene_folders: Path) -> None:
+def test_builds_data(
+    name: str, class_folders: Path, scene_folders: Path
+) -> None:
     config = load(name)
     init_default_scope(config.default_scope)
     roots = dict(
         mmpretrain=class_folders,
         mmdet=scene_folders / 'det',
-        mmseg=scene_folders / 'seg')
+        mmseg=scene_folders / 'seg',
+    )
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if config.get(loader) is None:
             continue
@@ -131,8 +136,7 @@ def _crop(pipeline: list[dict]) -> tuple[int, int]:
     return (size, size)
 
 
-@pytest.mark.parametrize('name',
-                         [n for n in NAMES if n.startswith('hgkd/')])
+@pytest.mark.parametrize('name', [n for n in NAMES if n.startswith('hgkd/')])
 def test_teacher_grid_fits_the_student(name: str) -> None:
     config = load(name)
     teacher = config.model.teacher
@@ -149,15 +153,19 @@ def test_pixel_baseline_has_the_student_of_its_twin(name: str) -> None:
         assert ours.model[key] == theirs.model[key]
     for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler'):
         assert ours[key] == theirs[key]
-    assert dict(
-        ours.model.neck, out_channels=0) == dict(
-            theirs.model.neck, out_channels=0)
+    assert dict(ours.model.neck, out_channels=0) == dict(
+        theirs.model.neck, out_channels=0
+    )
 
 
-@pytest.mark.parametrize('name', [
-    n
-    for n in NAMES if n not in PRETRAINING and any(mark in n for mark in TWINS)
-])
+@pytest.mark.parametrize(
+    'name',
+    [
+        n
+        for n in NAMES
+        if n not in PRETRAINING and any(mark in n for mark in TWINS)
+    ],
+)
 def test_transfer_differs_from_its_baseline_in_weights_only(name: str) -> None:
     ours = load(name).to_dict()
     twin = name
@@ -165,8 +173,10 @@ def test_transfer_differs_from_its_baseline_in_weights_only(name: str) -> None:
         twin = twin.replace(mark, other)
     theirs = load(twin).to_dict()
     assert ours['model']['backbone']['init_cfg']['prefix'] == 'backbone.'
-    assert ours['student_checkpoint'] == (
-        ours['model']['backbone']['init_cfg']['checkpoint'])
+    assert (
+        ours['student_checkpoint']
+        == (ours['model']['backbone']['init_cfg']['checkpoint'])
+    )
     assert ours != theirs
     assert _without_weights(ours) == _without_weights(theirs)
 
@@ -184,7 +194,8 @@ def _without_weights(node: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    'name', [n for n in NAMES if '_scratch_' in n or '_scratch-' in n])
+    'name', [n for n in NAMES if '_scratch_' in n or '_scratch-' in n]
+)
 def test_baseline_from_scratch_has_no_weights(name: str) -> None:
     init_cfg = load(name).model.backbone.get('init_cfg')
     assert init_cfg is None or init_cfg.get('type') != 'Pretrained'
@@ -199,11 +210,13 @@ def test_transfer_checks_what_is_loaded(name: str) -> None:
 def test_schedules_span_their_training() -> None:
     for name in TRAINED:
         config = load(name)
-        length = config.train_cfg.get('max_epochs',
-                                      config.train_cfg.get('max_iters'))
+        length = config.train_cfg.get(
+            'max_epochs', config.train_cfg.get('max_iters')
+        )
         last = [s for s in config.param_scheduler if s.type != 'LinearLR']
         assert last and all(s.end == length for s in last), name
         for schedule in last:
-            assert schedule.get(
-                'T_max',
-                length - schedule.begin) == length - schedule.begin, name
+            assert (
+                schedule.get('T_max', length - schedule.begin)
+                == length - schedule.begin
+            ), name

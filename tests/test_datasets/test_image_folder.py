@@ -38,7 +38,7 @@ def classes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def warnings(
-        caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> Iterator[pytest.LogCaptureFixture]:
     """What MMEngine's logger says; it does not pass it on to the root."""
     logger = MMLogger.get_current_instance()
@@ -77,7 +77,8 @@ def test_relative_root(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_val_of_a_flat_folder_warns(
-        tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
+    tmp_path: Path, warnings: pytest.LogCaptureFixture
+) -> None:
     save(tmp_path / 'a.png')
     ImageFolder(str(tmp_path), split='train')
     assert not warnings.records
@@ -114,13 +115,22 @@ def test_no_class_folders(tmp_path: Path) -> None:
         assert text in str(info.value)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(split='validation'), '`split` must be one of train, val, test'),
-    (dict(label_fraction=0.0, with_label=True), '`label_fraction` must lie'),
-    (dict(label_fraction=1.5, with_label=True), '`label_fraction` must lie'),
-    (dict(label_fraction=0.5), '`with_label=True`'),
-    (dict(max_images=0), '`max_images` must be at least 1'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(split='validation'), '`split` must be one of train, val, test'),
+        (
+            dict(label_fraction=0.0, with_label=True),
+            '`label_fraction` must lie',
+        ),
+        (
+            dict(label_fraction=1.5, with_label=True),
+            '`label_fraction` must lie',
+        ),
+        (dict(label_fraction=0.5), '`with_label=True`'),
+        (dict(max_images=0), '`max_images` must be at least 1'),
+    ],
+)
 def test_bad_options(classes: Path, options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ImageFolder(str(classes), **{'split': 'train', **options})
@@ -133,7 +143,8 @@ def test_classes_of_the_splits_must_agree(classes: Path) -> None:
 
 
 def test_class_without_images_warns(
-        classes: Path, warnings: pytest.LogCaptureFixture) -> None:
+    classes: Path, warnings: pytest.LogCaptureFixture
+) -> None:
     (classes / 'val/c/00.png').unlink()
     dataset = ImageFolder(str(classes), split='val', with_label=True)
     assert dataset.metainfo['classes'] == ('a', 'b', 'c')
@@ -144,7 +155,8 @@ def test_given_classes(classes: Path) -> None:
 
     def label_of_folder(names: list[str]) -> dict[str, int]:
         dataset = ImageFolder(
-            str(classes), split='train', with_label=True, classes=names)
+            str(classes), split='train', with_label=True, classes=names
+        )
         assert dataset.metainfo['classes'] == tuple(names)
         return {
             path.split('/')[1]: dataset.get_data_info(index)['gt_label']
@@ -167,7 +179,9 @@ def test_label_fraction(classes: Path) -> None:
                 with_label=True,
                 label_fraction=fraction,
                 seed=seed,
-                serialize_data=False))
+                serialize_data=False,
+            )
+        )
 
     tenth = choose(0.1)
     counts = Counter(path.split('/')[1] for path in tenth)
@@ -187,7 +201,9 @@ def test_max_images(classes: Path) -> None:
                 split='train',
                 max_images=count,
                 seed=seed,
-                serialize_data=False))
+                serialize_data=False,
+            )
+        )
 
     assert len(set(choose(20))) == 20
     assert choose(20) == choose(20)
@@ -207,8 +223,11 @@ def test_builds_from_another_scope(classes: Path) -> None:
                 dict(type='RandomResizedCrop', scale=4),
                 dict(
                     type='PackInputs',
-                    meta_keys=('img_path', 'img_shape', 'split'))
-            ]))
+                    meta_keys=('img_path', 'img_shape', 'split'),
+                ),
+            ],
+        )
+    )
     assert isinstance(dataset, ImageFolder)
     sample = dataset[25]
     assert sample['inputs'].shape == (3, 4, 4)
@@ -222,7 +241,8 @@ def test_agrees_with_written_scenes(scenes: Path) -> None:
         str(scenes / 'cls'),
         split='train',
         with_label=True,
-        classes=settings['classes'])
+        classes=settings['classes'],
+    )
     assert len(dataset) == settings['num_train']
     counts = np.bincount(dataset.get_gt_labels())
     assert counts.size == 10

@@ -24,11 +24,13 @@ def spoil(path: Path, kind: str) -> None:
     if kind == 'missing':
         path.unlink()
     else:
-        path.write_bytes({
-            'empty': b'',
-            'truncated': data[:len(data) // 2],
-            'text': b'not an image'
-        }[kind])
+        path.write_bytes(
+            {
+                'empty': b'',
+                'truncated': data[: len(data) // 2],
+                'text': b'not an image',
+            }[kind]
+        )
 
 
 def test_loads_as_the_base(image: Path) -> None:
@@ -56,7 +58,8 @@ def test_error_names_the_file(image: Path, kind: str, backend: str) -> None:
 def test_error_gets_out_of_a_worker(image: Path) -> None:
     spoil(image, 'empty')
     dataset = ImageFolder(
-        str(image.parent), pipeline=[dict(type='mmhgkd.LoadImage')])
+        str(image.parent), pipeline=[dict(type='mmhgkd.LoadImage')]
+    )
     loader: DataLoader = DataLoader(dataset, num_workers=1)
     with pytest.raises(ConfigError, match=r'cannot read .*picture\.png'):
         next(iter(loader))
@@ -67,5 +70,6 @@ def test_training_skips_unreadable_images(image: Path) -> None:
     dataset = ImageFolder(
         str(image.parent),
         pipeline=[dict(type='mmhgkd.LoadImage', ignore_empty=True)],
-        serialize_data=False)
+        serialize_data=False,
+    )
     assert [dataset[i]['img_path'] for i in range(2)] == 2 * [str(image)]

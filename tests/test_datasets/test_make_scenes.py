@@ -5,8 +5,9 @@ from types import ModuleType
 import pytest
 
 TOOL = (
-    Path(__file__).resolve().parents[2] /
-    'tools/dataset_converters/make_scenes.py')
+    Path(__file__).resolve().parents[2]
+    / 'tools/dataset_converters/make_scenes.py'
+)
 OPTIONS = ['--num-train', '2', '--num-val', '1', '--image-size', '32']
 
 
@@ -19,16 +20,18 @@ def tool() -> ModuleType:
     return module
 
 
-def test_one_task(tool: ModuleType, tmp_path: Path,
-                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_task(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / 'scenes'
     assert tool.main([str(root), *OPTIONS]) == 0
     assert (root / 'train/circle/000001.png').is_file()
     assert capsys.readouterr().out == f'cls: {root}\n'
 
 
-def test_all_tasks(tool: ModuleType, tmp_path: Path,
-                   capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_tasks(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert tool.main([str(tmp_path), '--task', 'all', *OPTIONS]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f'{t}: {tmp_path / t}' for t in ('cls', 'det', 'seg')]
@@ -36,8 +39,9 @@ def test_all_tasks(tool: ModuleType, tmp_path: Path,
         assert any((tmp_path / name).iterdir())
 
 
-def test_error_is_one_line(tool: ModuleType, tmp_path: Path,
-                           capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_is_one_line(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'other').touch()
     assert tool.main([str(tmp_path), *OPTIONS]) == 2
     message = capsys.readouterr().err

@@ -23,9 +23,10 @@ def test_depends_on_seed_split_and_index_only() -> None:
         assert_equal(generator.scene('train', index), forward[index])
 
 
-@pytest.mark.parametrize(('seed', 'split', 'index'), [(6, 'train', 0),
-                                                      (5, 'val', 0),
-                                                      (5, 'train', 1)])
+@pytest.mark.parametrize(
+    ('seed', 'split', 'index'),
+    [(6, 'train', 0), (5, 'val', 0), (5, 'train', 1)],
+)
 def test_changes_with(seed: int, split: str, index: int) -> None:
     scene = SceneGenerator(64, seed=5).scene('train', 0, 2)
     other = SceneGenerator(64, seed=seed).scene(split, index, 2)
@@ -61,7 +62,7 @@ def test_objects(image_size: int) -> None:
             # object that stays visible.
             assert 0.6 * 0.17**2 < mask.mean() < 1.1 * 0.34**2
             x, y, width, height = scene.box(number)
-            assert mask[y:y + height, x:x + width].sum() == mask.sum()
+            assert mask[y : y + height, x : x + width].sum() == mask.sum()
             assert mask[y].any() and mask[y + height - 1].any()
             assert mask[:, x].any() and mask[:, x + width - 1].any()
     assert max(counts) == 5
@@ -80,42 +81,57 @@ def test_objects_can_be_told_from_the_background() -> None:
         assert np.abs(inside.mean(0) - outside.mean(0)).max() > 8
 
 
-def test_colours_tell_nothing_about_the_class() -> None:
+def test_colors_tell_nothing_about_the_class() -> None:
     generator = SceneGenerator(48)
-    colours = np.array([[
-        scene.image[scene.mask(0)].mean() for index in range(30)
-        for scene in [generator.scene(f'split{label}', index, label)]
-    ] for label in range(len(SHAPES))])
+    colors = np.array(
+        [
+            [
+                scene.image[scene.mask(0)].mean()
+                for index in range(30)
+                for scene in [generator.scene(f'split{label}', index, label)]
+            ]
+            for label in range(len(SHAPES))
+        ]
+    )
     # The ratio of the variances between and within the classes is an F
     # statistic with (9, 290) degrees of freedom; 99.9 % lie below 3.2.
-    between = 30 * colours.mean(1).var(ddof=1)
-    within = colours.var(1, ddof=1).mean()
+    between = 30 * colors.mean(1).var(ddof=1)
+    within = colors.var(1, ddof=1).mean()
     assert between / within < 3.2
 
 
 def test_photos_are_the_packages_own() -> None:
     photos = load_photos()
-    for name, expected in (('china.jpg', load_sample_image('china.jpg')),
-                           ('chelsea', skimage_data.chelsea())):
+    for name, expected in (
+        ('china.jpg', load_sample_image('china.jpg')),
+        ('chelsea', skimage_data.chelsea()),
+    ):
         difference = min(
-            np.abs(photo.astype(int) - expected).mean() for photo in photos
-            if photo.shape == expected.shape)
+            np.abs(photo.astype(int) - expected).mean()
+            for photo in photos
+            if photo.shape == expected.shape
+        )
         assert difference < 1, name
 
 
 def test_missing_photo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('mmhgkd.datasets.scenes.photos._FILES',
-                        {'skimage.data': ('nowhere.png', )})
+    monkeypatch.setattr(
+        'mmhgkd.datasets.scenes.photos._FILES',
+        {'skimage.data': ('nowhere.png',)},
+    )
     with pytest.raises(FileNotFoundError, match=r'nowhere\.png.*reinstall'):
         load_photos.__wrapped__()
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(image_size=16), '`image_size` must be at least 32'),
-    (dict(seed=-1), '`seed` must not be negative'),
-    (dict(num_objects=(0, 3)), '`num_objects` must be'),
-    (dict(num_objects=(4, 3)), '`num_objects` must be'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(image_size=16), '`image_size` must be at least 32'),
+        (dict(seed=-1), '`seed` must not be negative'),
+        (dict(num_objects=(0, 3)), '`num_objects` must be'),
+        (dict(num_objects=(4, 3)), '`num_objects` must be'),
+    ],
+)
 def test_bad_options(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SceneGenerator(**options)

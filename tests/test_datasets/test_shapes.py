@@ -11,8 +11,9 @@ def raster(name: str, pixels: int = 400, span: float = 3.0) -> np.ndarray:
     """The shape on a grid over [-span / 2, span / 2), by another library."""
     mask = np.zeros((pixels, pixels), bool)
     for contour in shape_contours(name):
-        mask ^= polygon2mask(mask.shape,
-                             (contour[:, ::-1] / span + 0.5) * pixels - 0.5)
+        mask ^= polygon2mask(
+            mask.shape, (contour[:, ::-1] / span + 0.5) * pixels - 0.5
+        )
     return mask
 
 

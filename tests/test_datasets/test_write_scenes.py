@@ -22,7 +22,8 @@ COUNTS = dict(train=23, val=5)
 def files(root: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
-        for path in root.rglob('*') if path.is_file()
+        for path in root.rglob('*')
+        if path.is_file()
     }
 
 
@@ -39,7 +40,8 @@ def test_classification(scenes: Path) -> None:
             label = SHAPES.index(path.parent.name)
             np.testing.assert_array_equal(
                 mmcv.imread(str(path), channel_order='rgb'),
-                GENERATOR.scene(split, index, label).image)
+                GENERATOR.scene(split, index, label).image,
+            )
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
@@ -47,8 +49,9 @@ def test_detection(scenes: Path, split: str) -> None:
     root = scenes / 'det'
     coco = COCO(str(root / 'annotations' / f'instances_{split}2017.json'))
     assert {'info', 'licenses'} <= set(coco.dataset)
-    assert [item['name']
-            for item in coco.loadCats(coco.getCatIds())] == list(SHAPES)
+    assert [item['name'] for item in coco.loadCats(coco.getCatIds())] == list(
+        SHAPES
+    )
     assert coco.getImgIds() == list(range(1, COUNTS[split] + 1))
     assert len(os.listdir(root / f'{split}2017')) == COUNTS[split]
     ids = coco.getAnnIds()
@@ -56,14 +59,15 @@ def test_detection(scenes: Path, split: str) -> None:
     for image_id in coco.getImgIds():
         info = coco.loadImgs(image_id)[0]
         image = mmcv.imread(
-            str(root / f'{split}2017' / info['file_name']),
-            channel_order='rgb')
+            str(root / f'{split}2017' / info['file_name']), channel_order='rgb'
+        )
         assert image.shape == (info['height'], info['width'], 3)
         scene = GENERATOR.scene(split, image_id - 1)
         assert np.abs(image.astype(int) - scene.image).mean() < 8
         annotations = coco.loadAnns(coco.getAnnIds(image_id))
-        assert [item['category_id'] - 1
-                for item in annotations] == list(scene.labels)
+        assert [item['category_id'] - 1 for item in annotations] == list(
+            scene.labels
+        )
         seen = np.zeros(image.shape[:2], int)
         for number, item in enumerate(annotations):
             mask = coco.annToMask(item)
@@ -86,7 +90,8 @@ def test_segmentation(scenes: Path) -> None:
         assert len(names) == COUNTS[split]
         for index, name in enumerate(names):
             labels = mmcv.imread(
-                str(root / 'annotations' / folder / name), flag='unchanged')
+                str(root / 'annotations' / folder / name), flag='unchanged'
+            )
             assert labels.dtype == np.uint8 and labels.ndim == 2
             scene = GENERATOR.scene(split, index)
             np.testing.assert_array_equal(labels == 11, scene.instances == 0)
@@ -100,16 +105,17 @@ def test_segmentation_is_read_by_mmseg(scenes: Path) -> None:
     dataset = BaseSegDataset(
         data_root=str(scenes / 'seg'),
         data_prefix=dict(
-            img_path='images/validation',
-            seg_map_path='annotations/validation'),
+            img_path='images/validation', seg_map_path='annotations/validation'
+        ),
         metainfo=dict(classes=names),
         reduce_zero_label=True,
         img_suffix='.jpg',
         seg_map_suffix='.png',
         pipeline=[
             dict(type='mmseg.LoadImageFromFile'),
-            dict(type='mmseg.LoadAnnotations')
-        ])
+            dict(type='mmseg.LoadAnnotations'),
+        ],
+    )
     assert len(dataset) == COUNTS['val']
     for index in range(len(dataset)):
         scene = GENERATOR.scene('val', index)
@@ -121,7 +127,8 @@ def test_segmentation_is_read_by_mmseg(scenes: Path) -> None:
 
 def test_workers_do_not_matter(scenes: Path, tmp_path: Path) -> None:
     root = write_scenes(
-        tmp_path / 'new/a', 'det', 23, 5, 64, seed=3, workers=2)
+        tmp_path / 'new/a', 'det', 23, 5, 64, seed=3, workers=2
+    )
     assert root == tmp_path / 'new/a'
     assert files(root) == files(scenes / 'det')
     assert os.listdir(root.parent) == ['a']
@@ -134,8 +141,9 @@ def test_seed_matters(scenes: Path, tmp_path: Path) -> None:
         assert content != first[name]
 
 
-def test_existing_data_are_kept(tmp_path: Path,
-                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_data_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = write_scenes(tmp_path / 'a', 'cls', 2, 1, 32)
     before = files(root)
 
@@ -151,8 +159,11 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / 'a', 'cls', 2, 1, 32)
     with pytest.raises(ConfigError, match='choose another') as info:
         write_scenes(root, 'cls', 4, 1, 32, seed=7)
-    for text in (str(root), 'num_train is 2 there, 4 asked for',
-                 'seed is 0 there, 7 asked for'):
+    for text in (
+        str(root),
+        'num_train is 2 there, 4 asked for',
+        'seed is 0 there, 7 asked for',
+    ):
         assert text in str(info.value)
     assert 'num_val' not in str(info.value)
 
@@ -170,8 +181,9 @@ def test_empty_folder_is_used(tmp_path: Path) -> None:
     assert (tmp_path / 'a/train/circle/000001.png').is_file()
 
 
-def test_broken_run_leaves_nothing(tmp_path: Path,
-                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_run_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write = ClassificationWriter.write
 
     def fail_late(self: ClassificationWriter, split: str, index: int) -> None:
@@ -185,13 +197,16 @@ def test_broken_run_leaves_nothing(tmp_path: Path,
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(task='pose'), '`task` must be one of cls, det, seg'),
-    (dict(num_train=0), '`num_train` must be at least 1'),
-    (dict(num_val=-1), '`num_val` must be at least 1'),
-    (dict(workers=0), '`workers` must be at least 1'),
-    (dict(image_size=8), '`image_size`'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(task='pose'), '`task` must be one of cls, det, seg'),
+        (dict(num_train=0), '`num_train` must be at least 1'),
+        (dict(num_val=-1), '`num_val` must be at least 1'),
+        (dict(workers=0), '`workers` must be at least 1'),
+        (dict(image_size=8), '`image_size`'),
+    ],
+)
 def test_bad_options(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         write_scenes(tmp_path / 'a', **options)

@@ -22,10 +22,13 @@ sys.path.append(str(Path(__file__).parents[1] / 'test_transfer'))
 from student_files import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([
-    *ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md'),
-    *(ROOT / 'configs').rglob('*.md')
-])
+PAGES = sorted(
+    [
+        *ROOT.glob('*.md'),
+        *(ROOT / 'docs').rglob('*.md'),
+        *(ROOT / 'configs').rglob('*.md'),
+    ]
+)
 PYTHON = ('python', 'python3', '.venv/bin/python')
 #: Beginnings of commands that are left to the user and to CI, and why. A block
 #: below ``<!-- not run: REASON -->`` is left out too.
@@ -40,20 +43,22 @@ NOT_RUN = {
     'ruff check': 'CI runs it',
     'mypy': 'CI runs it',
     'sphinx-build': 'CI runs it',
-    'tensorboard': 'is a server'
+    'tensorboard': 'is a server',
 }
 #: Tools that take seconds, and are run as they are.
-RUN = ('tools/dataset_converters/make_scenes.py',
-       'tools/model_converters/save_backbone.py',
-       'tools/model_converters/export_student.py',
-       'tools/model_converters/import_checkpoint.py')
+RUN = (
+    'tools/dataset_converters/make_scenes.py',
+    'tools/model_converters/save_backbone.py',
+    'tools/model_converters/export_student.py',
+    'tools/model_converters/import_checkpoint.py',
+)
 #: What precedes the config in the arguments of a shell script, and follows
 #: it before the options of the tool.
 SCRIPTS = {
     'tools/dist_train.sh': (0, 1, 'tools/train.py', 0),
     'tools/dist_test.sh': (0, 2, 'tools/test.py', 1),
     'tools/slurm_train.sh': (2, 1, 'tools/train.py', 0),
-    'tools/slurm_test.sh': (2, 1, 'tools/test.py', 1)
+    'tools/slurm_test.sh': (2, 1, 'tools/test.py', 1),
 }
 
 
@@ -71,11 +76,17 @@ def find_blocks(page: Path, text: str) -> Iterator[Block]:
     pattern = re.compile(
         r'(?P<not_run>^ *<!-- not run: .+? -->\n+)?'
         r'^(?P<indent> *)```\{?(code-block\} )?(?P<language>\w+)\}?\n'
-        r'(?P<text>.*?)^(?P=indent)```', re.DOTALL | re.MULTILINE)
+        r'(?P<text>.*?)^(?P=indent)```',
+        re.DOTALL | re.MULTILINE,
+    )
     for found in pattern.finditer(text):
-        yield Block(page,
-                    text.count('\n', 0, found.start('language')) + 1,
-                    found['language'], found['text'], not found['not_run'])
+        yield Block(
+            page,
+            text.count('\n', 0, found.start('language')) + 1,
+            found['language'],
+            found['text'],
+            not found['not_run'],
+        )
 
 
 def find_commands(block: Block) -> Iterator[list[str]]:
@@ -100,13 +111,15 @@ def find_commands(block: Block) -> Iterator[list[str]]:
 
 
 BLOCKS = [
-    block for page in PAGES
+    block
+    for page in PAGES
     for block in find_blocks(page, page.read_text(encoding='utf-8'))
 ]
 COMMANDS = [
     pytest.param(
         words,
-        id=f'{block.page.relative_to(ROOT)}:{block.line} {" ".join(words)}')
+        id=f'{block.page.relative_to(ROOT)}:{block.line} {" ".join(words)}',
+    )
     for block in BLOCKS
     if block.is_run and block.language in ('bash', 'sh', 'shell', 'console')
     for words in find_commands(block)
@@ -125,8 +138,9 @@ def parse(tool: str, argv: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let the tool parse the arguments, and do nothing else."""
     known = argparse.ArgumentParser.parse_known_args
 
-    def stop(parser: argparse.ArgumentParser, *args: Any,
-             **kwargs: Any) -> None:
+    def stop(
+        parser: argparse.ArgumentParser, *args: Any, **kwargs: Any
+    ) -> None:
         arguments, rest = known(parser, *args, **kwargs)
         raise Parsed(arguments, rest)
 
@@ -144,8 +158,9 @@ def parse(tool: str, argv: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     return arguments
 
 
-def check(words: list[str], sandbox: Path,
-          monkeypatch: pytest.MonkeyPatch) -> str:
+def check(
+    words: list[str], sandbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """Run a command, or check it as far as can be done in seconds.
 
     Returns:
@@ -174,12 +189,13 @@ def check(words: list[str], sandbox: Path,
         before, after, tool, arguments = SCRIPTS[words[1]]
         config = words[2 + before]
         assert len(words) >= 3 + before + after
-        rest = words[3 + before + after:]
+        rest = words[3 + before + after :]
         parse(tool, [config, *['epoch_1.pth'] * arguments, *rest], monkeypatch)
         return 'parsed'
     raise AssertionError(
         f'nothing checks `{line}`: add it to NOT_RUN, RUN or SCRIPTS, or put '
-        '<!-- not run: REASON --> above its block')
+        '<!-- not run: REASON --> above its block'
+    )
 
 
 def prepare(words: list[str], sandbox: Path) -> None:
@@ -207,32 +223,47 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize('words', COMMANDS)
-def test_command(words: list[str], sandbox: Path,
-                 monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command(
+    words: list[str], sandbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     check(words, sandbox, monkeypatch)
 
 
-def test_mistakes_are_found(sandbox: Path,
-                            monkeypatch: pytest.MonkeyPatch) -> None:
-    for line in ('curl weights', 'mypyx', 'python tools/no.py',
-                 'python tools/train.py configs/hgkd/no.py',
-                 'bash tools/dist_train.sh configs/hgkd/r50_mae.py',
-                 'python tools/train.py configs/hgkd/r50_mae.py --resumes',
-                 'python tools/quickstart.py --torch 2'):
+def test_mistakes_are_found(
+    sandbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for line in (
+        'curl weights',
+        'mypyx',
+        'python tools/no.py',
+        'python tools/train.py configs/hgkd/no.py',
+        'bash tools/dist_train.sh configs/hgkd/r50_mae.py',
+        'python tools/train.py configs/hgkd/r50_mae.py --resumes',
+        'python tools/quickstart.py --torch 2',
+    ):
         with pytest.raises(AssertionError):
             check(line.split(), sandbox, monkeypatch)
     with pytest.raises(SystemExit):
-        parse('tools/model_converters/export_student.py', ['a.pth'],
-              monkeypatch)
+        parse(
+            'tools/model_converters/export_student.py', ['a.pth'], monkeypatch
+        )
     with pytest.raises(ValueError, match='has no `trai_cfg`'):
-        parse('tools/train.py', [
-            'configs/hgkd/r50_mae.py', '--cfg-options', 'trai_cfg.max_epochs=1'
-        ], monkeypatch)
+        parse(
+            'tools/train.py',
+            [
+                'configs/hgkd/r50_mae.py',
+                '--cfg-options',
+                'trai_cfg.max_epochs=1',
+            ],
+            monkeypatch,
+        )
 
 
 def test_blocks_are_found() -> None:
-    text = ('```bash\nA=1\nB=2 b $A \\\n  c  # d\ne && f\n```\n\n'
-            '<!-- not run: because -->\n```bash\ng\n```\n')
+    text = (
+        '```bash\nA=1\nB=2 b $A \\\n  c  # d\ne && f\n```\n\n'
+        '<!-- not run: because -->\n```bash\ng\n```\n'
+    )
     first, second = find_blocks(ROOT / 'README.md', text)
     assert [*find_commands(first)] == [['b', '1', 'c'], ['e'], ['f']]
     assert first.is_run and not second.is_run and second.line == 9
@@ -240,8 +271,10 @@ def test_blocks_are_found() -> None:
 
 
 @pytest.mark.parametrize(
-    'block', [block for block in BLOCKS if block.language == 'python'],
-    ids=lambda block: f'{block.page.relative_to(ROOT)}:{block.line}')
+    'block',
+    [block for block in BLOCKS if block.language == 'python'],
+    ids=lambda block: f'{block.page.relative_to(ROOT)}:{block.line}',
+)
 def test_python_compiles(block: Block) -> None:
     compile(block.text, str(block.page), 'exec')
 
@@ -253,8 +286,11 @@ def test_api_examples(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = {
         # What a page repeats is run once.
         block.text: block
-        for block in BLOCKS if block.page in pages and block.is_run
-        and block.language == 'python' and 'type=' not in block.text
+        for block in BLOCKS
+        if block.page in pages
+        and block.is_run
+        and block.language == 'python'
+        and 'type=' not in block.text
     }
     scope: dict[str, Any] = {}
     for text, block in examples.items():

@@ -17,7 +17,7 @@ def test_citation() -> None:
     assert {'cff-version', 'message', 'title', 'authors'} <= set(citation)
     assert citation['version'] == mmhgkd.__version__
     assert citation['license'] == 'Apache-2.0'
-    paper, = citation['references']
+    (paper,) = citation['references']
     assert {'type', 'title', 'authors'} <= set(paper)
     assert '2309.09571' in paper['url']
 
@@ -30,11 +30,13 @@ def test_changelog_names_this_version() -> None:
 
 def test_pre_commit_checks_with_the_versions_of_dev() -> None:
     config = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())
-    ruff, = (x for x in config['repos'] if 'ruff' in x['repo'])
+    (ruff,) = (x for x in config['repos'] if 'ruff' in x['repo'])
     lines = (ROOT / 'requirements' / 'dev.txt').read_text().splitlines()
-    wanted, = (Requirement(line) for line in lines if line.startswith('ruff'))
+    (wanted,) = (
+        Requirement(line) for line in lines if line.startswith('ruff')
+    )
     assert wanted.specifier.contains(ruff['rev'].removeprefix('v'))
-    local, = (x for x in config['repos'] if x['repo'] == 'local')
+    (local,) = (x for x in config['repos'] if x['repo'] == 'local')
     assert [hook['entry'] for hook in local['hooks']] == ['mypy']
 
 

@@ -14,14 +14,17 @@ def test_notebook_runs_and_has_the_outputs_it_speaks_of() -> None:
     client = NotebookClient(notebook, timeout=300, kernel_name='python3')
     client.execute(cwd=str(NOTEBOOK.parent))
     outputs = [
-        output for cell in notebook.cells if cell.cell_type == 'code'
+        output
+        for cell in notebook.cells
+        if cell.cell_type == 'code'
         for output in cell.outputs
     ]
     text = json.dumps(outputs)
     assert 'linear/top1: ' in text
     # the row of pictures and the panel
-    assert sum('image/png' in output.get('data', {})
-               for output in outputs) == 2
+    assert (
+        sum('image/png' in output.get('data', {}) for output in outputs) == 2
+    )
     assert '(3, 256, 3, 3)' in text
 
 

@@ -23,8 +23,10 @@ def sections() -> dict[tuple[str, ...], list[list[str]]]:
         heading, body = text.split('\n', 1)
         names = tuple(re.findall(r'`(\w+)`', heading.split(':')[0]))
         lines = [x for x in body.splitlines() if x.startswith('|')][2:]
-        found[names] = [[cell.strip() for cell in line.strip('|').split('|')]
-                        for line in lines]
+        found[names] = [
+            [cell.strip() for cell in line.strip('|').split('|')]
+            for line in lines
+        ]
     return found
 
 
@@ -48,8 +50,7 @@ def test_every_class_of_a_model_is_there() -> None:
     used = set(re.findall(r"'mmhgkd\.(\w+)'", str(config.model.to_dict())))
     assert used
     assert used <= documented
-    parts = ('teachers', 'masks', 'backbones', 'necks', 'losses',
-             'algorithms')
+    parts = ('teachers', 'masks', 'backbones', 'necks', 'losses', 'algorithms')
     MODELS.import_from_location()
     registered = {
         name
@@ -71,12 +72,18 @@ def test_arguments_and_defaults(name: str) -> None:
         assert meaning
         # Classes that share a table have a default each.
         defaults = re.split(r', (?![^(]*\))', default)
-        text = defaults[column] if len(names) > 1 and len(
-            defaults) > 1 else default
+        text = (
+            defaults[column]
+            if len(names) > 1 and len(defaults) > 1
+            else default
+        )
         if text == '-':
             continue
-        documented[option.strip('`')] = inspect.Parameter.empty if (
-            text == 'required') else ast.literal_eval(text.strip('`'))
+        documented[option.strip('`')] = (
+            inspect.Parameter.empty
+            if (text == 'required')
+            else ast.literal_eval(text.strip('`'))
+        )
     assert documented == arguments(name)
 
 

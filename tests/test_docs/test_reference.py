@@ -7,8 +7,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_packages_and_pages() -> None:
     packages = {
-        path.parent.name
-        for path in (ROOT / 'mmhgkd').glob('*/__init__.py')
+        path.parent.name for path in (ROOT / 'mmhgkd').glob('*/__init__.py')
     }
     folder = ROOT / 'docs' / 'reference'
     pages = {path.stem for path in folder.glob('*.md')} - {'index'}

@@ -20,9 +20,14 @@ def build(source: Path, text: str) -> subprocess.CompletedProcess:
     (source / 'docs' / 'index.md').write_text(text)
     return subprocess.run(
         [
-            sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q',
+            sys.executable,
+            '-m',
+            'sphinx',
+            '-W',
+            '--keep-going',
+            '-q',
             str(source / 'docs'),
-            str(source / 'out')
+            str(source / 'out'),
         ],
         capture_output=True,
         text=True,
@@ -39,19 +44,21 @@ def test_formulas_need_neither_script_nor_network(tmp_path: Path) -> None:
     assert '<mfrac>' in formulas[1]
     assert 'display="block"' in formulas[1]
     loaded = re.findall(
-        r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(.+?)"', page)
+        r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(.+?)"', page
+    )
     assert loaded
     assert not [url for url in loaded if '//' in url]
     for sheet in (tmp_path / 'out').rglob('*.css'):
-        assert not re.search(r'(@import|url\()\s*["\']?(https?:)?//',
-                             sheet.read_text()), sheet
+        assert not re.search(
+            r'(@import|url\()\s*["\']?(https?:)?//', sheet.read_text()
+        ), sheet
 
 
 def test_faults_stop_the_build(tmp_path: Path) -> None:
     faults = {
         '$\\nosuchcommand$': 'nosuchcommand',
         '[x](nowhere.md)': 'nowhere.md',
-        '```{config-table} nowhere\n```': 'configs/nowhere'
+        '```{config-table} nowhere\n```': 'configs/nowhere',
     }
     process = build(tmp_path, '\n\n'.join(['# T', *faults]))
     assert process.returncode != 0

@@ -10,8 +10,11 @@ import pytest
 from mmhgkd.registry import MODELS
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'students.md'
-ROWS = re.findall(r'^\| `dict\((.+)\)` \| ([\d.]+) M \| (\(.+\)) \|$',
-                  PAGE.read_text(encoding='utf-8'), re.MULTILINE)
+ROWS = re.findall(
+    r'^\| `dict\((.+)\)` \| ([\d.]+) M \| (\(.+\)) \|$',
+    PAGE.read_text(encoding='utf-8'),
+    re.MULTILINE,
+)
 
 
 def test_the_table_was_found() -> None:
@@ -29,5 +32,6 @@ def test_student(options: str, millions: str, channels: str) -> None:
     if found is None:  # a ResNet
         found = tuple(
             list(getattr(network, name).children())[-1].out_channels
-            for name in network.res_layers)
+            for name in network.res_layers
+        )
     assert found == ast.literal_eval(channels)

@@ -22,7 +22,8 @@ def test_extra_tokens_are_left_out(num_extra_tokens: int) -> None:
     tokens = torch.cat([extra, patches], dim=1)
     expected = torch.stack([sum(image) / 6 for image in patches])
     torch.testing.assert_close(
-        global_embedding((tokens, ), num_extra_tokens), expected)
+        global_embedding((tokens,), num_extra_tokens), expected
+    )
 
 
 def test_last_stage_counts_and_vectors_stay() -> None:
@@ -42,10 +43,15 @@ def test_tokens_without_a_count_are_refused() -> None:
         global_embedding(torch.randn(2, 5, 4))
 
 
-@pytest.mark.parametrize('feats', [
-    torch.randn(3), (), [torch.randn(2, 4), 'logits'],
-    torch.randn(1, 2, 3, 4, 5)
-])
+@pytest.mark.parametrize(
+    'feats',
+    [
+        torch.randn(3),
+        (),
+        [torch.randn(2, 4), 'logits'],
+        torch.randn(1, 2, 3, 4, 5),
+    ],
+)
 def test_other_outputs_are_refused(feats: object) -> None:
     with pytest.raises(TypeError, match='extract_feat'):
         global_embedding(feats)  # type: ignore[arg-type]

@@ -12,30 +12,38 @@ from mmhgkd.registry import METRICS
 from mmhgkd.utils import ConfigError
 
 
-def make_data(classes: int = 8,
-              noise: float = 2.0,
-              seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def make_data(
+    classes: int = 8, noise: float = 2.0, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(classes, 12, generator=generator)
+    centers = torch.randn(classes, 12, generator=generator)
     bank_labels = torch.arange(90) % classes
     query_labels = torch.arange(60) % classes
 
     def sample(labels: Tensor) -> Tensor:
         noises = torch.randn(len(labels), 12, generator=generator)
-        return centres[labels] + noise * noises
+        return centers[labels] + noise * noises
 
     return sample(bank_labels), bank_labels, sample(query_labels), query_labels
 
 
-def naive_accuracy(bank: Tensor, bank_labels: Tensor, query: Tensor,
-                   query_labels: Tensor, k: int, temperature: float,
-                   top: int) -> float:
+def naive_accuracy(
+    bank: Tensor,
+    bank_labels: Tensor,
+    query: Tensor,
+    query_labels: Tensor,
+    k: int,
+    temperature: float,
+    top: int,
+) -> float:
     hits = 0
     for x, own in zip(
-            query.double().tolist(), query_labels.tolist(), strict=True):
+        query.double().tolist(), query_labels.tolist(), strict=True
+    ):
         similarity = []
         for y, label in zip(
-                bank.double().tolist(), bank_labels.tolist(), strict=True):
+            bank.double().tolist(), bank_labels.tolist(), strict=True
+        ):
             dot = sum(a * b for a, b in zip(x, y, strict=True))
             similarity.append((dot / math.hypot(*x) / math.hypot(*y), label))
         votes: dict[int, float] = defaultdict(float)
@@ -46,8 +54,9 @@ def naive_accuracy(bank: Tensor, bank_labels: Tensor, query: Tensor,
     return 100 * hits / len(query)
 
 
-@pytest.mark.parametrize(('k', 'temperature'), [(1, 0.07), (5, 0.07),
-                                                (20, 0.2), (90, 0.5)])
+@pytest.mark.parametrize(
+    ('k', 'temperature'), [(1, 0.07), (5, 0.07), (20, 0.2), (90, 0.5)]
+)
 def test_matches_a_naive_loop(k: int, temperature: float) -> None:
     data = make_data()
     accuracy = knn_accuracy(*data, k=k, temperature=temperature)
@@ -75,7 +84,8 @@ def test_chunks_and_label_values_do_not_matter() -> None:
     bank, bank_labels, query, query_labels = make_data()
     whole = knn_accuracy(bank, bank_labels, query, query_labels)
     assert whole == knn_accuracy(
-        bank, bank_labels * 7 + 3, query, query_labels * 7 + 3, chunk_size=7)
+        bank, bank_labels * 7 + 3, query, query_labels * 7 + 3, chunk_size=7
+    )
 
 
 def test_bank_smaller_than_k_votes_as_a_whole() -> None:
@@ -84,7 +94,7 @@ def test_bank_smaller_than_k_votes_as_a_whole() -> None:
 
 
 def test_temperature_sharpens_the_vote() -> None:
-    # Two far neighbours of class 0 against one near neighbour of class 1;
+    # Two far neighbors of class 0 against one near neighbor of class 1;
     # exp(1 / 1e-4) overflows.
     bank = torch.tensor([[1.0, 0.1], [1.0, 0.5], [1.0, -0.5]])
     labels = torch.tensor([1, 0, 0])
@@ -97,8 +107,9 @@ def test_temperature_sharpens_the_vote() -> None:
 def test_equal_votes_go_to_the_lower_class() -> None:
     bank = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     query = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    accuracy = knn_accuracy(bank, torch.tensor([4, 2]), query,
-                            torch.tensor([2, 4]))
+    accuracy = knn_accuracy(
+        bank, torch.tensor([4, 2]), query, torch.tensor([2, 4])
+    )
     assert accuracy['top1'] == 50
 
 
@@ -106,7 +117,8 @@ def test_class_without_votes_is_no_prediction() -> None:
     # Only class 5 votes; class 0 would fill the five best by its low id.
     bank = torch.eye(6)
     accuracy = knn_accuracy(
-        bank, torch.arange(6), bank[[5, 5]], torch.tensor([5, 0]), k=1)
+        bank, torch.arange(6), bank[[5, 5]], torch.tensor([5, 0]), k=1
+    )
     assert accuracy == {'top1': 50, 'top5': 50}
 
 
@@ -128,22 +140,18 @@ def test_broken_embeddings_are_refused() -> None:
             knn_accuracy(bank, bank_labels, broken, query_labels)
 
 
-@pytest.mark.parametrize('options', [{
-    'k': 0
-}, {
-    'temperature': 0.0
-}, {
-    'bank': 'val'
-}, {
-    'centre': 'median'
-}])
+@pytest.mark.parametrize(
+    'options',
+    [{'k': 0}, {'temperature': 0.0}, {'bank': 'val'}, {'center': 'median'}],
+)
 def test_wrong_options_are_refused(options: dict) -> None:
     with pytest.raises(ConfigError, match=f'`{next(iter(options))}`'):
         KNNAccuracy(**options)
 
 
-def as_samples(split: str, embeddings: Tensor,
-               labels: Tensor) -> list[dict[str, object]]:
+def as_samples(
+    split: str, embeddings: Tensor, labels: Tensor
+) -> list[dict[str, object]]:
     return [
         dict(split=split, gt_label=label[None], embedding=embedding)
         for embedding, label in zip(embeddings, labels, strict=True)
@@ -157,18 +165,18 @@ def test_metric_separates_the_splits() -> None:
     samples += as_samples('other', -query, query_labels)
     order = torch.randperm(len(samples)).tolist()
     metric = METRICS.build(
-        dict(type='KNNAccuracy', k=7, bank='bank', query='query'))
+        dict(type='KNNAccuracy', k=7, bank='bank', query='query')
+    )
     for i in range(0, len(samples), 16):
-        metric.process(None, [samples[j] for j in order[i:i + 16]])
+        metric.process(None, [samples[j] for j in order[i : i + 16]])
     expected = knn_accuracy(bank, bank_labels, query, query_labels, k=7)
     assert metric.evaluate(len(samples)) == {
-        f'knn/{name}': pytest.approx(value)
-        for name, value in expected.items()
+        f'knn/{name}': pytest.approx(value) for name, value in expected.items()
     }
 
 
-@pytest.mark.parametrize('centre', ['mean', 'whiten'])
-def test_metric_centres_by_the_bank(centre: str) -> None:
+@pytest.mark.parametrize('center', ['mean', 'whiten'])
+def test_metric_centers_by_the_bank(center: str) -> None:
     bank, bank_labels, query, query_labels = make_data()
     # A shared direction, and one without meaning that hides the others.
     for x in (bank, query):
@@ -179,25 +187,33 @@ def test_metric_centres_by_the_bank(centre: str) -> None:
         for x in (bank.double().numpy(), query.double().numpy())
     ]
     root = np.eye(12)
-    if centre == 'whiten':
+    if center == 'whiten':
         covariance = np.cov(unit[0].T, bias=True)
-        covariance = 0.9 * covariance + 0.1 * np.eye(12) * np.trace(
-            covariance) / 12
+        covariance = (
+            0.9 * covariance + 0.1 * np.eye(12) * np.trace(covariance) / 12
+        )
         values, vectors = np.linalg.eigh(covariance)
         root = vectors @ np.diag(values**-0.5) @ vectors.T
-    centred = [torch.from_numpy((x - unit[0].mean(0)) @ root) for x in unit]
-    expected = knn_accuracy(centred[0], bank_labels, centred[1], query_labels)
-    found = KNNAccuracy(centre=centre).accuracy(bank, bank_labels, query,
-                                                query_labels)
+    centered = [torch.from_numpy((x - unit[0].mean(0)) @ root) for x in unit]
+    expected = knn_accuracy(
+        centered[0], bank_labels, centered[1], query_labels
+    )
+    found = KNNAccuracy(center=center).accuracy(
+        bank, bank_labels, query, query_labels
+    )
     assert found == pytest.approx(expected)
     plain = KNNAccuracy().accuracy(bank, bank_labels, query, query_labels)
     assert found['top1'] > plain['top1']
 
 
-@pytest.mark.parametrize(('field', 'message'),
-                         [('embedding', 'RepresentationLoop'),
-                          ('split', 'PackInputs'),
-                          ('gt_label', 'one class id')])
+@pytest.mark.parametrize(
+    ('field', 'message'),
+    [
+        ('embedding', 'RepresentationLoop'),
+        ('split', 'PackInputs'),
+        ('gt_label', 'one class id'),
+    ],
+)
 def test_metric_names_the_missing_field(field: str, message: str) -> None:
     sample = as_samples('train', *make_data()[:2])[0]
     del sample[field]

@@ -25,7 +25,7 @@ SIZES = {'train': 13, 'val': 10}
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 50.0, 40.0]
 METRICS = [
     dict(type='mmhgkd.KNNAccuracy', k=5),
-    dict(type='mmhgkd.LinearProbeAccuracy')
+    dict(type='mmhgkd.LinearProbeAccuracy'),
 ]
 
 
@@ -35,8 +35,14 @@ class RecordHook(Hook):
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.training: list[bool] = []
-        for name in ('before_{}', 'before_{}_epoch', 'before_{}_iter',
-                     'after_{}_iter', 'after_{}_epoch', 'after_{}'):
+        for name in (
+            'before_{}',
+            'before_{}_epoch',
+            'before_{}_iter',
+            'after_{}_iter',
+            'after_{}_epoch',
+            'after_{}',
+        ):
             for stage in ('val', 'test'):
                 call = name.format(stage)
                 setattr(self, call, partial(self.record, call))
@@ -44,8 +50,9 @@ class RecordHook(Hook):
     def record(self, call: str, runner: Runner, **kwargs: object) -> None:
         self.calls.append(call)
 
-    def before_train_iter(self, runner: Runner, *args: object,
-                          **kwargs: object) -> None:
+    def before_train_iter(
+        self, runner: Runner, *args: object, **kwargs: object
+    ) -> None:
         self.training.append(runner.model.training)
 
 
@@ -73,7 +80,8 @@ def root(tmp_path: Path) -> Path:
             image[..., i % 2] //= 2
             mmcv.imwrite(
                 image.astype(np.uint8),
-                str(tmp_path / split / f'class{i % 2}' / f'{i}.png'))
+                str(tmp_path / split / f'class{i % 2}' / f'{i}.png'),
+            )
     return tmp_path
 
 
@@ -88,8 +96,10 @@ def dataset(root: Path, split: str) -> CustomDataset:
             dict(type='mmpretrain.LoadImageFromFile'),
             partial(add_split, split=split),
             dict(
-                type='mmpretrain.PackInputs', meta_keys=('split', 'img_path'))
-        ])
+                type='mmpretrain.PackInputs', meta_keys=('split', 'img_path')
+            ),
+        ],
+    )
 
 
 def dataloader(root: Path, *splits: str) -> dict:
@@ -98,23 +108,27 @@ def dataloader(root: Path, *splits: str) -> dict:
         num_workers=0,
         dataset=ConcatDataset([dataset(root, split) for split in splits]),
         sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='default_collate'))
+        collate_fn=dict(type='default_collate'),
+    )
 
 
 def classifier(neck: dict | None = None) -> ImageClassifier:
     torch.manual_seed(0)
     return ImageClassifier(
         backbone=dict(
-            type='ResNet', depth=18, stem_channels=8, base_channels=8),
+            type='ResNet', depth=18, stem_channels=8, base_channels=8
+        ),
         neck=neck,
         head=dict(type='LinearClsHead', num_classes=2, in_channels=64),
-        data_preprocessor=dict(mean=MEAN, std=STD, to_rgb=True))
+        data_preprocessor=dict(mean=MEAN, std=STD, to_rgb=True),
+    )
 
 
 def masked_autoencoder() -> MAE:
     torch.manual_seed(0)
     arch = dict(
-        embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+        embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32
+    )
     return MAE(
         backbone=dict(type='MAEViT', arch=arch, img_size=32, patch_size=16),
         neck=dict(
@@ -123,20 +137,26 @@ def masked_autoencoder() -> MAE:
             embed_dim=16,
             decoder_embed_dim=16,
             decoder_depth=1,
-            decoder_num_heads=2),
+            decoder_num_heads=2,
+        ),
         head=dict(
             type='MAEPretrainHead',
             patch_size=16,
-            loss=dict(type='PixelReconstructionLoss', criterion='L2')),
+            loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+        ),
         data_preprocessor=dict(
-            type='SelfSupDataPreprocessor', mean=MEAN, std=STD, to_rgb=True))
+            type='SelfSupDataPreprocessor', mean=MEAN, std=STD, to_rgb=True
+        ),
+    )
 
 
-def build_runner(root: Path,
-                 model: BaseModel,
-                 stages: Sequence[str] = ('val', ),
-                 evaluator: object = METRICS,
-                 **kwargs: Any) -> Runner:
+def build_runner(
+    root: Path,
+    model: BaseModel,
+    stages: Sequence[str] = ('val',),
+    evaluator: object = METRICS,
+    **kwargs: Any,
+) -> Runner:
     for stage in stages:
         kwargs[f'{stage}_cfg'] = dict(type='mmhgkd.RepresentationLoop')
         kwargs[f'{stage}_evaluator'] = evaluator
@@ -146,11 +166,12 @@ def build_runner(root: Path,
         work_dir=str(root / 'work'),
         default_scope='mmpretrain',
         experiment_name=root.name,
-        **kwargs)
+        **kwargs,
+    )
 
 
 def images_of(root: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Normalised images and class ids, without the data pipeline."""
+    """Normalized images and class ids, without the data pipeline."""
     images, labels = [], []
     for path in sorted((root / split).glob('*/*.png')):
         image = mmcv.imread(str(path), channel_order='rgb')
@@ -169,7 +190,7 @@ def accuracy_by_hand(root: Path, model: ImageClassifier) -> dict[str, float]:
         sides.append((model.backbone(images)[-1].flatten(2).mean(2), labels))
     return {
         'knn/top1': knn_accuracy(*sides[0], *sides[1], k=5)['top1'],
-        'linear/top1': linear_probe_accuracy(*sides[0], *sides[1])['top1']
+        'linear/top1': linear_probe_accuracy(*sides[0], *sides[1])['top1'],
     }
 
 
@@ -182,14 +203,19 @@ def test_as_val_cfg_in_training(root: Path) -> None:
         train_dataloader=dataloader(root, 'train'),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
         default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', save_best='knn/top1')),
-        custom_hooks=[hook])
+            checkpoint=dict(type='CheckpointHook', save_best='knn/top1')
+        ),
+        custom_hooks=[hook],
+    )
     model = runner.train()
     batches = 5  # of 23 images
     iteration = ['before_val_iter', 'after_val_iter']
     assert hook.calls == 2 * [
-        'before_val', 'before_val_epoch', *batches * iteration,
-        'after_val_epoch', 'after_val'
+        'before_val',
+        'before_val_epoch',
+        *batches * iteration,
+        'after_val_epoch',
+        'after_val',
     ]
     assert hook.training == 6 * [True]
     hub = runner.message_hub
@@ -204,7 +230,8 @@ def test_as_val_cfg_in_training(root: Path) -> None:
 def test_as_test_cfg(root: Path) -> None:
     hook = RecordHook()
     runner = build_runner(
-        root, classifier(), stages=('val', 'test'), custom_hooks=[hook])
+        root, classifier(), stages=('val', 'test'), custom_hooks=[hook]
+    )
     metrics = runner.test()
     assert metrics == pytest.approx(accuracy_by_hand(root, runner.model))
     assert hook.calls[0] == 'before_test'
@@ -235,7 +262,8 @@ def test_fp16_autocasts_the_model_only(root: Path) -> None:
     model = classifier()
     dtypes = []
     model.backbone.layer4.register_forward_hook(
-        lambda module, args, output: dtypes.append(output.dtype))
+        lambda module, args, output: dtypes.append(output.dtype)
+    )
     runner = build_runner(root, model, evaluator=Evaluator([keep]))
     runner.val_loop.fp16 = True
     runner.val()
@@ -246,7 +274,6 @@ def test_fp16_autocasts_the_model_only(root: Path) -> None:
 def test_model_without_features_is_refused(root: Path) -> None:
 
     class Toy(BaseModel):
-
         def forward(self, inputs: Tensor, *args: object) -> Tensor:
             return inputs
 
@@ -259,20 +286,22 @@ def evaluate_rank(rank: int, root: Path) -> None:
     os.chdir(root)  # ranks exchange results in the working directory
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        'gloo', f'file://{root}/rendezvous', rank=rank, world_size=2)
+        'gloo', f'file://{root}/rendezvous', rank=rank, world_size=2
+    )
     wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
     runner = build_runner(
         root,
         classifier(),
         launcher='pytorch',
-        cfg=dict(model_wrapper_cfg=wrapper))
+        cfg=dict(model_wrapper_cfg=wrapper),
+    )
     metrics = runner.val()
     (root / f'rank{rank}.json').write_text(json.dumps(metrics))
     torch.distributed.destroy_process_group()
 
 
 def test_two_processes_agree_with_one(root: Path) -> None:
-    multiprocessing.spawn(evaluate_rank, (root, ), nprocs=2)
+    multiprocessing.spawn(evaluate_rank, (root,), nprocs=2)
     expected = accuracy_by_hand(root, classifier())
     for rank in range(2):
         metrics = json.loads((root / f'rank{rank}.json').read_text())

@@ -21,27 +21,32 @@ CONFIG = dict(
                 embed_dims=24,
                 num_layers=1,
                 num_heads=2,
-                feedforward_channels=48),
+                feedforward_channels=48,
+            ),
             img_size=64,
-            patch_size=16),
-        allow_random=True),
+            patch_size=16,
+        ),
+        allow_random=True,
+    ),
     backbone=dict(
-        type='mmhgkd.SparseResNet',
-        depth=18,
-        stem_channels=8,
-        base_channels=8),
+        type='mmhgkd.SparseResNet', depth=18, stem_channels=8, base_channels=8
+    ),
     neck=dict(
         type='mmhgkd.UNetNeck',
         in_channels=(8, 16, 32, 64),
         width=16,
-        out_channels=24),
+        out_channels=24,
+    ),
     head=dict(
         type='mmhgkd.DistillationHead',
         feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),
         similarity_loss=dict(type='mmhgkd.SimilarityDistributionLoss'),
         embedding=dict(
-            type='mmhgkd.StudentEmbedding', in_channels=24, out_channels=24),
-        queue=dict(type='mmhgkd.EmbeddingQueue', size=6, embed_dims=24)))
+            type='mmhgkd.StudentEmbedding', in_channels=24, out_channels=24
+        ),
+        queue=dict(type='mmhgkd.EmbeddingQueue', size=6, embed_dims=24),
+    ),
+)
 STEPS = 3
 
 
@@ -61,7 +66,8 @@ def trained(rank: int = 0, world_size: int = 1) -> dict[str, Any]:
     losses, gradients = [], {}
     for _ in range(STEPS):
         images = torch.randn(
-            4, 3, 64, 64, generator=generator, dtype=torch.float64)
+            4, 3, 64, 64, generator=generator, dtype=torch.float64
+        )
         part = images.chunk(world_size)[rank]
         optimizer.zero_grad()
         parts = wrapped(part, [], mode='loss')
@@ -74,7 +80,8 @@ def trained(rank: int = 0, world_size: int = 1) -> dict[str, Any]:
         }
         optimizer.step()
         losses.append(
-            torch.stack([parts['loss_feat'], parts['loss_sim']]).detach())
+            torch.stack([parts['loss_feat'], parts['loss_sim']]).detach()
+        )
     buffers = {
         name: value.clone()
         for name, value in model.named_buffers()
@@ -88,23 +95,31 @@ def trained(rank: int = 0, world_size: int = 1) -> dict[str, Any]:
             name
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
-        })
+        },
+    )
 
 
 def half(rank: int, store: str, out: str) -> None:
     dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
+    )
     torch.save(trained(rank, 2), f'{out}/{rank}.pt')
     dist.destroy_process_group()
 
 
-def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor],
-                 ) -> None:
+def assert_close(
+    actual: dict[str, Tensor],
+    expected: dict[str, Tensor],
+) -> None:
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(
-            actual[name], value, rtol=1e-8, atol=1e-10, msg=lambda m, n=name:
-            f'{n}: {m}')
+            actual[name],
+            value,
+            rtol=1e-8,
+            atol=1e-10,
+            msg=lambda m, n=name: f'{n}: {m}',
+        )
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:

@@ -15,14 +15,16 @@ def runner(iteration: int, work_dir: Path) -> SimpleNamespace:
         epoch=0,
         rank=0,
         train_dataloader=range(100),
-        work_dir=str(work_dir))
+        work_dir=str(work_dir),
+    )
 
 
 def outputs(value: float) -> dict[str, torch.Tensor]:
     return dict(
         loss=torch.tensor(value),
         loss_feat=torch.tensor(1.0),
-        pearson=torch.tensor(math.nan))
+        pearson=torch.tensor(math.nan),
+    )
 
 
 def batch(*names: str) -> dict:
@@ -34,7 +36,8 @@ def batch(*names: str) -> dict:
 def test_stops_with_the_mend(tmp_path: Path, value: float) -> None:
     with pytest.raises(FloatingPointError) as error:
         InvalidLossHook(interval=1).after_train_iter(
-            runner(6, tmp_path), 6, None, outputs(value))
+            runner(6, tmp_path), 6, None, outputs(value)
+        )
     message = str(error.value)
     assert 'iteration 7' in message and 'optim_wrapper' in message
     assert "'loss':" in message
@@ -44,18 +47,20 @@ def test_stops_with_the_mend(tmp_path: Path, value: float) -> None:
 
 def test_finite_loss_goes_on(tmp_path: Path) -> None:
     InvalidLossHook(interval=1).after_train_iter(
-        runner(6, tmp_path), 6, None, outputs(1.0))
+        runner(6, tmp_path), 6, None, outputs(1.0)
+    )
 
 
 def test_checks_at_the_interval_and_before_the_checkpoint(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     hook = InvalidLossHook(interval=50)
     hook.after_train_iter(runner(6, tmp_path), 6, None, outputs(math.nan))
     for iteration in (49, 99):
         with pytest.raises(FloatingPointError):
             hook.after_train_iter(
-                runner(iteration, tmp_path), iteration, None,
-                outputs(math.nan))
+                runner(iteration, tmp_path), iteration, None, outputs(math.nan)
+            )
 
 
 def test_names_and_dumps_the_first_bad_batch(tmp_path: Path) -> None:
@@ -64,11 +69,15 @@ def test_names_and_dumps_the_first_bad_batch(tmp_path: Path) -> None:
     for iteration in range(3):
         value = math.inf if iteration == 1 else 1.0
         hook.after_train_iter(
-            runner(iteration, tmp_path), iteration,
-            batch(f'{iteration}a.jpg', f'{iteration}b.jpg'), outputs(value))
+            runner(iteration, tmp_path),
+            iteration,
+            batch(f'{iteration}a.jpg', f'{iteration}b.jpg'),
+            outputs(value),
+        )
     with pytest.raises(FloatingPointError) as error:
         hook.after_train_iter(
-            runner(3, tmp_path), 3, batch('3a.jpg'), outputs(math.nan))
+            runner(3, tmp_path), 3, batch('3a.jpg'), outputs(math.nan)
+        )
     assert 'iteration 2 ' in str(error.value)
     assert '1a.jpg, 1b.jpg' in str(error.value)
     dump = torch.load(tmp_path / 'invalid_loss_rank0.pth')
@@ -80,7 +89,7 @@ def test_names_and_dumps_the_first_bad_batch(tmp_path: Path) -> None:
 def test_dumps_the_inputs_of_the_batch_at_hand(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError):
         InvalidLossHook(interval=1).after_train_iter(
-            runner(0, tmp_path), 0, batch('a.jpg', 'b.jpg'),
-            outputs(math.nan))
+            runner(0, tmp_path), 0, batch('a.jpg', 'b.jpg'), outputs(math.nan)
+        )
     dump = torch.load(tmp_path / 'invalid_loss_rank0.pth')
     assert dump['inputs'].tolist() == [0, 1]

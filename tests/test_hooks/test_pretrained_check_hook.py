@@ -36,16 +36,15 @@ class PretrainedModel(BaseModel):
         if self.spoil:
             nn.init.ones_(self.backbone.conv1.weight)
 
-    def forward(self,
-                inputs: list[Tensor],
-                mode: str = 'tensor') -> dict[str, Tensor] | Tensor:
+    def forward(
+        self, inputs: list[Tensor], mode: str = 'tensor'
+    ) -> dict[str, Tensor] | Tensor:
         maps = self.backbone(torch.stack(list(inputs)))
         output = self.fc(maps[-1].mean((2, 3)))
         return {'loss': output.square().mean()} if mode == 'loss' else output
 
 
 class PretrainedImages(Dataset):
-
     def __len__(self) -> int:
         return 2
 
@@ -66,7 +65,7 @@ def student(depth: int = 18, **width: int) -> ResNet:
     torch.manual_seed(0)
     network = ResNet(depth, **{**WIDTH, **width})
     for value in network.state_dict().values():
-        value.copy_(torch.rand(value.shape) + .5)
+        value.copy_(torch.rand(value.shape) + 0.5)
     return network
 
 
@@ -78,32 +77,38 @@ def save(path: Path, network: nn.Module, prefix: str = 'backbone.') -> str:
     hub.update_info('best_score', np.float64(0.7))
     torch.save(
         dict(
-            state_dict={
-                **state, 'neck.weight': torch.zeros(3)
-            },
+            state_dict={**state, 'neck.weight': torch.zeros(3)},
             meta=dict(epoch=3),
-            message_hub=hub.state_dict()), path)
+            message_hub=hub.state_dict(),
+        ),
+        path,
+    )
     return str(path)
 
 
-def runner(tmp_path: Path,
-           checkpoint: str | None,
-           *,
-           prefix: str | None = 'backbone.',
-           strict: bool = True,
-           depth: int = 18,
-           spoil: bool = False,
-           **options: Any) -> Runner:
+def runner(
+    tmp_path: Path,
+    checkpoint: str | None,
+    *,
+    prefix: str | None = 'backbone.',
+    strict: bool = True,
+    depth: int = 18,
+    spoil: bool = False,
+    **options: Any,
+) -> Runner:
     init_cfg = None
     if checkpoint is not None:
         init_cfg = dict(
-            type='Pretrained', checkpoint=checkpoint, prefix=prefix)
+            type='Pretrained', checkpoint=checkpoint, prefix=prefix
+        )
     backbone = dict(
-        type='mmpretrain.ResNet', depth=depth, init_cfg=init_cfg, **WIDTH)
+        type='mmpretrain.ResNet', depth=depth, init_cfg=init_cfg, **WIDTH
+    )
     loader = dict(
         batch_size=2,
         dataset=dict(type='PretrainedImages'),
-        sampler=dict(type='DefaultSampler', shuffle=False))
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
     config = dict(
         default_scope='mmengine',
         work_dir=str(tmp_path / 'run'),
@@ -114,7 +119,8 @@ def runner(tmp_path: Path,
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
         custom_hooks=[dict(type='mmhgkd.PretrainedCheckHook', strict=strict)],
         experiment_name=f'{tmp_path.name}{os.urandom(4).hex()}',
-        **options)
+        **options,
+    )
     return Runner.from_cfg(Config(config))
 
 
@@ -130,14 +136,15 @@ def test_loads_what_fits(tmp_path: Path) -> None:
     run.train()
     assert_loaded(run, student())
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
-    assert (f'{path}: fits 100 of 100 weights of `backbone` (ResNet)' in log)
+    assert f'{path}: fits 100 of 100 weights of `backbone` (ResNet)' in log
 
 
 def test_bare_weights_beside_a_classifier(tmp_path: Path) -> None:
     """As the supervised weights of torchvision."""
     torch.save(
         dict(student().state_dict(), **{'fc.weight': torch.zeros(3)}),
-        tmp_path / 'a.pth')
+        tmp_path / 'a.pth',
+    )
     run = runner(tmp_path, str(tmp_path / 'a.pth'), prefix=None)
     run.train()
     assert_loaded(run, student())
@@ -149,18 +156,33 @@ def test_model_without_checkpoint_is_trained(tmp_path: Path) -> None:
     runner(tmp_path, None).train()
 
 
-@pytest.mark.parametrize(('network', 'prefix', 'message'), [
-    (student(34), 'backbone.', r'80 unexpected: layer1\.2\.conv1\.weight'),
-    (student(base_channels=8), 'backbone.',
-     r'layer1\.0\.conv1\.weight \(8, 4, 3, 3\), not \(4, 4, 3, 3\)'),
-    (student(), 'encoder.', r'no key starts with `encoder\.`, the prefixes '
-     r'that exist are backbone\., neck\.; set '
-     r"`model\.backbone\.init_cfg\.prefix='backbone\.'`"),
-    (student(), None, r'100 missing: .*; set '
-     r"`model\.backbone\.init_cfg\.prefix='backbone\.'`"),
-])
-def test_says_what_does_not_fit(tmp_path: Path, network: ResNet,
-                                prefix: str | None, message: str) -> None:
+@pytest.mark.parametrize(
+    ('network', 'prefix', 'message'),
+    [
+        (student(34), 'backbone.', r'80 unexpected: layer1\.2\.conv1\.weight'),
+        (
+            student(base_channels=8),
+            'backbone.',
+            r'layer1\.0\.conv1\.weight \(8, 4, 3, 3\), not \(4, 4, 3, 3\)',
+        ),
+        (
+            student(),
+            'encoder.',
+            r'no key starts with `encoder\.`, the prefixes '
+            r'that exist are backbone\., neck\.; set '
+            r"`model\.backbone\.init_cfg\.prefix='backbone\.'`",
+        ),
+        (
+            student(),
+            None,
+            r'100 missing: .*; set '
+            r"`model\.backbone\.init_cfg\.prefix='backbone\.'`",
+        ),
+    ],
+)
+def test_says_what_does_not_fit(
+    tmp_path: Path, network: ResNet, prefix: str | None, message: str
+) -> None:
     path = save(tmp_path / 'a.pth', network)
     run = runner(tmp_path, path, prefix=prefix)
     before = {k: v.clone() for k, v in run.model.state_dict().items()}
@@ -175,9 +197,10 @@ def test_says_what_does_not_fit(tmp_path: Path, network: ResNet,
 def test_another_depth_is_missing_layers(tmp_path: Path) -> None:
     path = save(tmp_path / 'a.pth', student())
     with pytest.raises(
-            ConfigError,
-            match=r'fits 100 of 180 weights of `backbone` \(ResNet\): 80 '
-            r'missing: .*choose the architecture \(depth, width\)'):
+        ConfigError,
+        match=r'fits 100 of 180 weights of `backbone` \(ResNet\): 80 '
+        r'missing: .*choose the architecture \(depth, width\)',
+    ):
         runner(tmp_path, path, depth=34).train()
 
 
@@ -193,9 +216,10 @@ def test_partial_loading_on_demand(tmp_path: Path) -> None:
 def test_weights_that_are_overwritten(tmp_path: Path) -> None:
     path = save(tmp_path / 'a.pth', student())
     with pytest.raises(
-            ConfigError,
-            match=r'1 weights of `backbone` are not those of its checkpoint '
-            r'after the initialisation, such as conv1\.weight'):
+        ConfigError,
+        match=r'1 weights of `backbone` are not those of its checkpoint '
+        r'after the initialization, such as conv1\.weight',
+    ):
         runner(tmp_path, path, spoil=True).train()
 
 
@@ -214,13 +238,20 @@ def test_runs_no_code_of_the_file(tmp_path: Path, option: str) -> None:
     path, victim = tmp_path / 'a.pth', tmp_path / 'victim'
     payload = Payload(os.system, f'touch {victim}')
     torch.save(dict(state_dict=student().state_dict(), extra=payload), path)
-    run = runner(tmp_path, str(path)) if option == 'init_cfg' else runner(
-        tmp_path, None, load_from=str(path))
-    where = ('load_from' if option == 'load_from' else
-             r'model\.backbone\.init_cfg\.checkpoint')
+    run = (
+        runner(tmp_path, str(path))
+        if option == 'init_cfg'
+        else runner(tmp_path, None, load_from=str(path))
+    )
+    where = (
+        'load_from'
+        if option == 'load_from'
+        else r'model\.backbone\.init_cfg\.checkpoint'
+    )
     with pytest.raises(
-            ConfigError,
-            match=rf'{path}: holds the Python object \w+\.system.*`{where}`'):
+        ConfigError,
+        match=rf'{path}: holds the Python object \w+\.system.*`{where}`',
+    ):
         run.train()
     assert not victim.exists()
     path.write_bytes(pickle.dumps(payload))
@@ -232,14 +263,16 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / 'a.pth'
     save(path, student())
     whole = path.read_bytes()
-    for content in (whole[:len(whole) // 2], b'', pickle.dumps(7)):
+    for content in (whole[: len(whole) // 2], b'', pickle.dumps(7)):
         path.write_bytes(content)
         with pytest.raises(
-                ConfigError, match=f'{path}: (cannot be read|holds no)'):
+            ConfigError, match=f'{path}: (cannot be read|holds no)'
+        ):
             runner(tmp_path, str(path)).train()
     torch.save(dict(epoch=3, optimizer={}), path)
     with pytest.raises(
-            ConfigError, match=r'holds no weights .*, but: epoch, optimizer'):
+        ConfigError, match=r'holds no weights .*, but: epoch, optimizer'
+    ):
         runner(tmp_path, str(path)).train()
     with pytest.raises(ConfigError, match=r'none\.pth: no such file; set'):
         runner(tmp_path, 'none.pth').train()
@@ -278,12 +311,14 @@ def test_resumed_run_has_its_own_weights(tmp_path: Path) -> None:
     save(tmp_path / 'a.pth', student(base_channels=8))
     for load_from in (None, str(last)):
         run = runner(
-            tmp_path, path, strict=True, resume=True, load_from=load_from)
+            tmp_path, path, strict=True, resume=True, load_from=load_from
+        )
         run.train_loop._max_epochs = 1
         run.model.backbone.init_cfg = None
         run.train()
-        assert torch.equal(run.model.backbone.conv1.weight,
-                           student().conv1.weight + 1)
+        assert torch.equal(
+            run.model.backbone.conv1.weight, student().conv1.weight + 1
+        )
 
 
 def test_resume_without_checkpoint_is_a_start(tmp_path: Path) -> None:
@@ -297,16 +332,19 @@ def test_tested_model_must_be_whole(tmp_path: Path) -> None:
     loader = dict(
         batch_size=2,
         dataset=dict(type='PretrainedImages'),
-        sampler=dict(type='DefaultSampler', shuffle=False))
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
     run = runner(
         tmp_path,
         None,
         load_from=path,
         test_dataloader=loader,
         test_cfg=dict(),
-        test_evaluator=[])
+        test_evaluator=[],
+    )
     with pytest.raises(
-            ConfigError,
-            match=r'fits 100 of 102 weights of the model: 2 missing: '
-            r'fc\.weight, fc\.bias'):
+        ConfigError,
+        match=r'fits 100 of 102 weights of the model: 2 missing: '
+        r'fc\.weight, fc\.bias',
+    ):
         run.test()

@@ -16,13 +16,17 @@ def train(console: Console) -> None:
         iter=0,
         epoch=0,
         max_iters=8,
-        logger=logging.getLogger('progress'))
+        logger=logging.getLogger('progress'),
+    )
     hook.before_train(runner)
     for iteration in range(2):
         runner.iter = iteration
-        hook.after_train_iter(runner, iteration,
-                              dict(inputs=torch.zeros(4, 3, 8, 8)),
-                              dict(loss=torch.tensor(0.25 + iteration)))
+        hook.after_train_iter(
+            runner,
+            iteration,
+            dict(inputs=torch.zeros(4, 3, 8, 8)),
+            dict(loss=torch.tensor(0.25 + iteration)),
+        )
     if hook._progress is not None:
         task = hook._progress.tasks[0]
         # 4 images on each of 2 ranks in each of 2 iterations

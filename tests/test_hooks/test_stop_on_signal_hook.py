@@ -18,7 +18,9 @@ def runner(**changes: Any) -> SimpleNamespace:
         optim_wrapper=None,
         calls=calls,
         call_hook=lambda name, done, together: calls.append(
-            (name, done, together)))
+            (name, done, together)
+        ),
+    )
     return SimpleNamespace(**{**fields, **changes})
 
 
@@ -38,9 +40,10 @@ def test_saves_and_stops_after_the_step(name: str) -> None:
     assert signal.getsignal(number) == before
 
 
-def test_waits_for_the_step_of_the_optimiser() -> None:
+def test_waits_for_the_step_of_the_optimizer() -> None:
     wrapper = SimpleNamespace(
-        _accumulative_counts=2, should_update=lambda: False)
+        _accumulative_counts=2, should_update=lambda: False
+    )
     run = runner(optim_wrapper=wrapper)
     hook = StopOnSignalHook()
     hook.before_train(run)

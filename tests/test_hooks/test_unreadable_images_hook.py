@@ -39,13 +39,16 @@ def runner(dataset: Any, work_dir: Path) -> SimpleNamespace:
         iter=0,
         logger=SimpleNamespace(warning=lambda text: None),
         calls=calls,
-        call_hook=lambda name, **kwargs: calls.append(name))
+        call_hook=lambda name, **kwargs: calls.append(name),
+    )
 
 
-def prepared(folder: Path, work_dir: Path, wrap: bool = False,
-             **options: Any) -> tuple[UnreadableImagesHook, Any, Any]:
+def prepared(
+    folder: Path, work_dir: Path, wrap: bool = False, **options: Any
+) -> tuple[UnreadableImagesHook, Any, Any]:
     dataset: Any = ImageFolder(
-        str(folder), pipeline=[dict(type='mmhgkd.LoadImage')])
+        str(folder), pipeline=[dict(type='mmhgkd.LoadImage')]
+    )
     # It draws the replacement, which can be the other broken image.
     dataset._rand_another = lambda: 0
     if wrap:
@@ -69,12 +72,16 @@ def test_lists_and_replaces(folder: Path, tmp_path: Path, wrap: bool) -> None:
     assert run.calls == []
 
 
-@pytest.mark.parametrize('options', [
-    dict(max_share=0.1),
-    dict(max_share=1.0, max_count=1),
-])
-def test_too_many_stop_the_run(folder: Path, tmp_path: Path,
-                               options: dict) -> None:
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(max_share=0.1),
+        dict(max_share=1.0, max_count=1),
+    ],
+)
+def test_too_many_stop_the_run(
+    folder: Path, tmp_path: Path, options: dict
+) -> None:
     hook, run, dataset = prepared(folder, tmp_path, **options)
     [dataset[index] for index in range(4)]
     hook.after_train_iter(run, 0)  # one of ten is allowed
@@ -84,19 +91,23 @@ def test_too_many_stop_the_run(folder: Path, tmp_path: Path,
     assert run.calls == ['save_now']
 
 
-def test_lost_folder_is_no_unreadable_image(folder: Path,
-                                            tmp_path: Path) -> None:
+def test_lost_folder_is_no_unreadable_image(
+    folder: Path, tmp_path: Path
+) -> None:
     _, _, dataset = prepared(folder, tmp_path)
     folder.rename(tmp_path / 'elsewhere')
     with pytest.raises(ConfigError, match=r'images of the image .* does not'):
         dataset[0]
 
 
-@pytest.mark.parametrize('options', [
-    dict(max_share=1.1),
-    dict(max_share=-0.1),
-    dict(max_count=-1),
-])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(max_share=1.1),
+        dict(max_share=-0.1),
+        dict(max_count=-1),
+    ],
+)
 def test_options_out_of_range(options: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         UnreadableImagesHook(**options)

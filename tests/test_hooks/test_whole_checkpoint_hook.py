@@ -13,8 +13,14 @@ from mmhgkd.runner.whole_file_backend import WholeFileBackend
 class Runner(SimpleNamespace):
     """As much of a runner as the hook needs."""
 
-    def save_checkpoint(self, out_dir: str, filename: str, *args: Any,
-                        backend_args: dict, **kwargs: Any) -> None:
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        *args: Any,
+        backend_args: dict,
+        **kwargs: Any,
+    ) -> None:
         # what is on the disk at the time of writing
         self.present.append(sorted(p.name for p in Path(out_dir).iterdir()))
         if self.full:
@@ -27,7 +33,8 @@ class Runner(SimpleNamespace):
 def runner(tmp_path: Path) -> Runner:
     info: dict[str, Any] = {}
     hub = SimpleNamespace(
-        runtime_info=info, get_info=info.get, update_info=info.__setitem__)
+        runtime_info=info, get_info=info.get, update_info=info.__setitem__
+    )
     return Runner(
         work_dir=str(tmp_path),
         iter=0,
@@ -37,7 +44,8 @@ def runner(tmp_path: Path) -> Runner:
         full=False,
         optim_wrapper=None,
         model=torch.nn.Linear(1, 1),
-        logger=SimpleNamespace(info=lambda text: None))
+        logger=SimpleNamespace(info=lambda text: None),
+    )
 
 
 def names(runner: Runner) -> list[str]:

@@ -12,14 +12,16 @@ from mmhgkd.losses.distillation_head import teacher_embedding
 SIMILARITY = dict(
     similarity_loss=dict(type='mmhgkd.SimilarityDistributionLoss'),
     embedding=dict(
-        type='mmhgkd.StudentEmbedding', in_channels=4, out_channels=4),
-    queue=dict(type='mmhgkd.EmbeddingQueue', size=8, embed_dims=4))
+        type='mmhgkd.StudentEmbedding', in_channels=4, out_channels=4
+    ),
+    queue=dict(type='mmhgkd.EmbeddingQueue', size=8, embed_dims=4),
+)
 FEATURE = dict(feature_loss=dict(type='mmhgkd.FeatureImitationLoss'))
 
 
 def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(seed)
-    return torch.randn(3, 6, 4), torch.randn(3, 6, 4), torch.rand(3, 6) < .5
+    return torch.randn(3, 6, 4), torch.randn(3, 6, 4), torch.rand(3, 6) < 0.5
 
 
 def test_queue_holds_the_teacher_of_earlier_steps() -> None:
@@ -28,7 +30,8 @@ def test_queue_holds_the_teacher_of_earlier_steps() -> None:
     losses = head.loss(first[0], (), first[1], first[2])
     assert losses['loss_sim'].item() == 0
     assert losses['loss_feat'].item() == pytest.approx(
-        F.mse_loss(first[0], first[1]).item())
+        F.mse_loss(first[0], first[1]).item()
+    )
     losses = head.loss(second[0], (), second[1], second[2])
     student = F.normalize(second[0].mean(1), dim=-1)
     teacher = F.normalize(second[1].mean(1), dim=-1)
@@ -37,14 +40,16 @@ def test_queue_holds_the_teacher_of_earlier_steps() -> None:
     assert losses['loss_sim'].item() == pytest.approx(expected.item())
     assert losses['pearson'].item() == pytest.approx(logs['pearson'].item())
     assert losses['embedding_cosine'].item() == pytest.approx(
-        (student * teacher).sum(-1).mean().item())
+        (student * teacher).sum(-1).mean().item()
+    )
     assert len(head.queue()) == 6
 
 
 def test_losses_can_be_left_out() -> None:
     tokens, target, visible = batch(0)
-    assert set(DistillationHead(**FEATURE).loss(tokens, (), target,
-                                                visible)) == {'loss_feat'}
+    assert set(
+        DistillationHead(**FEATURE).loss(tokens, (), target, visible)
+    ) == {'loss_feat'}
     losses = DistillationHead(**SIMILARITY).loss(tokens, (), target, visible)
     assert 'loss_sim' in losses and 'loss_feat' not in losses
 
@@ -56,7 +61,9 @@ def test_first_step_reaches_every_parameter() -> None:
             type='mmhgkd.StudentEmbedding',
             projector='mlp',
             in_channels=4,
-            out_channels=4))
+            out_channels=4,
+        ),
+    )
     head = DistillationHead(**config)
     tokens, target, visible = batch(0)
     head.loss(tokens, (), target, visible)['loss_sim'].backward()
@@ -69,7 +76,8 @@ def test_teacher_embedding_of_visible_tokens() -> None:
     for image in range(3):
         expected = F.normalize(target[image][visible[image]].mean(0), dim=0)
         assert torch.allclose(
-            teacher_embedding(target, visible)[image], expected, atol=1e-6)
+            teacher_embedding(target, visible)[image], expected, atol=1e-6
+        )
 
 
 def test_tokens_against_a_queue_of_tokens() -> None:
@@ -79,30 +87,37 @@ def test_tokens_against_a_queue_of_tokens() -> None:
             type='mmhgkd.StudentEmbedding',
             source='tokens',
             in_channels=4,
-            out_channels=4))
+            out_channels=4,
+        ),
+    )
     head = DistillationHead(**config)
     first, second = batch(0), batch(1)
     head.loss(first[0], (), first[1], first[2])
     losses = head.loss(second[0], (), second[1], second[2])
     # Of 6 tokens the three images bring number 0, 2 and 4.
-    bank = torch.stack([
-        first[1][image, token] / first[1][image, token].norm()
-        for image, token in ((0, 0), (1, 2), (2, 4))
-    ])
+    bank = torch.stack(
+        [
+            first[1][image, token] / first[1][image, token].norm()
+            for image, token in ((0, 0), (1, 2), (2, 4))
+        ]
+    )
     student, teacher = (
         torch.stack([token / token.norm() for image in x for token in image])
-        for x in second[:2])
+        for x in second[:2]
+    )
     expected, _ = SimilarityDistributionLoss()(student, teacher, bank)
     assert losses['loss_sim'].item() == pytest.approx(expected.item())
     assert len(head.queue()) == 6
 
 
-@pytest.mark.parametrize('centre', ['mean', 'whiten'])
-def test_centred_loss_after_a_resume(centre: str) -> None:
+@pytest.mark.parametrize('center', ['mean', 'whiten'])
+def test_centered_loss_after_a_resume(center: str) -> None:
     config = dict(
         SIMILARITY,
         similarity_loss=dict(
-            type='mmhgkd.SimilarityDistributionLoss', centre=centre))
+            type='mmhgkd.SimilarityDistributionLoss', center=center
+        ),
+    )
     head, resumed = DistillationHead(**config), DistillationHead(**config)
     for seed in range(3):
         tokens, target, visible = batch(seed)
@@ -118,39 +133,46 @@ def test_centred_loss_after_a_resume(centre: str) -> None:
 
 def run_rank(rank: int, store: str, out: str) -> None:
     dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
-    torch.save(centred_losses(slice(2 * rank, 2 * rank + 2)), f'{out}/{rank}')
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
+    )
+    torch.save(centered_losses(slice(2 * rank, 2 * rank + 2)), f'{out}/{rank}')
     dist.destroy_process_group()
 
 
-def centred_losses(images: slice) -> torch.Tensor:
+def centered_losses(images: slice) -> torch.Tensor:
     """Losses of three steps, with a share of the images of a batch."""
     losses = []
-    for centre in ('mean', 'whiten'):
+    for center in ('mean', 'whiten'):
         similarity = dict(
-            type='mmhgkd.SimilarityDistributionLoss', centre=centre)
+            type='mmhgkd.SimilarityDistributionLoss', center=center
+        )
         head = DistillationHead(**dict(SIMILARITY, similarity_loss=similarity))
         generator = torch.Generator().manual_seed(0)
         for _ in range(3):
             tokens, target = torch.randn(2, 4, 6, 4, generator=generator)
             losses.append(
-                head.loss(tokens[images], (), target[images],
-                          torch.ones(4, 6))['loss_sim'])
+                head.loss(
+                    tokens[images], (), target[images], torch.ones(4, 6)
+                )['loss_sim']
+            )
     return torch.stack(losses).detach()
 
 
-def test_centred_loss_of_two_ranks_is_that_of_one(tmp_path: Path) -> None:
+def test_centered_loss_of_two_ranks_is_that_of_one(tmp_path: Path) -> None:
     mp.spawn(run_rank, (str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
     ranks = [torch.load(tmp_path / str(rank)) for rank in range(2)]
-    one = centred_losses(slice(0, 4))
+    one = centered_losses(slice(0, 4))
     assert (one[1:3] > 0).all()
     assert torch.allclose((ranks[0] + ranks[1]) / 2, one, atol=1e-6)
 
 
-@pytest.mark.parametrize(('config', 'message'), [
-    (dict(), 'feature_loss'),
-    (dict(similarity_loss=SIMILARITY['similarity_loss']), 'head.queue'),
-])
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        (dict(), 'feature_loss'),
+        (dict(similarity_loss=SIMILARITY['similarity_loss']), 'head.queue'),
+    ],
+)
 def test_incomplete_config(config: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DistillationHead(**config)

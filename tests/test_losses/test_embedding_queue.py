@@ -12,7 +12,7 @@ def test_is_first_in_first_out() -> None:
     queue = EmbeddingQueue(size=7, embed_dims=1)
     expected: list[float] = []
     for step in range(5):
-        batch = [step * 3., step * 3. + 1, step * 3. + 2]
+        batch = [step * 3.0, step * 3.0 + 1, step * 3.0 + 2]
         queue.enqueue(torch.tensor(batch)[:, None])
         expected = (expected + batch)[-7:]
         # The order inside the ring does not matter to any loss.
@@ -30,9 +30,9 @@ def test_grows_until_full() -> None:
 
 def test_batch_longer_than_the_queue_keeps_the_newest() -> None:
     queue = EmbeddingQueue(size=3, embed_dims=1)
-    queue.enqueue(torch.arange(8.)[:, None])
+    queue.enqueue(torch.arange(8.0)[:, None])
     assert sorted(queue().flatten().tolist()) == [5, 6, 7]
-    queue.enqueue(torch.tensor([[8.]]))
+    queue.enqueue(torch.tensor([[8.0]]))
     assert sorted(queue().flatten().tolist()) == [6, 7, 8]
 
 
@@ -67,10 +67,13 @@ def test_no_gradient_enters() -> None:
 
 def gather(rank: int, store: str, out: str) -> None:
     dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
+    )
     queue = EmbeddingQueue(size=6, embed_dims=1)
     for step in range(2):
-        queue.enqueue(torch.tensor([[step * 10. + rank], [step * 10. + rank]]))
+        queue.enqueue(
+            torch.tensor([[step * 10.0 + rank], [step * 10.0 + rank]])
+        )
     torch.save(queue(), f'{out}/{rank}.pt')
     dist.destroy_process_group()
 

@@ -6,8 +6,13 @@ import torch
 from mmhgkd.losses import FeatureImitationLoss
 
 
-def naive(student: torch.Tensor, teacher: torch.Tensor, visible: torch.Tensor,
-          distance: str, region: str) -> float:
+def naive(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    visible: torch.Tensor,
+    distance: str,
+    region: str,
+) -> float:
     values = []
     for image in range(student.size(0)):
         for token in range(student.size(1)):
@@ -25,11 +30,13 @@ def naive(student: torch.Tensor, teacher: torch.Tensor, visible: torch.Tensor,
             terms = []
             for a, b in pairs:
                 d = abs(a - b)
-                terms.append({
-                    'mse': d * d,
-                    'l1': d,
-                    'smooth_l1': d * d / 2 if d < 1 else d - .5
-                }[distance])
+                terms.append(
+                    {
+                        'mse': d * d,
+                        'l1': d,
+                        'smooth_l1': d * d / 2 if d < 1 else d - 0.5,
+                    }[distance]
+                )
             values.append(sum(terms) / len(terms))
     return sum(values) / len(values)
 
@@ -40,12 +47,13 @@ def test_loss_equals_naive_loop(distance: str, region: str) -> None:
     torch.manual_seed(0)
     student = torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True)
     teacher = torch.randn(3, 5, 4, dtype=torch.float64)
-    visible = torch.rand(3, 5) < .4
+    visible = torch.rand(3, 5) < 0.4
     loss = FeatureImitationLoss(distance, region, loss_weight=2.0)
     expected = 2 * naive(student, teacher, visible, distance, region)
     assert loss(student, teacher, visible).item() == pytest.approx(expected)
-    assert torch.autograd.gradcheck(lambda s: loss(s, teacher, visible),
-                                    (student, ))
+    assert torch.autograd.gradcheck(
+        lambda s: loss(s, teacher, visible), (student,)
+    )
 
 
 def test_empty_region_is_zero() -> None:
@@ -62,10 +70,13 @@ def test_half_precision_is_promoted() -> None:
     assert FeatureImitationLoss()(student, teacher, seen).item() == 90000
 
 
-@pytest.mark.parametrize('options', [
-    dict(distance='l3'),
-    dict(region='hidden'),
-])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(distance='l3'),
+        dict(region='hidden'),
+    ],
+)
 def test_bad_options(options: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         FeatureImitationLoss(**options)

@@ -12,8 +12,9 @@ def naive_visible(mask: UnitMask, stride: int) -> torch.Tensor:
         for y in range(height):
             for x in range(width):
                 unit = (
-                    y * stride // mask.unit * mask.columns +
-                    x * stride // mask.unit)
+                    y * stride // mask.unit * mask.columns
+                    + x * stride // mask.unit
+                )
                 visible[image, 0, y, x] = unit in ids
     return visible
 
@@ -50,7 +51,7 @@ def test_draws_differ_and_repeat_with_the_seed() -> None:
     assert all(torch.equal(again(4, 224, 224).ids, ids) for ids in draws)
     other = RandomUnitMask(seed=2)
     assert not torch.equal(other(4, 224, 224).ids, draws[0])
-    # Neighbouring seeds share no shifted stream.
+    # Neighboring seeds share no shifted stream.
     assert not torch.equal(other.draw(4, 224, 224, 0).ids, draws[1])
 
 
@@ -91,10 +92,14 @@ def test_image_size_must_be_a_multiple(size: tuple[int, int]) -> None:
         RandomUnitMask()(1, *size)
 
 
-@pytest.mark.parametrize(('options', 'message'),
-                         [(dict(mask_ratio=1.0), 'mask_ratio'),
-                          (dict(mask_ratio=-.1), 'mask_ratio'),
-                          (dict(unit=0), 'unit')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(mask_ratio=1.0), 'mask_ratio'),
+        (dict(mask_ratio=-0.1), 'mask_ratio'),
+        (dict(unit=0), 'unit'),
+    ],
+)
 def test_options_out_of_range(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RandomUnitMask(**options)

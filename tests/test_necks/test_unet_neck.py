@@ -22,7 +22,7 @@ def features(dtype: torch.dtype = torch.float64) -> tuple[MaskedFeature, ...]:
 
 
 def naive_densify(module: Densify, feature: MaskedFeature) -> Tensor:
-    """Loop over positions: normalise what is visible, fill in the token."""
+    """Loop over positions: normalize what is visible, fill in the token."""
     visible = feature.mask.visible(feature.stride)[:, 0]
     x = feature.values.permute(0, 2, 3, 1)
     mean, var = x[visible].mean(0), x[visible].var(0, unbiased=False)
@@ -31,8 +31,9 @@ def naive_densify(module: Densify, feature: MaskedFeature) -> Tensor:
         for row in range(x.size(1)):
             for column in range(x.size(2)):
                 if visible[image, row, column]:
-                    value = (x[image, row, column] -
-                             mean) / (var + module.norm.eps).sqrt()
+                    value = (x[image, row, column] - mean) / (
+                        var + module.norm.eps
+                    ).sqrt()
                     value = value * module.norm.weight + module.norm.bias
                 else:
                     value = module.mask_token
@@ -58,13 +59,14 @@ def test_densify_equals_naive_loop(index: int) -> None:
 
 def test_neck_adds_every_scale() -> None:
     neck = UNetNeck(
-        CHANNELS, out_channels=12, width=16,
-        norm_cfg=dict(type='BN')).double()
+        CHANNELS, out_channels=12, width=16, norm_cfg=dict(type='BN')
+    ).double()
     inputs = features()
     x = naive_densify(neck.densify[0], inputs[3])
     for step in range(3):
-        x = neck.blocks[step](x) + naive_densify(neck.densify[step + 1],
-                                                 inputs[2 - step])
+        x = neck.blocks[step](x) + naive_densify(
+            neck.densify[step + 1], inputs[2 - step]
+        )
     expected = neck.to_tokens(x)
     assert expected.shape == (2, 12, 4, 6)
     assert torch.allclose(neck(inputs), expected, atol=1e-9)
@@ -78,18 +80,23 @@ def test_every_parameter_learns() -> None:
         assert parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize(('stride', 'shape'), [(4, (16, 24)), (8, (8, 12)),
-                                               (32, (2, 3))])
+@pytest.mark.parametrize(
+    ('stride', 'shape'), [(4, (16, 24)), (8, (8, 12)), (32, (2, 3))]
+)
 def test_output_stride(stride: int, shape: tuple[int, int]) -> None:
     neck = UNetNeck(
-        CHANNELS, out_channels=12, out_stride=stride, width=16).double()
+        CHANNELS, out_channels=12, out_stride=stride, width=16
+    ).double()
     assert neck(features()).shape[2:] == shape
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(width=20), 'width'),
-    (dict(out_stride=6), 'out_stride'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(width=20), 'width'),
+        (dict(out_stride=6), 'out_stride'),
+    ],
+)
 def test_bad_options(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         UNetNeck(CHANNELS, **options)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmhgkd.optimizers import Lamb
 
-SHAPES = [(4, 3, 3, 3), (7, ), (5, 4), (1, ), (6, 2)]
+SHAPES = [(4, 3, 3, 3), (7,), (5, 4), (1,), (6, 2)]
 ZERO, WITHOUT_GRADIENT = 2, 4
 
 
@@ -38,7 +38,7 @@ def groups(params: list[nn.Parameter]) -> list[dict]:
         dict(params=params[:2]),
         dict(params=params[2:3], lr=3e-3, weight_decay=0.3),
         dict(params=params[3:4], weight_decay=0.0),
-        dict(params=params[4:], betas=(0.5, 0.6))
+        dict(params=params[4:], betas=(0.5, 0.6)),
     ]
 
 
@@ -52,11 +52,12 @@ def set_gradients(params: list[nn.Parameter], step: int) -> None:
         parameter.grad = None if index == WITHOUT_GRADIENT else gradient
 
 
-def train(optimiser: Any, params: list[nn.Parameter],
-          steps: range) -> list[Tensor]:
+def train(
+    optimizer: Any, params: list[nn.Parameter], steps: range
+) -> list[Tensor]:
     for step in steps:
         set_gradients(params, step)
-        optimiser.step()
+        optimizer.step()
     return [parameter.detach().clone() for parameter in params]
 
 
@@ -66,23 +67,27 @@ def assert_equal(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    'options', [
+    'options',
+    [
         dict(),
         dict(max_grad_norm=1e3),
         dict(bias_correction=False, grad_averaging=False),
         dict(trust_clip=True, lr=0.1),
         dict(always_adapt=True, weight_decay=0.0),
-        dict(betas=(0.9, 0.95), eps=1e-3)
+        dict(betas=(0.9, 0.95), eps=1e-3),
     ],
-    ids=str)
+    ids=str,
+)
 def test_equals_mmpretrain(options: dict) -> None:
     ours, theirs = parameters(), parameters()
     actual = train(Lamb(groups(ours), **options), ours, range(6))
     expected = train(
-        ReferenceLamb(groups(theirs), **options), theirs, range(6))
+        ReferenceLamb(groups(theirs), **options), theirs, range(6)
+    )
     assert_equal(actual, expected)
-    for index, (after,
-                before) in enumerate(zip(actual, parameters(), strict=True)):
+    for index, (after, before) in enumerate(
+        zip(actual, parameters(), strict=True)
+    ):
         assert torch.equal(after, before) == (index == WITHOUT_GRADIENT)
 
 
@@ -91,12 +96,14 @@ def test_no_clipping_leaves_gradients_alone() -> None:
     set_gradients(params, 1)
     before = {
         index: p.grad.clone()
-        for index, p in enumerate(params) if p.grad is not None
+        for index, p in enumerate(params)
+        if p.grad is not None
     }
     Lamb(params, max_grad_norm=None).step()
     for index, gradient in before.items():
         torch.testing.assert_close(
-            params[index].grad, gradient, rtol=0, atol=0)
+            params[index].grad, gradient, rtol=0, atol=0
+        )
     reference = parameters()
     set_gradients(reference, 1)
     ReferenceLamb(reference, max_grad_norm=float('inf')).step()
@@ -113,28 +120,29 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize('source', [Lamb, ReferenceLamb])
 def test_resumed_run_goes_on_identically(source: type) -> None:
     whole, halved = parameters(), parameters()
-    optimiser = source(groups(whole))
-    train(optimiser, whole, range(3))
+    optimizer = source(groups(whole))
+    train(optimizer, whole, range(3))
     with torch.no_grad():
         for mine, theirs in zip(halved, whole, strict=True):
             mine.copy_(theirs)
     resumed = Lamb(groups(halved))
-    resumed.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     assert_equal(
         train(resumed, halved, range(3, 6)),
-        train(optimiser, whole, range(3, 6)))
+        train(optimizer, whole, range(3, 6)),
+    )
 
 
 def test_closure_is_evaluated_with_gradients() -> None:
     parameter = nn.Parameter(torch.ones(3))
-    optimiser = Lamb([parameter])
+    optimizer = Lamb([parameter])
 
     def closure() -> Tensor:
         loss = parameter.square().sum()
         loss.backward()
         return loss
 
-    assert optimiser.step(closure).item() == 3
+    assert optimizer.step(closure).item() == 3
     assert (parameter < 1).all()
 
 
@@ -143,8 +151,12 @@ def test_in_a_wrapper_with_schedules() -> None:
     def run(kind: str) -> tuple[list[Tensor], list[float]]:
         torch.manual_seed(0)
         model = nn.Sequential(
-            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
-            nn.Linear(36, 2))
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(36, 2),
+        )
         wrapper = build_optim_wrapper(
             model,
             dict(
@@ -153,17 +165,23 @@ def test_in_a_wrapper_with_schedules() -> None:
                 paramwise_cfg=dict(
                     bias_decay_mult=0.0,
                     norm_decay_mult=0.0,
-                    custom_keys={'4': dict(lr_mult=0.5)})))
+                    custom_keys={'4': dict(lr_mult=0.5)},
+                ),
+            ),
+        )
         schedule = PARAM_SCHEDULERS.build(
             dict(
                 type='CosineAnnealingWeightDecay',
                 eta_min=0.2,
                 T_max=4,
-                by_epoch=False),
-            default_args=dict(optimizer=wrapper))
+                by_epoch=False,
+            ),
+            default_args=dict(optimizer=wrapper),
+        )
         for _ in range(4):
             wrapper.update_params(
-                model(torch.randn(2, 3, 5, 5)).square().sum())
+                model(torch.randn(2, 3, 5, 5)).square().sum()
+            )
             schedule.step()
         decays = [group['weight_decay'] for group in wrapper.param_groups]
         return [p.detach() for p in model.parameters()], decays
@@ -183,10 +201,13 @@ def test_sparse_gradients_are_refused() -> None:
         Lamb(embedding.parameters()).step()
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(betas=(0.9, 1.0)), 'betas'),
-    (dict(max_grad_norm=0), 'max_grad_norm'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(betas=(0.9, 1.0)), 'betas'),
+        (dict(max_grad_norm=0), 'max_grad_norm'),
+    ],
+)
 def test_bad_options(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Lamb(parameters(), **options)

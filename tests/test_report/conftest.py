@@ -30,16 +30,22 @@ Write = Callable[..., Path]
 def write_run(tmp_path: Path) -> Write:
     """Writes the log of one start of a run as MMEngine does."""
 
-    def write(name: str,
-              rows: Sequence[dict[str, Any] | str],
-              start: str = '20260101_000000',
-              config: str = CONFIG) -> Path:
+    def write(
+        name: str,
+        rows: Sequence[dict[str, Any] | str],
+        start: str = '20260101_000000',
+        config: str = CONFIG,
+    ) -> Path:
         folder = tmp_path / name / start
         (folder / 'vis_data').mkdir(parents=True)
         (folder / 'vis_data' / 'config.py').write_text(config)
         (folder / f'{start}.log').write_text(LOG)
-        (folder / 'vis_data' / 'scalars.json').write_text('\n'.join(
-            row if isinstance(row, str) else json.dumps(row) for row in rows))
+        (folder / 'vis_data' / 'scalars.json').write_text(
+            '\n'.join(
+                row if isinstance(row, str) else json.dumps(row)
+                for row in rows
+            )
+        )
         return tmp_path / name
 
     return write

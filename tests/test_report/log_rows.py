@@ -1,16 +1,12 @@
 """Rows of MMEngine's ``scalars.json``."""
 
 
-def training_row(iteration: int,
-                 epoch: int | None = None,
-                 **values: float) -> dict[str, float]:
+def training_row(
+    iteration: int, epoch: int | None = None, **values: float
+) -> dict[str, float]:
     row = dict(
-        values,
-        lr=0.1,
-        time=0.5,
-        data_time=0.1,
-        iter=iteration,
-        step=iteration)
+        values, lr=0.1, time=0.5, data_time=0.1, iter=iteration, step=iteration
+    )
     return row if epoch is None else dict(row, epoch=epoch)
 
 

@@ -11,34 +11,43 @@ Write = Callable[..., Path]
 
 
 def test_table(write_run: Write) -> None:
-    rows = compare_runs([
-        RunRecord(
-            write_run('a|b', [
-                training_row(10, 1, loss=4.0),
-                training_row(20, 2, loss=1 / 3),
-                evaluation_row(2, top1=20.04)
-            ])),
-        RunRecord(write_run('untrained', [evaluation_row(0, knn=12.0)]))
-    ])
-    assert rows == [{
-        'run': 'a|b',
-        'epochs': '2',
-        'iterations': '20',
-        'loss': '0.3333',
-        'top1': '20.04',
-        'knn': '',
-        'ms/iteration': '500',
-        'images/s': '256'
-    }, {
-        'run': 'untrained',
-        'epochs': '',
-        'iterations': '',
-        'loss': '',
-        'top1': '',
-        'knn': '12',
-        'ms/iteration': '',
-        'images/s': ''
-    }]
+    rows = compare_runs(
+        [
+            RunRecord(
+                write_run(
+                    'a|b',
+                    [
+                        training_row(10, 1, loss=4.0),
+                        training_row(20, 2, loss=1 / 3),
+                        evaluation_row(2, top1=20.04),
+                    ],
+                )
+            ),
+            RunRecord(write_run('untrained', [evaluation_row(0, knn=12.0)])),
+        ]
+    )
+    assert rows == [
+        {
+            'run': 'a|b',
+            'epochs': '2',
+            'iterations': '20',
+            'loss': '0.3333',
+            'top1': '20.04',
+            'knn': '',
+            'ms/iteration': '500',
+            'images/s': '256',
+        },
+        {
+            'run': 'untrained',
+            'epochs': '',
+            'iterations': '',
+            'loss': '',
+            'top1': '',
+            'knn': '12',
+            'ms/iteration': '',
+            'images/s': '',
+        },
+    ]
     lines = to_markdown(rows).splitlines()
     assert lines[1].count('--:') == 7
     assert lines[2] == r'| a\|b | 2 | 20 | 0.3333 | 20.04 |  | 500 | 256 |'
@@ -46,5 +55,7 @@ def test_table(write_run: Write) -> None:
 
 
 def test_columns_that_no_run_has_are_left_out(write_run: Write) -> None:
-    rows = compare_runs([RunRecord(write_run('a', [evaluation_row(0, k=1.)]))])
+    rows = compare_runs(
+        [RunRecord(write_run('a', [evaluation_row(0, k=1.0)]))]
+    )
     assert rows == [dict(run='a', k='1')]

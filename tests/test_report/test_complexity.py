@@ -14,9 +14,11 @@ RESNET = dict(
     depth=18,
     stem_channels=8,
     base_channels=8,
-    backend='masked')
+    backend='masked',
+)
 EFFICIENT = dict(
-    type='mmhgkd.SparseMobileNetV3', arch='small_050', backend='masked')
+    type='mmhgkd.SparseMobileNetV3', arch='small_050', backend='masked'
+)
 
 
 def naive_count(backbone: nn.Module, mask: UnitMask) -> int:
@@ -31,19 +33,22 @@ def naive_count(backbone: nn.Module, mask: UnitMask) -> int:
         for y in range(height):
             for x in range(width):
                 unit = y * side // mask.unit * mask.columns + (
-                    x * side // mask.unit)
+                    x * side // mask.unit
+                )
                 # What is computed from the mean of an image has no place.
                 if height == width == 1 or unit in mask.ids[0].tolist():
                     total += weights
 
     handles = [
-        module.register_forward_hook(count) for module in backbone.modules()
+        module.register_forward_hook(count)
+        for module in backbone.modules()
         if isinstance(module, nn.Conv2d)
     ]
     with torch.no_grad():
         backbone(
             torch.zeros(1, 3, mask.rows * mask.unit, mask.columns * mask.unit),
-            mask)
+            mask,
+        )
     for handle in handles:
         handle.remove()
     return total
@@ -70,7 +75,8 @@ def test_dense_count_is_that_of_mmengine() -> None:
     backbone.eval()
     complexity = backbone_complexity(backbone, RandomUnitMask()(1, 64, 64))
     info = get_model_complexity_info(
-        backbone, (3, 64, 64), show_table=False, show_arch=False)
+        backbone, (3, 64, 64), show_table=False, show_arch=False
+    )
     assert complexity.dense == info['flops']
     assert complexity.params == info['params']
 
@@ -80,9 +86,11 @@ def test_squeeze_excite_costs_the_same_with_a_mask() -> None:
     backbone.eval()
     mask = RandomUnitMask(mask_ratio=0.5)(1, 64, 64)
     complexity = backbone_complexity(backbone, mask)
-    gates = sum(module.weight.numel()
-                for name, module in backbone.named_modules()
-                if isinstance(module, nn.Conv2d) and '.se.' in name)
+    gates = sum(
+        module.weight.numel()
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Conv2d) and '.se.' in name
+    )
     assert gates > 0
     assert complexity.sparse == gates + (complexity.dense - gates) // 2
 
@@ -99,19 +107,26 @@ def test_parts_add_up() -> None:
                         embed_dims=24,
                         num_layers=1,
                         num_heads=2,
-                        feedforward_channels=24),
+                        feedforward_channels=24,
+                    ),
                     img_size=64,
-                    patch_size=16),
-                allow_random=True),
+                    patch_size=16,
+                ),
+                allow_random=True,
+            ),
             backbone=RESNET,
             neck=dict(
                 type='mmhgkd.UNetNeck',
                 in_channels=(8, 16, 32, 64),
                 width=16,
-                out_channels=24),
+                out_channels=24,
+            ),
             head=dict(
                 type='mmhgkd.DistillationHead',
-                feature_loss=dict(type='mmhgkd.FeatureImitationLoss'))))
+                feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),
+            ),
+        )
+    )
     *parts, total = model_complexity(model, 64, 64)
     assert [part.part for part in parts] == ['student', 'decoder', 'teacher']
     modules = (model.backbone, model.neck, model.teacher)
@@ -121,7 +136,8 @@ def test_parts_add_up() -> None:
     # What takes the sparse features must not be missed by the trace.
     densify = sum(
         layer.projection.weight.numel() * side**2
-        for layer, side in zip(model.neck.densify, (2, 4, 8, 16), strict=True))
+        for layer, side in zip(model.neck.densify, (2, 4, 8, 16), strict=True)
+    )
     assert parts[1].dense > densify
     for column in (1, 2, 3):
         assert total[column] == sum(part[column] for part in parts)

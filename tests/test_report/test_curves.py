@@ -16,12 +16,12 @@ def records(write_run: Write) -> list[RunRecord]:
     first = [
         training_row(10, 1, loss=4.0, pearson=0.5),
         evaluation_row(1, top1=20.0),
-        training_row(20, 2, loss=3.0, pearson=0.6)
+        training_row(20, 2, loss=3.0, pearson=0.6),
     ]
     second = [training_row(20, 1, loss=2.0), training_row(40, 2, loss=1.0)]
     return [
         RunRecord(write_run('a/run', first)),
-        RunRecord(write_run('b/run', second))
+        RunRecord(write_run('b/run', second)),
     ]
 
 
@@ -35,8 +35,9 @@ def test_lines_show_the_log_over_epochs(records: list[RunRecord]) -> None:
     loss, top1 = figure.axes
     lines = [line.get_xydata().tolist() for line in loss.get_lines()]
     assert lines == [[[1, 4], [2, 3]], [[1, 2], [2, 1]]]
-    assert [line.get_xydata().tolist()
-            for line in top1.get_lines()] == [[[1, 20]]]
+    assert [line.get_xydata().tolist() for line in top1.get_lines()] == [
+        [[1, 20]]
+    ]
     # The folders have equal names.
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ['a/run', 'b/run']
@@ -44,7 +45,8 @@ def test_lines_show_the_log_over_epochs(records: list[RunRecord]) -> None:
 
 
 def test_runs_without_epochs_are_drawn_over_iterations(
-        records: list[RunRecord], write_run: Write) -> None:
+    records: list[RunRecord], write_run: Write
+) -> None:
     third = RunRecord(write_run('c', [training_row(100, loss=1.0)]))
     axis = draw_curves([records[0], third], ['loss']).axes[0]
     lines = [line.get_xydata().tolist() for line in axis.get_lines()]
@@ -55,8 +57,9 @@ def test_runs_without_epochs_are_drawn_over_iterations(
 def test_single_run_names_the_last_value(records: list[RunRecord]) -> None:
     figure = draw_curves(records[:1])
     assert len(figure.axes) == 6
-    assert [axis.get_visible()
-            for axis in figure.axes] == [True] * 4 + [False] * 2
+    assert [axis.get_visible() for axis in figure.axes] == [True] * 4 + [
+        False
+    ] * 2
     assert figure.axes[1].get_title('right') == '0.6'
     assert not figure.legends
 

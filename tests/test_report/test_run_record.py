@@ -13,14 +13,18 @@ Write = Callable[..., Path]
 
 def test_log_by_epoch(write_run: Write) -> None:
     record = RunRecord(
-        write_run('run', [
-            training_row(8, 1, loss=4.0),
-            training_row(10, 1, loss=3.0),
-            evaluation_row(1, top1=20.0),
-            training_row(18, 2, loss=2.0),
-            training_row(20, 2, loss=1.0),
-            evaluation_row(2, top1=30.0, top5=60.0)
-        ]))
+        write_run(
+            'run',
+            [
+                training_row(8, 1, loss=4.0),
+                training_row(10, 1, loss=3.0),
+                evaluation_row(1, top1=20.0),
+                training_row(18, 2, loss=2.0),
+                training_row(20, 2, loss=1.0),
+                evaluation_row(2, top1=30.0, top5=60.0),
+            ],
+        )
+    )
     assert record.name == 'run' and record.by_epoch
     assert record.epoch_length == 10
     assert record.series('loss') == ([8, 10, 18, 20], [4, 3, 2, 1])
@@ -31,7 +35,7 @@ def test_log_by_epoch(write_run: Write) -> None:
         'sys.platform': 'linux',
         'PyTorch': '2.14',
         'seed': '0',
-        'GPU number': '2'
+        'GPU number': '2',
     }
     assert record.seconds_per_iteration == 0.5
     assert record.images_per_second == 2 * 64 / 0.5
@@ -39,37 +43,49 @@ def test_log_by_epoch(write_run: Write) -> None:
 
 def test_log_by_iteration(write_run: Write) -> None:
     record = RunRecord(
-        write_run('run', [
-            training_row(100, loss=4.0),
-            evaluation_row(100, mIoU=20.0),
-            training_row(200, loss=3.0),
-            evaluation_row(200, mIoU=25.0)
-        ]))
+        write_run(
+            'run',
+            [
+                training_row(100, loss=4.0),
+                evaluation_row(100, mIoU=20.0),
+                training_row(200, loss=3.0),
+                evaluation_row(200, mIoU=25.0),
+            ],
+        )
+    )
     assert not record.by_epoch
     assert record.series('mIoU') == ([100, 200], [20, 25])
 
 
 def test_resumed_run_replaces_what_it_repeats(write_run: Write) -> None:
     first = [
-        row for epoch in (1, 2, 3)
-        for row in (training_row(10 * epoch, epoch, loss=10.0 + epoch),
-                    evaluation_row(epoch, top1=float(epoch)))
+        row
+        for epoch in (1, 2, 3)
+        for row in (
+            training_row(10 * epoch, epoch, loss=10.0 + epoch),
+            evaluation_row(epoch, top1=float(epoch)),
+        )
     ]
     write_run('run', first)
     record = RunRecord(
         write_run(
-            'run', [
+            'run',
+            [
                 training_row(30, 3, loss=3.0),
                 evaluation_row(3, top1=33.0),
-                training_row(40, 4, loss=4.0)
+                training_row(40, 4, loss=4.0),
             ],
-            start='20260102_000000'))
+            start='20260102_000000',
+        )
+    )
     assert record.series('loss') == ([10, 20, 30, 40], [11, 12, 3, 4])
     assert record.series('top1') == ([10, 20, 30], [1, 2, 33])
     # And once more from the beginning.
     record = RunRecord(
         write_run(
-            'run', [training_row(10, 1, loss=9.0)], start='20260103_000000'))
+            'run', [training_row(10, 1, loss=9.0)], start='20260103_000000'
+        )
+    )
     assert record.series('loss') == ([10], [9])
     assert record.evaluations == {}
 
@@ -83,7 +99,8 @@ def test_evaluation_alone(write_run: Write) -> None:
 
 def test_half_a_line_of_a_killed_run(write_run: Write) -> None:
     record = RunRecord(
-        write_run('run', [training_row(10, 1, loss=1.0), '{"loss": 0.']))
+        write_run('run', [training_row(10, 1, loss=1.0), '{"loss": 0.'])
+    )
     assert record.series('loss') == ([10], [1])
 
 
@@ -110,11 +127,18 @@ def test_pictures_of_folder_and_hooks(write_run: Write) -> None:
     folder = write_run('run', [training_row(10, 1)])
     hook = folder / '20260101_000000' / 'vis_data' / 'vis_image'
     hook.mkdir()
-    for path in (hook / 'panel_1.png', folder / 'b.png', folder / 'a.jpg',
-                 folder / 'note.txt'):
+    for path in (
+        hook / 'panel_1.png',
+        folder / 'b.png',
+        folder / 'a.jpg',
+        folder / 'note.txt',
+    ):
         path.touch()
-    assert [path.name for path in RunRecord(folder).pictures
-            ] == ['a.jpg', 'b.png', 'panel_1.png']
+    assert [path.name for path in RunRecord(folder).pictures] == [
+        'a.jpg',
+        'b.png',
+        'panel_1.png',
+    ]
 
 
 def test_bad_folders(write_run: Write, tmp_path: Path) -> None:

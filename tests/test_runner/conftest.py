@@ -26,8 +26,9 @@ def soak() -> Iterator[ModuleType]:
 
 
 @pytest.fixture
-def build(soak: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-          ) -> Iterator[Callable[..., ResumableRunner]]:
+def build(
+    soak: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., ResumableRunner]]:
     """Builds runners of the training that the soak test uses."""
     monkeypatch.chdir(tmp_path)
     soak.write_images(tmp_path / 'images')

@@ -14,7 +14,10 @@ def write(folder: Path, name: str, age: int) -> Path:
         dict(
             meta=dict(iter=age, seed=3),
             state_dict=dict(weight=torch.rand(1000)),
-            message_hub={}), path)
+            message_hub={},
+        ),
+        path,
+    )
     os.utime(path, (1000 - age, 1000 - age))
     return path
 

@@ -36,14 +36,15 @@ def consume(error: Exception, at: int, iteration: int = 6) -> list[Any]:
     runner: Any = SimpleNamespace(
         iter=iteration,
         work_dir='run',
-        call_hook=lambda name, **kwargs: calls.append((name, kwargs)))
+        call_hook=lambda name, **kwargs: calls.append((name, kwargs)),
+    )
     loader: Any = Loader(error, at)
     batches = []
     with pytest.raises(Exception) as raised:
         for batch in guarded_batches(runner, loader):
             batches.append(batch)
             runner.iter += 1
-    assert batches == [1, 2, 3][:max(at - 1, 0)]
+    assert batches == [1, 2, 3][: max(at - 1, 0)]
     assert calls == [('save_now', dict(done=runner.iter, together=False))]
     return [type(raised.value), str(raised.value)]
 
@@ -51,23 +52,30 @@ def consume(error: Exception, at: int, iteration: int = 6) -> list[Any]:
 @pytest.mark.parametrize('at', [0, 1, 3])
 def test_dead_worker(at: int) -> None:
     kind, message = consume(
-        RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly'), at)
+        RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly'), at
+    )
     assert kind is RunError
     assert f'at iteration {6 + max(at - 1, 0)}; often the memory' in message
 
 
 def test_data_that_was_there_before_can_be_restored() -> None:
-    text = ('Caught ConfigError in DataLoader worker process 0.\nOriginal '
-            'Traceback\n ...\nmmhgkd.utils.ConfigError: the folder a is gone')
+    text = (
+        'Caught ConfigError in DataLoader worker process 0.\nOriginal '
+        'Traceback\n ...\nmmhgkd.utils.ConfigError: the folder a is gone'
+    )
     kind, message = consume(ConfigError(text), 2)
     assert kind is RunError
-    assert message == ('the data fails at iteration 7: the folder a is gone, '
-                       'then add --resume to go on from run')
+    assert message == (
+        'the data fails at iteration 7: the folder a is gone, '
+        'then add --resume to go on from run'
+    )
 
 
 def test_data_that_never_was_there() -> None:
-    assert consume(ConfigError('no folder'), 1, 0) == [ConfigError,
-                                                       'no folder']
+    assert consume(ConfigError('no folder'), 1, 0) == [
+        ConfigError,
+        'no folder',
+    ]
 
 
 def test_other_errors_stay_what_they_are() -> None:

@@ -19,8 +19,9 @@ def config(soak: ModuleType) -> str:
 
 
 @pytest.fixture(scope='module')
-def unbroken(soak: ModuleType, config: str,
-             tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def unbroken(
+    soak: ModuleType, config: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     run = soak.Run(tmp_path_factory.mktemp('unbroken'), config=config)
     assert run.finish(run.start()) == [0], run.log.read_text()[-3000:]
     return run.state()
@@ -35,15 +36,22 @@ def kill_worker(run: Any, process: Any) -> None:
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
 
 
-@pytest.mark.parametrize(('lose', 'message'), [
-    (lose_folder, 'the folder images of the image images/'),
-    (kill_worker, 'error: DataLoader worker (pid'),
-],
-                         ids=['folder', 'worker'])
-def test_saves_says_so_and_can_be_resumed(unbroken: dict[str, Any],
-                                          soak: ModuleType, config: str,
-                                          tmp_path: Path, lose: Any,
-                                          message: str) -> None:
+@pytest.mark.parametrize(
+    ('lose', 'message'),
+    [
+        (lose_folder, 'the folder images of the image images/'),
+        (kill_worker, 'error: DataLoader worker (pid'),
+    ],
+    ids=['folder', 'worker'],
+)
+def test_saves_says_so_and_can_be_resumed(
+    unbroken: dict[str, Any],
+    soak: ModuleType,
+    config: str,
+    tmp_path: Path,
+    lose: Any,
+    message: str,
+) -> None:
     run = soak.Run(tmp_path, config=config)
     [process] = run.start()
     while not (run.work_dir / 'iter_2.pth').exists():

@@ -55,33 +55,42 @@ def last(work_dir: str) -> dict:
 
 NO_WORKERS = {
     'train_dataloader.num_workers': 0,
-    'train_dataloader.persistent_workers': False
+    'train_dataloader.persistent_workers': False,
 }
 ITERATIONS = {
-    **NO_WORKERS, 'train_cfg': dict(type='IterBasedTrainLoop', max_iters=10)
+    **NO_WORKERS,
+    'train_cfg': dict(type='IterBasedTrainLoop', max_iters=10),
 }
 RUNS: dict[str, tuple[int, dict[str, Any]]] = {
     # killed between two checkpoints, in the midst of the second epoch
-    'epochs': (9, {
-        'train_cfg.max_epochs': 2
-    }),
+    'epochs': (9, {'train_cfg.max_epochs': 2}),
     # the first epoch ends in the midst of an accumulation
-    'accumulated': (8, {
-        **NO_WORKERS, 'train_cfg.max_epochs': 2,
-        'optim_wrapper.accumulative_counts': 4,
-        'default_hooks.checkpoint': dict(by_epoch=True, interval=1)
-    }),
+    'accumulated': (
+        8,
+        {
+            **NO_WORKERS,
+            'train_cfg.max_epochs': 2,
+            'optim_wrapper.accumulative_counts': 4,
+            'default_hooks.checkpoint': dict(by_epoch=True, interval=1),
+        },
+    ),
     'iterations': (7, ITERATIONS),
-    'endless_sampler': (7, {
-        **ITERATIONS, 'train_dataloader.sampler': dict(
-            type='InfiniteSampler', shuffle=True)
-    }),
+    'endless_sampler': (
+        7,
+        {
+            **ITERATIONS,
+            'train_dataloader.sampler': dict(
+                type='InfiniteSampler', shuffle=True
+            ),
+        },
+    ),
 }
 
 
 @pytest.mark.parametrize('name', RUNS)
-def test_resumed_run_equals_unbroken_run(name: str, build: Build,
-                                         soak: ModuleType) -> None:
+def test_resumed_run_equals_unbroken_run(
+    name: str, build: Build, soak: ModuleType
+) -> None:
     iteration, options = RUNS[name]
     build('whole', **options).train()
     broken = build('broken', **options)
@@ -98,10 +107,9 @@ def test_resumed_run_equals_unbroken_run(name: str, build: Build,
 def test_seed_is_taken_from_the_checkpoint(build: Build) -> None:
     seeds = []
     for resume in (False, 'auto'):
-        run = build('run', **NO_WORKERS, **{
-            'resume': resume,
-            'randomness.seed': None
-        })
+        run = build(
+            'run', **NO_WORKERS, **{'resume': resume, 'randomness.seed': None}
+        )
         run.register_hook(KillHook(4 if resume else 3))
         with pytest.raises(Killed):
             run.train()
@@ -110,15 +118,16 @@ def test_seed_is_taken_from_the_checkpoint(build: Build) -> None:
 
 
 def test_epoch_starts_anew_where_its_length_has_changed(
-        build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
     run = build('run', **NO_WORKERS)
     run.register_hook(KillHook(9))
     with pytest.raises(Killed):
         run.train()
-    resumed = build('run', **{
-        **NO_WORKERS, 'resume': 'auto',
-        'train_dataloader.batch_size': 12
-    })
+    resumed = build(
+        'run',
+        **{**NO_WORKERS, 'resume': 'auto', 'train_dataloader.batch_size': 12},
+    )
     resumed.train()
     assert resumed.epoch == 3
 
@@ -149,23 +158,26 @@ VALIDATION = {
             pipeline=[
                 dict(type='mmhgkd.LoadImage'),
                 dict(type='Resize', scale=(64, 64)),
-                dict(type='PackInputs')
-            ])),
+                dict(type='PackInputs'),
+            ],
+        ),
+    ),
     'val_cfg': dict(),
     'val_evaluator': dict(type='CountMetric'),
     'train_cfg.val_interval': 2,
-    'default_hooks.checkpoint.interval': 100
+    'default_hooks.checkpoint.interval': 100,
 }
 
 
 def test_validation_that_was_cut_off_is_repeated(
-        build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(CountMetric, 'validations', 0)
 
     class Cut(Hook):
-
-        def before_val_iter(self, runner: Any, batch_idx: int,
-                            data_batch: Any) -> None:
+        def before_val_iter(
+            self, runner: Any, batch_idx: int, data_batch: Any
+        ) -> None:
             raise Killed
 
     run = build('run', **VALIDATION)

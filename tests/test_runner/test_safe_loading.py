@@ -23,7 +23,7 @@ class Malicious:
         self.path = str(path)
 
     def __reduce__(self) -> Any:
-        return os.mkdir, (self.path, )
+        return os.mkdir, (self.path,)
 
 
 @pytest.fixture
@@ -36,8 +36,9 @@ def trap(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=['zip', 'legacy', 'pickle'])
-def checkpoint(request: pytest.FixtureRequest, tmp_path: Path,
-               trap: Path) -> Path:
+def checkpoint(
+    request: pytest.FixtureRequest, tmp_path: Path, trap: Path
+) -> Path:
     path = tmp_path / 'epoch_1.pth'
     content = dict(state_dict=dict(weight=Malicious(trap)), meta={})
     if request.param == 'pickle':
@@ -46,7 +47,8 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path,
         torch.save(
             content,
             path,
-            _use_new_zipfile_serialization=request.param == 'zip')
+            _use_new_zipfile_serialization=request.param == 'zip',
+        )
     return path
 
 
@@ -59,8 +61,7 @@ def test_checkpoint_runs_nothing(checkpoint: Path, trap: Path) -> None:
     assert not trap.exists()
 
 
-def test_resumed_checkpoint_runs_nothing(checkpoint: Path,
-                                         trap: Path) -> None:
+def test_resumed_checkpoint_runs_nothing(checkpoint: Path, trap: Path) -> None:
     with safe_loading(), pytest.raises(ConfigError):
         find_checkpoint(checkpoint.parent)
     assert not trap.exists()
@@ -73,8 +74,9 @@ def test_teacher_runs_nothing(checkpoint: Path, trap: Path) -> None:
 
 
 @pytest.mark.parametrize('suffix', ['pkl', 'pickle'])
-def test_data_file_runs_nothing(tmp_path: Path, trap: Path,
-                                suffix: str) -> None:
+def test_data_file_runs_nothing(
+    tmp_path: Path, trap: Path, suffix: str
+) -> None:
     path = tmp_path / f'data.{suffix}'
     path.write_bytes(pickle.dumps(dict(data_list=[Malicious(trap)])))
     with safe_loading(), pytest.raises(ConfigError, match='store the data as'):
@@ -84,7 +86,8 @@ def test_data_file_runs_nothing(tmp_path: Path, trap: Path,
 
 def test_plain_data_and_arrays_load(tmp_path: Path) -> None:
     data = dict(
-        boxes=np.arange(6.).reshape(2, 3), score=np.float32(0.5), names={'a'})
+        boxes=np.arange(6.0).reshape(2, 3), score=np.float32(0.5), names={'a'}
+    )
     path = tmp_path / 'data.pkl'
     with safe_loading():
         mmengine.dump(data, path)
@@ -94,12 +97,12 @@ def test_plain_data_and_arrays_load(tmp_path: Path) -> None:
 
 
 def test_log_of_a_checkpoint_loads_and_no_other_attribute(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     path = tmp_path / 'a.pth'
-    torch.save(dict(log=HistoryBuffer([1., 2.], [1, 1])), path)
+    torch.save(dict(log=HistoryBuffer([1.0, 2.0], [1, 1])), path)
 
     class Attribute:
-
         def __reduce__(self) -> Any:
             return getattr, (np.ndarray, 'tofile')
 

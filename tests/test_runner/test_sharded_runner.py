@@ -15,11 +15,14 @@ FSDP = "\nrunner_type = 'mmhgkd.runner.ShardedRunner'\n"
 SMALL = [
     'train_dataloader.dataset.data_root=images',
     'val_dataloader.dataset.data_root=images',
-    'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
+    'train_dataloader.num_workers=0',
+    'val_dataloader.num_workers=0',
     'val_dataloader.persistent_workers=False',
-    'model.backbone.base_channels=8', 'model.backbone.stem_channels=8',
-    'model.neck.in_channels=(8,16,32,64)', 'model.neck.width=16',
-    'train_dataloader.batch_size=4'
+    'model.backbone.base_channels=8',
+    'model.backbone.stem_channels=8',
+    'model.neck.in_channels=(8,16,32,64)',
+    'model.neck.width=16',
+    'train_dataloader.batch_size=4',
 ]
 
 
@@ -33,8 +36,11 @@ def config(soak: ModuleType) -> str:
         ('max_keep_ckpts=2', 'max_keep_ckpts=-1'),
         ('interval=2', 'interval=1'),
         ('max_epochs=3', 'max_epochs=2'),
-        ("optimizer=dict(type='AdamW', lr=1e-3)",
-         "optimizer=dict(type='mmhgkd.Lamb', lr=1e-2), accumulative_counts=2"),
+        (
+            "optimizer=dict(type='AdamW', lr=1e-3)",
+            "optimizer=dict(type='mmhgkd.Lamb', lr=1e-2), "
+            'accumulative_counts=2',
+        ),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -42,8 +48,9 @@ def config(soak: ModuleType) -> str:
 
 
 @pytest.fixture(scope='module')
-def runs(soak: ModuleType, config: str,
-         tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def runs(
+    soak: ModuleType, config: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """The same training with DDP and with FSDP."""
     runs = {}
     for name, text in (('ddp', config), ('fsdp', config + FSDP)):
@@ -60,8 +67,10 @@ def finish(run: Any) -> None:
 def losses(run: Any) -> torch.Tensor:
     path = next(run.work_dir.glob('*/vis_data/scalars.json'))
     rows = map(json.loads, path.read_text().splitlines())
-    return torch.tensor([(row['loss_feat'], row['loss_sim']) for row in rows],
-                        dtype=torch.float64)
+    return torch.tensor(
+        [(row['loss_feat'], row['loss_sim']) for row in rows],
+        dtype=torch.float64,
+    )
 
 
 def load(run: Any, iteration: int) -> dict[str, Any]:
@@ -72,8 +81,9 @@ def load(run: Any, iteration: int) -> dict[str, Any]:
 
 
 def test_processes_keep_half_of_the_parameters(runs: dict[str, Any]) -> None:
-    found = re.search(r'keeps (\d+) of (\d+) parameters',
-                      runs['fsdp'].log.read_text())
+    found = re.search(
+        r'keeps (\d+) of (\d+) parameters', runs['fsdp'].log.read_text()
+    )
     assert found is not None
     own, total = map(int, found.groups())
     weights = load(runs['fsdp'], 6)['state_dict']
@@ -87,12 +97,14 @@ def test_losses_are_those_of_ddp(runs: dict[str, Any]) -> None:
     assert len(expected) == 6
     assert expected[1:, 1].abs().min() > 0
     torch.testing.assert_close(
-        losses(runs['fsdp']), expected, rtol=1e-5, atol=1e-6)
+        losses(runs['fsdp']), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize('iteration', [1, 6])
-def test_checkpoint_is_that_of_ddp(runs: dict[str, Any],
-                                   iteration: int) -> None:
+def test_checkpoint_is_that_of_ddp(
+    runs: dict[str, Any], iteration: int
+) -> None:
     ours, theirs = (load(runs[name], iteration) for name in ('fsdp', 'ddp'))
     assert ('gradients' in ours) == (iteration == 1)
     assert not any('teacher' in name for name in ours['state_dict'])
@@ -100,9 +112,9 @@ def test_checkpoint_is_that_of_ddp(runs: dict[str, Any],
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_resumed_run_equals_unbroken_run(runs: dict[str, Any],
-                                         soak: ModuleType, config: str,
-                                         tmp_path: Path) -> None:
+def test_resumed_run_equals_unbroken_run(
+    runs: dict[str, Any], soak: ModuleType, config: str, tmp_path: Path
+) -> None:
     resumed = soak.Run(tmp_path, 2, config + FSDP)
     resumed.work_dir.mkdir()
     shutil.copy(runs['fsdp'].work_dir / 'iter_3.pth', resumed.work_dir)
@@ -111,35 +123,51 @@ def test_resumed_run_equals_unbroken_run(runs: dict[str, Any],
     assert soak.differences(load(runs['fsdp'], 6), load(resumed, 3)) != []
 
 
-@pytest.mark.parametrize(('first', 'then'), [('ddp', FSDP), ('fsdp', '')],
-                         ids=['ddp', 'fsdp'])
-def test_either_resumes_the_other(runs: dict[str, Any], soak: ModuleType,
-                                  config: str, tmp_path: Path, first: str,
-                                  then: str) -> None:
+@pytest.mark.parametrize(
+    ('first', 'then'), [('ddp', FSDP), ('fsdp', '')], ids=['ddp', 'fsdp']
+)
+def test_either_resumes_the_other(
+    runs: dict[str, Any],
+    soak: ModuleType,
+    config: str,
+    tmp_path: Path,
+    first: str,
+    then: str,
+) -> None:
     resumed = soak.Run(tmp_path, 2, config + then)
     resumed.work_dir.mkdir()
     shutil.copy(runs[first].work_dir / 'iter_4.pth', resumed.work_dir)
     finish(resumed)
     torch.testing.assert_close(
-        load(resumed, 6), load(runs['ddp'], 6), rtol=1e-3, atol=1e-5)
+        load(resumed, 6), load(runs['ddp'], 6), rtol=1e-3, atol=1e-5
+    )
 
 
-def test_average_of_shards_is_refused(soak: ModuleType,
-                                      tmp_path: Path) -> None:
+def test_average_of_shards_is_refused(
+    soak: ModuleType, tmp_path: Path
+) -> None:
     run = soak.Run(tmp_path, 2, soak.CONFIG + FSDP)
     assert run.finish(run.start()) == [2, 2]
     assert 'error: EMAHook does not work on a model' in run.log.read_text()
 
 
 def test_shipped_config_trains_evaluates_and_resumes(
-        class_folders: Path, tmp_path: Path, soak: ModuleType) -> None:
+    class_folders: Path, tmp_path: Path, soak: ModuleType
+) -> None:
     (tmp_path / 'images').symlink_to(class_folders)
     config = ROOT / 'configs' / 'hgkd' / 'r18_scenes_fsdp.py'
     for epochs in (1, 2):
-        run = soak.Run(tmp_path, 2, f'_base_ = {str(config)!r}', [
-            '--cfg-options', *SMALL, f'train_cfg.max_epochs={epochs}',
-            'train_cfg.val_interval=1'
-        ])
+        run = soak.Run(
+            tmp_path,
+            2,
+            f'_base_ = {str(config)!r}',
+            [
+                '--cfg-options',
+                *SMALL,
+                f'train_cfg.max_epochs={epochs}',
+                'train_cfg.val_interval=1',
+            ],
+        )
         finish(run)
     # The resumed run repeats the validation, before any step.
     assert run.log.read_text().count('linear/top1') == 3

@@ -6,7 +6,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from mmhgkd.sparse import SyncBatchNorm
+from mmhgkd.sparse import DistributedBatchNorm
 
 
 def data(rows: int = 12) -> torch.Tensor:
@@ -20,8 +20,9 @@ def loss(y: torch.Tensor, first: int = 0) -> torch.Tensor:
     return (y * weight.view_as(y).sin()).sum()
 
 
-def trained(module: nn.Module, x: torch.Tensor, first: int = 0
-            ) -> dict[str, torch.Tensor]:
+def trained(
+    module: nn.Module, x: torch.Tensor, first: int = 0
+) -> dict[str, torch.Tensor]:
     x = x.clone().requires_grad_()
     y = module(x)
     loss(y, first).backward()
@@ -31,19 +32,23 @@ def trained(module: nn.Module, x: torch.Tensor, first: int = 0
         weight=module.weight.grad,
         bias=module.bias.grad,
         mean=module.running_mean,
-        var=module.running_var)
+        var=module.running_var,
+    )
 
 
 def test_rows_equal_batch_norm_1d() -> None:
     expected = trained(nn.BatchNorm1d(3).double(), data())
-    actual = trained(SyncBatchNorm(3).double(), data())
+    actual = trained(DistributedBatchNorm(3).double(), data())
     for name, value in expected.items():
         assert torch.allclose(actual[name], value, atol=1e-12), name
 
 
 def test_maps_equal_batch_norm_2d_and_eval_uses_running_statistics() -> None:
     x = data(24).view(2, 3, 3, 4)
-    reference, module = nn.BatchNorm2d(3).double(), SyncBatchNorm(3).double()
+    reference, module = (
+        nn.BatchNorm2d(3).double(),
+        DistributedBatchNorm(3).double(),
+    )
     for _ in range(2):
         assert torch.allclose(module(x), reference(x), atol=1e-12)
     module.eval()
@@ -54,7 +59,7 @@ def test_maps_equal_batch_norm_2d_and_eval_uses_running_statistics() -> None:
 
 def test_cumulative_average() -> None:
     reference = nn.BatchNorm1d(3, momentum=None).double()
-    module = SyncBatchNorm(3, momentum=None).double()
+    module = DistributedBatchNorm(3, momentum=None).double()
     for step in range(3):
         module(data() + step)
         reference(data() + step)
@@ -62,20 +67,21 @@ def test_cumulative_average() -> None:
 
 
 def test_state_dict_is_that_of_batch_norm() -> None:
-    nn.BatchNorm2d(3).load_state_dict(SyncBatchNorm(3).state_dict())
+    nn.BatchNorm2d(3).load_state_dict(DistributedBatchNorm(3).state_dict())
 
 
 def test_other_ranks_of_tensor_are_refused() -> None:
     with pytest.raises(ValueError, match='shape'):
-        SyncBatchNorm(3)(torch.zeros(2, 3, 4))
+        DistributedBatchNorm(3)(torch.zeros(2, 3, 4))
 
 
 def half(rank: int, store: str, out: str) -> None:
     dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
-    part = data()[rank * 6:rank * 6 + 6]
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
+    )
+    part = data()[rank * 6 : rank * 6 + 6]
     for name in ('eager', 'compiled'):
-        module = SyncBatchNorm(3).double()
+        module = DistributedBatchNorm(3).double()
         if name == 'compiled':
             module.compile(fullgraph=True, backend='aot_eager')
         result = trained(module, part, rank * 18)
@@ -97,4 +103,5 @@ def test_two_ranks_equal_one_and_compile_to_one_graph(tmp_path: Path) -> None:
         for rank in ranks:
             for name in ('mean', 'var'):
                 assert torch.allclose(
-                    rank[name], whole[name], rtol=0, atol=1e-12)
+                    rank[name], whole[name], rtol=0, atol=1e-12
+                )

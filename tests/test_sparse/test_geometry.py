@@ -22,9 +22,11 @@ WINDOWS = [
     Window((5, 1), 1, (2, 0)),
     Window((4, 4), 4),
 ]
-CASES = [(stride, window)
-         for stride, window in itertools.product((1, 2, 4, 8), WINDOWS)
-         if stride * window.stride <= 8]
+CASES = [
+    (stride, window)
+    for stride, window in itertools.product((1, 2, 4, 8), WINDOWS)
+    if stride * window.stride <= 8
+]
 
 
 def row_of(stride: int, image: int, y: int, x: int) -> int:
@@ -44,22 +46,38 @@ def row_of(stride: int, image: int, y: int, x: int) -> int:
 def places(stride: int) -> list[tuple[int, int, int]]:
     """Image, y and x of every packed row."""
     block = MASK.unit // stride
-    return [(image, unit // MASK.columns * block + y,
-             unit % MASK.columns * block + x)
-            for image, ids in enumerate(MASK.ids.tolist()) for unit in ids
-            for y in range(block) for x in range(block)]
+    return [
+        (
+            image,
+            unit // MASK.columns * block + y,
+            unit % MASK.columns * block + x,
+        )
+        for image, ids in enumerate(MASK.ids.tolist())
+        for unit in ids
+        for y in range(block)
+        for x in range(block)
+    ]
 
 
 def naive_table(stride: int, window: Window) -> list[list[int]]:
     rows = []
     for image, y, x in places(stride * window.stride):
-        rows.append([
-            row_of(
-                stride, image, y * window.stride - window.padding[0] +
-                i * window.dilation[0], x * window.stride -
-                window.padding[1] + j * window.dilation[1])
-            for i in range(window.kernel[0]) for j in range(window.kernel[1])
-        ])
+        rows.append(
+            [
+                row_of(
+                    stride,
+                    image,
+                    y * window.stride
+                    - window.padding[0]
+                    + i * window.dilation[0],
+                    x * window.stride
+                    - window.padding[1]
+                    + j * window.dilation[1],
+                )
+                for i in range(window.kernel[0])
+                for j in range(window.kernel[1])
+            ]
+        )
     return rows
 
 
@@ -71,30 +89,31 @@ def test_table_equals_loops(stride: int, window: Window) -> None:
     expected = torch.tensor(naive_table(stride, window))
     marked = geometry.table(stride, window, mark_outside=True)
     assert torch.equal(
-        marked.long(),
-        expected.where(expected >= 0, size - 1 - expected))
+        marked.long(), expected.where(expected >= 0, size - 1 - expected)
+    )
     table = geometry.table(stride, window)
     assert torch.equal(table.long(), expected.where(expected >= 0, size))
 
 
 @pytest.mark.parametrize(('stride', 'window'), CASES)
-def test_phases_and_pairs_invert_the_table(stride: int,
-                                           window: Window) -> None:
+def test_phases_and_pairs_invert_the_table(
+    stride: int, window: Window
+) -> None:
     geometry = Geometry(MASK)
     expected = {
         (read, out, tap)
         for out, row in enumerate(naive_table(stride, window))
-        for tap, read in enumerate(row) if read >= 0
+        for tap, read in enumerate(row)
+        if read >= 0
     }
     block = MASK.block(stride)
     rows = torch.arange(geometry.num_rows(stride)).view(-1, block, block)
     found = []
     for index, phase in enumerate(geometry.phases(stride, window)):
         i, j = divmod(index, window.stride)
-        own = rows[:, i::window.stride, j::window.stride].flatten()
+        own = rows[:, i :: window.stride, j :: window.stride].flatten()
         assert phase.table.shape == (len(own), len(phase.taps))
-        for read, outs in zip(
-                own.tolist(), phase.table.tolist(), strict=True):
+        for read, outs in zip(own.tolist(), phase.table.tolist(), strict=True):
             found += [
                 (read, out, tap)
                 for out, tap in zip(outs, phase.taps, strict=True)
@@ -104,7 +123,8 @@ def test_phases_and_pairs_invert_the_table(stride: int,
 
     pairs = geometry.pairs(stride, window)
     taps = torch.arange(window.taps).repeat_interleave(
-        torch.tensor(pairs.sizes))
+        torch.tensor(pairs.sizes)
+    )
     columns = (pairs.inputs.tolist(), pairs.outputs.tolist(), taps.tolist())
     assert sorted(zip(*columns, strict=True)) == sorted(expected)
 
@@ -117,8 +137,12 @@ def test_halo_equals_loops(stride: int, window: Window) -> None:
     corners = places(MASK.unit)
     for unit, (image, y, x) in enumerate(corners):
         for i, j in itertools.product(*map(range, halo.shape[1:])):
-            row = row_of(stride, image, y * block + i - window.padding[0],
-                         x * block + j - window.padding[1])
+            row = row_of(
+                stride,
+                image,
+                y * block + i - window.padding[0],
+                x * block + j - window.padding[1],
+            )
             assert halo[unit, i, j] == (row if row >= 0 else size - 1 - row)
 
 
@@ -150,21 +174,26 @@ def test_unit_must_be_a_multiple_of_the_stride() -> None:
 
 def test_window_of_layers() -> None:
     assert Window.of(nn.Conv2d(1, 1, (5, 3), 2, (2, 1))) == Window(
-        (5, 3), 2, (2, 1))
+        (5, 3), 2, (2, 1)
+    )
     assert Window.of(nn.MaxPool2d(3, 2, 1)) == Window((3, 3), 2, (1, 1))
     assert Window.of(nn.AvgPool2d(2, ceil_mode=True)) == Window((2, 2), 2)
     assert Window.of(nn.Conv2d(1, 1, 3, padding=2, dilation=2)).reach(0) == 4
 
 
-@pytest.mark.parametrize(('module', 'message'), [
-    (nn.Conv2d(1, 1, 3), 'set its padding'),
-    (nn.Conv2d(1, 1, 2, padding=1), 'set its padding'),
-    (nn.MaxPool2d(3, 2, 1, ceil_mode=True), 'set its padding'),
-    (nn.Conv2d(1, 1, 3, (1, 2), 1), 'same stride'),
-    (nn.Conv2d(1, 1, 3, padding='same'), 'fixed number'),
-    (nn.Conv2d(1, 1, 3, padding=1, padding_mode='reflect'), 'zeros'),
-])
+@pytest.mark.parametrize(
+    ('module', 'message'),
+    [
+        (nn.Conv2d(1, 1, 3), 'set its padding'),
+        (nn.Conv2d(1, 1, 2, padding=1), 'set its padding'),
+        (nn.MaxPool2d(3, 2, 1, ceil_mode=True), 'set its padding'),
+        (nn.Conv2d(1, 1, 3, (1, 2), 1), 'same stride'),
+        (nn.Conv2d(1, 1, 3, padding='same'), 'fixed number'),
+        (nn.Conv2d(1, 1, 3, padding=1, padding_mode='reflect'), 'zeros'),
+    ],
+)
 def test_layers_that_do_not_keep_units_are_refused(
-        module: nn.Conv2d | nn.MaxPool2d, message: str) -> None:
+    module: nn.Conv2d | nn.MaxPool2d, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         Window.of(module)

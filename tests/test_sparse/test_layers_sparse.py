@@ -38,13 +38,14 @@ def check(feature: SparseFeature, module: nn.Module, expected: Tensor) -> None:
     if parameters:
         weight = torch.randn_like(actual)
         for x, y in zip(
-                torch.autograd.grad((actual * weight).sum(), parameters),
-                torch.autograd.grad((expected * weight).sum(), parameters),
-                strict=True):
+            torch.autograd.grad((actual * weight).sum(), parameters),
+            torch.autograd.grad((expected * weight).sum(), parameters),
+            strict=True,
+        ):
             assert torch.allclose(x, y, rtol=0, atol=1e-10)
 
 
-def randomise(module: nn.Module) -> nn.Module:
+def randomize(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         nn.init.normal_(parameter)
     return module.double()
@@ -54,33 +55,38 @@ def position_norm(module: nn.LayerNorm, maps: Tensor) -> Tensor:
     mean = maps.mean(1, keepdim=True)
     var = (maps - mean).square().mean(1, keepdim=True)
     shape = (1, -1, 1, 1)
-    return ((maps - mean) /
-            (var + module.eps).sqrt() * module.weight.view(shape) +
-            module.bias.view(shape))
+    return (maps - mean) / (var + module.eps).sqrt() * module.weight.view(
+        shape
+    ) + module.bias.view(shape)
 
 
-@pytest.mark.parametrize('module', [
-    nn.LayerNorm(CHANNELS),
-    LayerNorm2d(CHANNELS, eps=1e-3),
-    timm_layers.LayerNorm(CHANNELS),
-    timm_layers.LayerNorm2d(CHANNELS),
-])
+@pytest.mark.parametrize(
+    'module',
+    [
+        nn.LayerNorm(CHANNELS),
+        LayerNorm2d(CHANNELS, eps=1e-3),
+        timm_layers.LayerNorm(CHANNELS),
+        timm_layers.LayerNorm2d(CHANNELS),
+    ],
+)
 def test_layer_norm(feature: SparseFeature, module: nn.LayerNorm) -> None:
-    randomise(module)
+    randomize(module)
     check(feature, module, position_norm(module, feature.dense()))
 
 
 def test_layer_norm_with_activation(feature: SparseFeature) -> None:
-    module = randomise(timm_layers.LayerNormAct2d(CHANNELS, act_layer=nn.GELU))
+    module = randomize(timm_layers.LayerNormAct2d(CHANNELS, act_layer=nn.GELU))
     expected = F.gelu(position_norm(module, feature.dense()))
     check(feature, module, expected)
 
 
 @pytest.mark.parametrize('convert', [False, True])
-def test_batch_norm_keeps_its_activation(feature: SparseFeature,
-                                         convert: bool) -> None:
-    module = randomise(
-        timm_layers.BatchNormAct2d(CHANNELS, act_layer=nn.Sigmoid))
+def test_batch_norm_keeps_its_activation(
+    feature: SparseFeature, convert: bool
+) -> None:
+    module = randomize(
+        timm_layers.BatchNormAct2d(CHANNELS, act_layer=nn.Sigmoid)
+    )
     if convert:
         module = timm_layers.convert_sync_batchnorm(module)
     maps = feature.dense()
@@ -94,51 +100,66 @@ def test_batch_norm_keeps_its_activation(feature: SparseFeature,
 
 def test_linear_is_a_pointwise_convolution(feature: SparseFeature) -> None:
     module = nn.Linear(CHANNELS, 5).double()
-    expected = F.conv2d(feature.dense(), module.weight[..., None, None],
-                        module.bias)
+    expected = F.conv2d(
+        feature.dense(), module.weight[..., None, None], module.bias
+    )
     check(feature, module, expected)
 
 
-@pytest.mark.parametrize('module', [
-    nn.ReLU(),
-    nn.ReLU6(),
-    nn.GELU(),
-    nn.SiLU(),
-    nn.Hardswish(),
-    nn.Hardsigmoid(),
-    nn.Sigmoid(),
-    nn.LeakyReLU(.3),
-    nn.Softplus(),
-    nn.PReLU(CHANNELS).double(),
-    HSigmoid(),
-    HSwish(),
-    Swish(),
-    timm_layers.HardSwish(),
-    timm_layers.Swish(),
-])
-def test_activation_of_zero_stays_invisible(feature: SparseFeature,
-                                            module: nn.Module) -> None:
+@pytest.mark.parametrize(
+    'module',
+    [
+        nn.ReLU(),
+        nn.ReLU6(),
+        nn.GELU(),
+        nn.SiLU(),
+        nn.Hardswish(),
+        nn.Hardsigmoid(),
+        nn.Sigmoid(),
+        nn.LeakyReLU(0.3),
+        nn.Softplus(),
+        nn.PReLU(CHANNELS).double(),
+        HSigmoid(),
+        HSwish(),
+        Swish(),
+        timm_layers.HardSwish(),
+        timm_layers.Swish(),
+    ],
+)
+def test_activation_of_zero_stays_invisible(
+    feature: SparseFeature, module: nn.Module
+) -> None:
     expected = module(3 * feature.dense())
     check(feature.map(lambda x: 3 * x), module, expected)
 
 
-@pytest.mark.parametrize(('kernel', 'stride'), [(3, 1), (3, 2), (7, 1), (5, 2),
-                                                (2, 2), (4, 4)])
-def test_depthwise_convolution(feature: SparseFeature, kernel: int,
-                               stride: int) -> None:
+@pytest.mark.parametrize(
+    ('kernel', 'stride'), [(3, 1), (3, 2), (7, 1), (5, 2), (2, 2), (4, 4)]
+)
+def test_depthwise_convolution(
+    feature: SparseFeature, kernel: int, stride: int
+) -> None:
     padding = 0 if kernel == stride else kernel // 2
     module = nn.Conv2d(
-        CHANNELS, CHANNELS, kernel, stride, padding, groups=CHANNELS).double()
+        CHANNELS, CHANNELS, kernel, stride, padding, groups=CHANNELS
+    ).double()
     check(feature, module, module(feature.dense()))
 
 
-@pytest.mark.parametrize('kind',
-                         [Conv2dAdaptivePadding, timm_layers.Conv2dSame])
-@pytest.mark.parametrize(('kernel', 'stride', 'groups'), [
-    (3, 1, 1), (3, 2, 1), (5, 2, CHANNELS), (1, 2, 1), (4, 1, 2), (3, 4, 1)
-])  # yapf: disable
-def test_same_padding(feature: SparseFeature, kind: type[nn.Conv2d],
-                      kernel: int, stride: int, groups: int) -> None:
+@pytest.mark.parametrize(
+    'kind', [Conv2dAdaptivePadding, timm_layers.Conv2dSame]
+)
+@pytest.mark.parametrize(
+    ('kernel', 'stride', 'groups'),
+    [(3, 1, 1), (3, 2, 1), (5, 2, CHANNELS), (1, 2, 1), (4, 1, 2), (3, 4, 1)],
+)
+def test_same_padding(
+    feature: SparseFeature,
+    kind: type[nn.Conv2d],
+    kernel: int,
+    stride: int,
+    groups: int,
+) -> None:
     module = kind(CHANNELS, CHANNELS, kernel, stride, groups=groups).double()
     check(feature, module, module(feature.dense()))
 
@@ -150,18 +171,20 @@ def test_conv_module(feature: SparseFeature) -> None:
         3,
         padding=1,
         norm_cfg=dict(type='mmpretrain.LN2d'),
-        act_cfg=dict(type='GELU')).double()
-    randomise(module)
+        act_cfg=dict(type='GELU'),
+    ).double()
+    randomize(module)
     maps = module.conv(feature.dense())
     check(feature, module, F.gelu(position_norm(module.norm, maps)))
     module = ConvModule(
-        CHANNELS, 4, 1, order=('act', 'conv', 'norm'), inplace=False).double()
+        CHANNELS, 4, 1, order=('act', 'conv', 'norm'), inplace=False
+    ).double()
     check(feature, module, module.conv(feature.dense().relu()))
 
 
 def test_drop_path_drops_whole_images(feature: SparseFeature) -> None:
     for scale, kept in ((True, 2.0), (False, 1.0)):
-        module = timm_layers.DropPath(.5, scale_by_keep=scale)
+        module = timm_layers.DropPath(0.5, scale_by_keep=scale)
         torch.manual_seed(0)
         ratio = feature.apply(module).dense().sum((1, 2, 3))
         ratio = ratio / feature.dense().sum((1, 2, 3))
@@ -174,16 +197,19 @@ def test_image_statistics_and_factors(feature: SparseFeature) -> None:
     maps = feature.dense()
     factor = torch.randn(3, CHANNELS, dtype=torch.float64)
     for index, (image, where) in enumerate(
-            zip(maps, seen(feature, maps), strict=True)):
+        zip(maps, seen(feature, maps), strict=True)
+    ):
         rows = image[:, where[0].bool()].t()
         mean, norm = rows.sum(0) / len(rows), rows.square().sum(0).sqrt()
         assert torch.allclose(feature.image_mean()[index], mean)
         assert torch.allclose(feature.image_norm()[index], norm)
     assert torch.allclose(
-        feature.scale_images(factor).dense(), maps * factor[..., None, None])
+        feature.scale_images(factor).dense(), maps * factor[..., None, None]
+    )
     assert torch.allclose(
         feature.scale_images(factor[:, 0]).dense(),
-        maps * factor[:, :1, None, None])
+        maps * factor[:, :1, None, None],
+    )
 
 
 def test_concatenate(feature: SparseFeature) -> None:
@@ -194,7 +220,6 @@ def test_concatenate(feature: SparseFeature) -> None:
 
 
 class ScaledConv(nn.Conv2d):
-
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(2 * x)
 
@@ -204,20 +229,25 @@ class NamedConv(nn.Conv2d):
 
 
 def test_a_subclass_with_its_own_forward_is_another_layer(
-        feature: SparseFeature) -> None:
+    feature: SparseFeature,
+) -> None:
     with pytest.raises(NoSparseForm, match='ScaledConv has no sparse form'):
         feature.apply(ScaledConv(CHANNELS, 4, 1))
     module = NamedConv(CHANNELS, 4, 1).double()
     check(feature, module, module(feature.dense()))
 
 
-@pytest.mark.parametrize('module', [
-    nn.LayerNorm((16, 24)),
-    nn.GroupNorm(2, CHANNELS),
-    nn.AdaptiveAvgPool2d(1),
-    ConvModule(CHANNELS, 4, 3, padding=1, padding_mode='reflect'),
-])
-def test_layers_without_sparse_form(feature: SparseFeature,
-                                    module: nn.Module) -> None:
+@pytest.mark.parametrize(
+    'module',
+    [
+        nn.LayerNorm((16, 24)),
+        nn.GroupNorm(2, CHANNELS),
+        nn.AdaptiveAvgPool2d(1),
+        ConvModule(CHANNELS, 4, 3, padding=1, padding_mode='reflect'),
+    ],
+)
+def test_layers_without_sparse_form(
+    feature: SparseFeature, module: nn.Module
+) -> None:
     with pytest.raises(NoSparseForm, match='no sparse form'):
         feature.apply(module)

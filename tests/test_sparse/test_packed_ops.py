@@ -29,8 +29,9 @@ def visible_maps(stride: int, channels: int) -> Tensor:
     return maps * MASK.visible(stride)
 
 
-def differentiate(function: Callable[..., Tensor],
-                  *inputs: Tensor) -> list[Tensor]:
+def differentiate(
+    function: Callable[..., Tensor], *inputs: Tensor
+) -> list[Tensor]:
     """Output and gradients of a sum with fixed weights."""
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     out = function(*leaves)
@@ -38,10 +39,18 @@ def differentiate(function: Callable[..., Tensor],
     return [out.detach(), *gradients]
 
 
-def dense_conv(window: Window, stride: int, groups: int,
-               maps: Tensor, weight: Tensor) -> Tensor:
-    out = F.conv2d(maps, weight, None, window.stride, window.padding,
-                   window.dilation, groups)
+def dense_conv(
+    window: Window, stride: int, groups: int, maps: Tensor, weight: Tensor
+) -> Tensor:
+    out = F.conv2d(
+        maps,
+        weight,
+        None,
+        window.stride,
+        window.padding,
+        window.dilation,
+        groups,
+    )
     return dense_to_rows(out, MASK, stride * window.stride)
 
 
@@ -49,44 +58,60 @@ IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = dict(
     table=table_conv,
     halo=halo_conv,
     pair=lambda *args: pair_conv(*args[:-1]),
-    chosen=gather_conv.gather_conv)
+    chosen=gather_conv.gather_conv,
+)
 
 
-@pytest.mark.parametrize(('name', 'groups'), [
-    ('pair', 1),
-    *((name, groups) for name in ('table', 'halo', 'chosen')
-      for groups in (1, 2, 4)),
-])
-@pytest.mark.parametrize(('stride', 'window'), [
-    (4, Window((1, 1))),
-    (2, Window((1, 1), 2)),
-    (2, Window((3, 3), 1, (1, 1))),
-    (4, Window((3, 3), 1, (1, 1))),
-    (8, Window((3, 3), 1, (1, 1))),
-    (2, Window((3, 3), 2, (1, 1))),
-    (4, Window((3, 3), 2, (1, 1))),
-    (2, Window((5, 5), 1, (2, 2))),
-    (2, Window((7, 7), 2, (3, 3))),
-    (8, Window((7, 7), 1, (3, 3))),
-    (4, Window((3, 3), 1, (2, 2), (2, 2))),
-    (2, Window((3, 3), 2, (2, 2), (2, 2))),
-    (2, Window((1, 5), 1, (0, 2))),
-    (2, Window((2, 2), 4)),
-])
-def test_conv_equals_dense_conv(name: str, groups: int, stride: int,
-                                window: Window) -> None:
+@pytest.mark.parametrize(
+    ('name', 'groups'),
+    [
+        ('pair', 1),
+        *(
+            (name, groups)
+            for name in ('table', 'halo', 'chosen')
+            for groups in (1, 2, 4)
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ('stride', 'window'),
+    [
+        (4, Window((1, 1))),
+        (2, Window((1, 1), 2)),
+        (2, Window((3, 3), 1, (1, 1))),
+        (4, Window((3, 3), 1, (1, 1))),
+        (8, Window((3, 3), 1, (1, 1))),
+        (2, Window((3, 3), 2, (1, 1))),
+        (4, Window((3, 3), 2, (1, 1))),
+        (2, Window((5, 5), 1, (2, 2))),
+        (2, Window((7, 7), 2, (3, 3))),
+        (8, Window((7, 7), 1, (3, 3))),
+        (4, Window((3, 3), 1, (2, 2), (2, 2))),
+        (2, Window((3, 3), 2, (2, 2), (2, 2))),
+        (2, Window((1, 5), 1, (0, 2))),
+        (2, Window((2, 2), 4)),
+    ],
+)
+def test_conv_equals_dense_conv(
+    name: str, groups: int, stride: int, window: Window
+) -> None:
     geometry = Geometry(MASK)
     maps = visible_maps(stride, 4)
     weight = draw(8, 4 // groups, *window.kernel)
     expected = differentiate(
         lambda maps, weight: dense_conv(window, stride, groups, maps, weight),
-        maps, weight)
+        maps,
+        weight,
+    )
     # The gradient of a masked position is not asked for.
     expected[1] = dense_to_rows(expected[1], MASK, stride)
     actual = differentiate(
-        lambda rows, weight: IMPLEMENTATIONS[name]
-        (rows, weight, geometry, stride, window, groups),
-        dense_to_rows(maps, MASK, stride), weight)
+        lambda rows, weight: IMPLEMENTATIONS[name](
+            rows, weight, geometry, stride, window, groups
+        ),
+        dense_to_rows(maps, MASK, stride),
+        weight,
+    )
     for x, y in zip(actual, expected, strict=True):
         assert torch.allclose(x, y, rtol=0, atol=1e-12)
 
@@ -94,15 +119,17 @@ def test_conv_equals_dense_conv(name: str, groups: int, stride: int,
 @pytest.mark.parametrize('name', IMPLEMENTATIONS)
 @pytest.mark.parametrize('stride', [1, 2])
 def test_conv_gradients_are_those_of_finite_differences(
-        name: str, stride: int) -> None:
+    name: str, stride: int
+) -> None:
     mask = UnitMask(torch.tensor([[3, 0]]), 2, 2, 2)
     window = Window((3, 3), stride, (1, 1))
     rows = draw(8, 2).requires_grad_()
     weight = draw(3, 2, 3, 3).requires_grad_()
     geometry = Geometry(mask)
     assert torch.autograd.gradcheck(
-        lambda *inputs: IMPLEMENTATIONS[name]
-        (*inputs, geometry, 1, window, 1), (rows, weight))
+        lambda *inputs: IMPLEMENTATIONS[name](*inputs, geometry, 1, window, 1),
+        (rows, weight),
+    )
 
 
 @pytest.mark.parametrize('name', IMPLEMENTATIONS)
@@ -111,8 +138,10 @@ def test_conv_gives_only_the_wanted_gradients(name: str) -> None:
     rows, weight = draw(24, 4), draw(8, 4, 3, 3)
     conv = IMPLEMENTATIONS[name]
     _, d_rows, d_weight = differentiate(
-        lambda *inputs: conv(*inputs, Geometry(MASK), 4, window, 1), rows,
-        weight)
+        lambda *inputs: conv(*inputs, Geometry(MASK), 4, window, 1),
+        rows,
+        weight,
+    )
     for leaf, expected in ((rows, d_rows), (weight, d_weight)):
         leaf.requires_grad_()
         out = conv(rows, weight, Geometry(MASK), 4, window, 1)
@@ -123,38 +152,47 @@ def test_conv_gives_only_the_wanted_gradients(name: str) -> None:
     assert not conv(rows, weight, Geometry(MASK), 4, window, 1).requires_grad
 
 
-@pytest.mark.parametrize(('stride', 'name'), [
-    (2, 'halo_conv'),
-    (4, 'pair_conv'),
-])
+@pytest.mark.parametrize(
+    ('stride', 'name'),
+    [
+        (2, 'halo_conv'),
+        (4, 'pair_conv'),
+    ],
+)
 def test_cpu_convolves_large_units_densely_and_small_ones_by_pairs(
-        stride: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stride: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     def chosen(*_: object) -> Tensor:
         raise InterruptedError
 
     monkeypatch.setattr(gather_conv, name, chosen)
-    feature = PackedFeature(
-        draw(384 // stride**2, 4), Geometry(MASK), stride)
+    feature = PackedFeature(draw(384 // stride**2, 4), Geometry(MASK), stride)
     with pytest.raises(InterruptedError):
         feature.conv(nn.Conv2d(4, 4, 3, padding=1).double())
 
 
 @pytest.mark.parametrize('tables', [False, True])
-@pytest.mark.parametrize(('stride', 'module'), [
-    (2, nn.MaxPool2d(3, 2, 1)),
-    (1, nn.MaxPool2d(3, 2, 1)),
-    (4, nn.MaxPool2d(3, 1, 1)),
-    (2, nn.MaxPool2d(2)),
-    (2, nn.MaxPool2d(5, 1, 2)),
-    (2, nn.AvgPool2d(3, 2, 1)),
-    (2, nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
-    (2, nn.AvgPool2d(3, 1, 1, divisor_override=7)),
-    (2, nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)),
-])
+@pytest.mark.parametrize(
+    ('stride', 'module'),
+    [
+        (2, nn.MaxPool2d(3, 2, 1)),
+        (1, nn.MaxPool2d(3, 2, 1)),
+        (4, nn.MaxPool2d(3, 1, 1)),
+        (2, nn.MaxPool2d(2)),
+        (2, nn.MaxPool2d(5, 1, 2)),
+        (2, nn.AvgPool2d(3, 2, 1)),
+        (2, nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+        (2, nn.AvgPool2d(3, 1, 1, divisor_override=7)),
+        (2, nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)),
+    ],
+)
 def test_pooling_equals_dense_pooling(
-        tables: bool, stride: int, module: nn.MaxPool2d | nn.AvgPool2d,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    tables: bool,
+    stride: int,
+    module: nn.MaxPool2d | nn.AvgPool2d,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for place in (gather_conv, packed_pool):
         monkeypatch.setattr(place, 'uses_tables', lambda _: tables)
     # Most are negative, so that masked zeros win beside them.
@@ -162,11 +200,15 @@ def test_pooling_equals_dense_pooling(
     window = Window.of(module)
     out_stride = stride * window.stride
     expected = differentiate(
-        lambda maps: dense_to_rows(module(maps), MASK, out_stride), maps)
+        lambda maps: dense_to_rows(module(maps), MASK, out_stride), maps
+    )
     expected[1] = dense_to_rows(expected[1], MASK, stride)
     actual = differentiate(
-        lambda rows: PackedFeature(rows, Geometry(MASK), stride).apply(module).
-        rows(), dense_to_rows(maps, MASK, stride))
+        lambda rows: (
+            PackedFeature(rows, Geometry(MASK), stride).apply(module).rows()
+        ),
+        dense_to_rows(maps, MASK, stride),
+    )
     if isinstance(module, nn.MaxPool2d):
         assert (actual[0] == 0).any() == any(window.padding)
     for x, y in zip(actual, expected, strict=True):
@@ -175,29 +217,35 @@ def test_pooling_equals_dense_pooling(
 
 @pytest.mark.parametrize('tables', [False, True])
 def test_max_pool_takes_the_first_of_equal_values(
-        tables: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packed_pool, 'uses_tables', lambda _: tables)
     window = Window((3, 3), 2, (1, 1))
     maps = visible_maps(2, 4).sign().clamp(0)
     expected = differentiate(
-        lambda maps: dense_to_rows(F.max_pool2d(maps, 3, 2, 1), MASK, 4), maps)
+        lambda maps: dense_to_rows(F.max_pool2d(maps, 3, 2, 1), MASK, 4), maps
+    )
     geometry = Geometry(MASK)
     actual = differentiate(
         lambda rows: packed_pool.max_pool(rows, geometry, 2, window),
-        dense_to_rows(maps, MASK, 2))
+        dense_to_rows(maps, MASK, 2),
+    )
     assert torch.equal(actual[0], expected[0])
     assert torch.equal(
-        rows_to_dense(actual[1], MASK, 2), expected[1] * MASK.visible(2))
+        rows_to_dense(actual[1], MASK, 2), expected[1] * MASK.visible(2)
+    )
 
 
 @pytest.mark.parametrize('tables', [False, True])
-def test_max_pool_passes_nan_on(tables: bool,
-                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_max_pool_passes_nan_on(
+    tables: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packed_pool, 'uses_tables', lambda _: tables)
     rows = draw(96, 4)
     rows[5] = torch.nan
-    out = packed_pool.max_pool(rows, Geometry(MASK), 2,
-                               Window((3, 3), 2, (1, 1)))
+    out = packed_pool.max_pool(
+        rows, Geometry(MASK), 2, Window((3, 3), 2, (1, 1))
+    )
     assert out.isnan().any(0).all()
 
 
@@ -205,8 +253,11 @@ def test_max_pool_passes_nan_on(tables: bool,
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('stride', [2, 4, 8])
 def test_half_precision_sums_in_single(
-        tables: bool, dtype: torch.dtype, stride: int,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    tables: bool,
+    dtype: torch.dtype,
+    stride: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(gather_conv, 'uses_tables', lambda _: tables)
     window, geometry = Window((3, 3), 1, (1, 1)), Geometry(MASK)
     rows = draw(384 // stride**2, 32, dtype=dtype)
@@ -231,9 +282,10 @@ def test_autocast_casts_what_a_dense_convolution_casts() -> None:
     with torch.autocast('cpu', torch.bfloat16):
         half = feature.conv(conv).rows()
     assert half.dtype == torch.bfloat16
-    assert torch.allclose(half.float(), feature.conv(conv).rows(), atol=.05)
-    gradients = torch.autograd.grad(half.float().sum(),
-                                    list(conv.parameters()))
+    assert torch.allclose(half.float(), feature.conv(conv).rows(), atol=0.05)
+    gradients = torch.autograd.grad(
+        half.float().sum(), list(conv.parameters())
+    )
     assert {x.dtype for x in gradients} == {torch.float32}
 
 

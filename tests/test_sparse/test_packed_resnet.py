@@ -13,7 +13,8 @@ SMALL: dict[str, Any] = dict(
     stem_channels=8,
     base_channels=4,
     zero_init_residual=False,
-    norm_cfg=dict(type='BN'))
+    norm_cfg=dict(type='BN'),
+)
 
 
 def make_net(depth: int = 18, **kwargs: Any) -> SparseResNet:
@@ -27,22 +28,20 @@ def make_mask(kind: str = 'random') -> UnitMask:
     if kind == 'single':
         return UnitMask(torch.arange(9).view(9, 1), 3, 3, 32)
     if kind == 'coarse':
-        return RandomUnitMask(unit=64, mask_ratio=.5, seed=3)(2, 128, 192)
+        return RandomUnitMask(unit=64, mask_ratio=0.5, seed=3)(2, 128, 192)
     size = (64, 128) if kind == 'rectangular' else (96, 96)
     return RandomUnitMask(seed=5)(2, *size)
 
 
-def make_images(mask: UnitMask,
-                dtype: torch.dtype = torch.float64) -> Tensor:
+def make_images(mask: UnitMask, dtype: torch.dtype = torch.float64) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     size = (mask.rows * mask.unit, mask.columns * mask.unit)
     return torch.randn(len(mask.ids), 3, *size, generator=generator).to(dtype)
 
 
-def evaluate(net: SparseResNet,
-             images: Tensor,
-             mask: UnitMask,
-             backend: str = 'packed') -> tuple[list[Tensor], list[Tensor]]:
+def evaluate(
+    net: SparseResNet, images: Tensor, mask: UnitMask, backend: str = 'packed'
+) -> tuple[list[Tensor], list[Tensor]]:
     """Dense outputs, and gradients of a sum with fixed weights."""
     net.backend = backend
     torch.manual_seed(1)  # drop path
@@ -53,21 +52,29 @@ def evaluate(net: SparseResNet,
     return outs, list(torch.autograd.grad(total, leaves))
 
 
-def assert_equal(actual: tuple[list[Tensor], list[Tensor]],
-                 expected: tuple[list[Tensor], list[Tensor]]) -> None:
+def assert_equal(
+    actual: tuple[list[Tensor], list[Tensor]],
+    expected: tuple[list[Tensor], list[Tensor]],
+) -> None:
     for part, reference in zip(actual, expected, strict=True):
         for x, y in zip(part, reference, strict=True):
             assert (x - y).abs().max() <= 1e-10 * y.abs().max().clamp(min=1)
 
 
-@pytest.mark.parametrize(('depth', 'kind'), [
-    *((18, kind)
-      for kind in ('random', 'full', 'single', 'rectangular', 'coarse')),
-    (50, 'random'),
-    (50, 'rectangular'),
-])
-def test_outputs_and_gradients_equal_masked_dense(depth: int,
-                                                  kind: str) -> None:
+@pytest.mark.parametrize(
+    ('depth', 'kind'),
+    [
+        *(
+            (18, kind)
+            for kind in ('random', 'full', 'single', 'rectangular', 'coarse')
+        ),
+        (50, 'random'),
+        (50, 'rectangular'),
+    ],
+)
+def test_outputs_and_gradients_equal_masked_dense(
+    depth: int, kind: str
+) -> None:
     net, mask = make_net(depth).double(), make_mask(kind)
     images = make_images(mask).requires_grad_()
     expected = evaluate(net, images, mask, 'masked')
@@ -80,15 +87,18 @@ def test_outputs_and_gradients_equal_masked_dense(depth: int,
         assert torch.allclose(x, y, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize('kwargs', [
-    dict(frozen_stages=1),
-    dict(norm_eval=True),
-    dict(drop_path_rate=.5),
-    dict(drop_path_rate=.5, with_cp=True),
-    dict(deep_stem=True, avg_down=True),
-    dict(style='caffe', depth=50),
-    dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
-])
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(frozen_stages=1),
+        dict(norm_eval=True),
+        dict(drop_path_rate=0.5),
+        dict(drop_path_rate=0.5, with_cp=True),
+        dict(deep_stem=True, avg_down=True),
+        dict(style='caffe', depth=50),
+        dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
+    ],
+)
 def test_options_of_resnet(kwargs: dict) -> None:
     net, mask = make_net(**kwargs).double(), make_mask()
     net.train()
@@ -103,7 +113,8 @@ def test_evaluation_uses_running_statistics() -> None:
     net(images, mask)
     net.eval()
     assert_equal(
-        evaluate(net, images, mask), evaluate(net, images, mask, 'masked'))
+        evaluate(net, images, mask), evaluate(net, images, mask, 'masked')
+    )
 
 
 def test_order_of_the_ids_does_not_matter() -> None:
@@ -112,7 +123,8 @@ def test_order_of_the_ids_does_not_matter() -> None:
     order = torch.tensor([2, 0, 3, 1])
     assert_equal(
         evaluate(net, images, mask._replace(ids=mask.ids[:, order])),
-        evaluate(net, images, mask))
+        evaluate(net, images, mask),
+    )
 
 
 @pytest.mark.parametrize('channels_last', [False, True])
@@ -126,12 +138,16 @@ def test_memory_format_of_images_does_not_matter(channels_last: bool) -> None:
     assert_equal(evaluate(net, images, mask), expected)
 
 
-@pytest.mark.parametrize(('dtype', 'tolerance'), [
-    (torch.float32, 1e-3),
-    (torch.bfloat16, .1),
-])
-def test_low_precision_is_close_to_double(dtype: torch.dtype,
-                                          tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ('dtype', 'tolerance'),
+    [
+        (torch.float32, 1e-3),
+        (torch.bfloat16, 0.1),
+    ],
+)
+def test_low_precision_is_close_to_double(
+    dtype: torch.dtype, tolerance: float
+) -> None:
     net, mask = make_net(), make_mask()
     images = make_images(mask, torch.float32)
     exact, _ = evaluate(net.double(), images.double(), mask)
@@ -146,7 +162,8 @@ def test_low_precision_is_close_to_double(dtype: torch.dtype,
 @pytest.mark.parametrize('autocast', [False, True])
 def test_compiles_without_graph_break(autocast: bool) -> None:
     net = make_net(
-        num_stages=1, strides=(2, ), dilations=(1, ), out_indices=(0, ))
+        num_stages=1, strides=(2,), dilations=(1,), out_indices=(0,)
+    )
     if not autocast:
         net.double()
     mask = make_mask()
@@ -160,7 +177,8 @@ def test_compiles_without_graph_break(autocast: bool) -> None:
     compiled = torch.compile(run, backend='eager', fullgraph=True)
     for ids in (mask.ids, RandomUnitMask(seed=6)(2, 96, 96).ids):
         with torch._dynamo.config.patch(
-                error_on_recompile=ids is not mask.ids):
+            error_on_recompile=ids is not mask.ids
+        ):
             outs = compiled(images, ids)
         results = []
         for out in (outs, run(images, ids)):
@@ -170,4 +188,4 @@ def test_compiles_without_graph_break(autocast: bool) -> None:
         if not autocast:
             assert_equal(*results)
         for x, y in zip(*(out for out, _ in results), strict=True):
-            assert (x - y).norm() < .05 * y.norm()
+            assert (x - y).norm() < 0.05 * y.norm()

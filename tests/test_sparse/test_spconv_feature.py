@@ -32,22 +32,27 @@ SMALL = dict(stem_channels=8, base_channels=16)
 
 
 @pytest.fixture(params=['stand-in', 'cpu', 'cuda'])
-def package(request: pytest.FixtureRequest,
-            monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def package(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     name = request.param
     if name == 'stand-in':
         use_stand_in(monkeypatch)
     else:
         pytest.importorskip('spconv', reason='spconv is not installed')
         from spconv.cppconstants import CPU_ONLY_BUILD
+
         if name == 'cuda' and not torch.cuda.is_available():
             pytest.skip('there is no GPU')
         if name == 'cpu' and not CPU_ONLY_BUILD:
             pytest.skip('this build of spconv is for CUDA')
     if name != 'cuda':
         # Past the refusal of the CPU.
-        monkeypatch.setattr(SpconvFeature, 'from_images',
-                            classmethod(PackedFeature.from_images.__func__))
+        monkeypatch.setattr(
+            SpconvFeature,
+            'from_images',
+            classmethod(PackedFeature.from_images.__func__),
+        )
     threads = torch.get_num_threads()
     # More make spconv's results on the CPU random.
     torch.set_num_threads(1)
@@ -81,8 +86,9 @@ def error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
-def run(name: str, form: type[SparseFeature], module: nn.Module,
-        x: Tensor) -> tuple[Tensor, list[Tensor]]:
+def run(
+    name: str, form: type[SparseFeature], module: nn.Module, x: Tensor
+) -> tuple[Tensor, list[Tensor]]:
     """Outputs of a layer on a stride of 4, and its gradients."""
     device = 'cuda' if name == 'cuda' else 'cpu'
     module.to(device)
@@ -98,22 +104,25 @@ def run(name: str, form: type[SparseFeature], module: nn.Module,
     return out, list(torch.autograd.grad((out * weight).sum(), inputs))
 
 
-@pytest.mark.parametrize('layer', [
-    lambda: nn.Conv2d(3, 5, 3, 1, 1),
-    lambda: nn.Conv2d(3, 5, (5, 3), 1, (2, 1), bias=False),
-    lambda: nn.Conv2d(3, 5, 7, 2, 3),
-    lambda: nn.Conv2d(3, 5, 2, 2),
-    lambda: nn.Conv2d(3, 5, 4, 4),
-    lambda: nn.Conv2d(3, 5, 1, 1),
-    lambda: nn.Conv2d(3, 5, 1, 2),
-    lambda: nn.Conv2d(3, 5, 3, 1, 2, dilation=2),
-    # Of an output, no input may be visible.
-    lambda: nn.Conv2d(3, 5, 2, 1, 4, dilation=8),
-    lambda: Conv2dAdaptivePadding(3, 5, 3, 2),
-    lambda: nn.MaxPool2d(3, 2, 1),
-    lambda: nn.MaxPool2d(3, 1, 1),
-    lambda: nn.AvgPool2d(2, 2),
-])  # yapf: disable
+@pytest.mark.parametrize(
+    'layer',
+    [
+        lambda: nn.Conv2d(3, 5, 3, 1, 1),
+        lambda: nn.Conv2d(3, 5, (5, 3), 1, (2, 1), bias=False),
+        lambda: nn.Conv2d(3, 5, 7, 2, 3),
+        lambda: nn.Conv2d(3, 5, 2, 2),
+        lambda: nn.Conv2d(3, 5, 4, 4),
+        lambda: nn.Conv2d(3, 5, 1, 1),
+        lambda: nn.Conv2d(3, 5, 1, 2),
+        lambda: nn.Conv2d(3, 5, 3, 1, 2, dilation=2),
+        # Of an output, no input may be visible.
+        lambda: nn.Conv2d(3, 5, 2, 1, 4, dilation=8),
+        lambda: Conv2dAdaptivePadding(3, 5, 3, 2),
+        lambda: nn.MaxPool2d(3, 2, 1),
+        lambda: nn.MaxPool2d(3, 1, 1),
+        lambda: nn.AvgPool2d(2, 2),
+    ],
+)
 def test_layer_equals_masked_dense(layer: object, package: str) -> None:
     torch.manual_seed(0)
     module = layer()  # type: ignore[operator]
@@ -130,12 +139,13 @@ def test_layer_equals_masked_dense(layer: object, package: str) -> None:
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('deep', [True, False])
-def test_resnet_equals_masked_dense(deep: bool, training: bool,
-                                    package: str) -> None:
+def test_resnet_equals_masked_dense(
+    deep: bool, training: bool, package: str
+) -> None:
     torch.manual_seed(0)
     net = SparseResNet(18, deep_stem=deep, avg_down=deep, **SMALL)
     for parameter in net.parameters():
-        nn.init.normal_(parameter, .1, .3)
+        nn.init.normal_(parameter, 0.1, 0.3)
     net.train(training)
     device = 'cuda' if package == 'cuda' else 'cpu'
     net.to(device)
@@ -156,12 +166,13 @@ def test_resnet_equals_masked_dense(deep: bool, training: bool,
         results.append([x.rows() for x in features] + [grad])
     assert isinstance(features[0], SpconvFeature)
     # One for each stage and, if deep, one for the stem.
-    pairs = features[0].geometry.cached(('spconv pairs', ), dict)
+    pairs = features[0].geometry.cached(('spconv pairs',), dict)
     assert len(pairs) == 4 + deep
     for expected, actual in zip(*results, strict=True):
         assert expected.shape == actual.shape
         assert torch.allclose(
-            actual, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+            actual, expected, rtol=0, atol=1e-4 * float(expected.abs().max())
+        )
 
 
 def test_bfloat16_is_computed_in_float32(package: str) -> None:
@@ -180,11 +191,14 @@ def test_bfloat16_is_computed_in_float32(package: str) -> None:
         assert half.dtype == torch.bfloat16
         rounded = nn.Conv2d(3, 5, 3, 1, 1)
         rounded.load_state_dict(
-            {k: v.bfloat16()
-             for k, v in conv.state_dict().items()})
+            {k: v.bfloat16() for k, v in conv.state_dict().items()}
+        )
         rounded.bias.zero_()
-        exact = SpconvFeature.from_images(x.bfloat16().float(),
-                                          mask).apply(rounded).rows()
+        exact = (
+            SpconvFeature.from_images(x.bfloat16().float(), mask)
+            .apply(rounded)
+            .rows()
+        )
         assert torch.equal(half, exact.bfloat16() + conv.bias.bfloat16())
         pooled = SpconvFeature.from_images(x.bfloat16(), mask).apply(pool)
         exact = SpconvFeature.from_images(x.bfloat16().float(), mask)
@@ -194,9 +208,13 @@ def test_bfloat16_is_computed_in_float32(package: str) -> None:
 
 
 def test_compiled_student_leaves_spconv_as_it_is(
-        stand_in: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SpconvFeature, 'from_images',
-                        classmethod(PackedFeature.from_images.__func__))
+    stand_in: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        SpconvFeature,
+        'from_images',
+        classmethod(PackedFeature.from_images.__func__),
+    )
     conv = nn.Conv2d(3, 5, 3, 2, 1)
     mask = RandomUnitMask()(2, 64, 64)
     images = torch.randn(2, 3, 64, 64)
@@ -212,8 +230,8 @@ def test_compiled_student_leaves_spconv_as_it_is(
 def test_cpu_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"GPU.*`cpu`.*backend='packed'"):
         SpconvFeature.from_images(
-            torch.zeros(1, 3, 32, 32),
-            RandomUnitMask()(1, 32, 32))
+            torch.zeros(1, 3, 32, 32), RandomUnitMask()(1, 32, 32)
+        )
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +247,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_layers_that_spconv_has_not_are_named(stand_in: None) -> None:
     with pytest.raises(ConfigError) as info:
-        SparseConvNeXt(dict(depths=[1], channels=[8]), 'spconv', (0, ))
+        SparseConvNeXt(dict(depths=[1], channels=[8]), 'spconv', (0,))
     assert '`stages.0.0.depthwise_conv`: Conv2d(8, 8' in str(info.value)
     assert "`backend='packed'`" in str(info.value)
     network = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 2, dilation=2))

@@ -19,7 +19,8 @@ INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 if not (INTERPRETED or torch.cuda.is_available()):
     pytest.skip(
         'test_triton_dispatch.py runs this file under the interpreter',
-        allow_module_level=True)
+        allow_module_level=True,
+    )
 
 # Not before the skip: these import Triton.
 from mmhgkd.sparse.triton.conv import triton_conv  # noqa: E402
@@ -55,6 +56,7 @@ def bfloat16_products(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         import numpy as np
         import triton.language as tl
         from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
         plain = InterpreterBuilder.create_dot
 
         def widen(x: TensorHandle) -> TensorHandle:
@@ -63,17 +65,21 @@ def bfloat16_products(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             bits = x.data.astype(np.uint32) << 16
             return TensorHandle(bits.view(np.float32), tl.float32)
 
-        def create_dot(self: InterpreterBuilder, a: TensorHandle,
-                       b: TensorHandle, *args: object) -> TensorHandle:
+        def create_dot(
+            self: InterpreterBuilder,
+            a: TensorHandle,
+            b: TensorHandle,
+            *args: object,
+        ) -> TensorHandle:
             return plain(self, widen(a), widen(b), *args)
 
         monkeypatch.setattr(InterpreterBuilder, 'create_dot', create_dot)
     yield
 
 
-def draw(*shape: int,
-         seed: int = 0,
-         dtype: torch.dtype = torch.float32) -> Tensor:
+def draw(
+    *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator).to(DEVICE, dtype)
 
@@ -102,8 +108,14 @@ def padded(rows: Tensor) -> Tensor:
     return torch.cat([rows.double(), rows.new_zeros(1, rows.size(1)).double()])
 
 
-def dense_conv(rows: Tensor, weight: Tensor, mask: UnitMask, stride: int,
-               window: Window, groups: int) -> Tensor:
+def dense_conv(
+    rows: Tensor,
+    weight: Tensor,
+    mask: UnitMask,
+    stride: int,
+    window: Window,
+    groups: int,
+) -> Tensor:
     """Dense convolution of the map with zeros at masked positions."""
     batch, channels = mask.ids.size(0), rows.size(1)
     block = mask.block(stride)
@@ -111,18 +123,36 @@ def dense_conv(rows: Tensor, weight: Tensor, mask: UnitMask, stride: int,
     index = mask.positions(stride)[..., None].expand(-1, -1, channels)
     flat = rows.new_zeros(batch, shape[1] * shape[2], channels)
     flat = flat.scatter(1, index, rows.view(batch, -1, channels))
-    out = F.conv2d(
-        flat.view(shape).permute(0, 3, 1, 2), weight, None, window.stride,
-        window.padding, window.dilation, groups).flatten(2).transpose(1, 2)
+    out = (
+        F.conv2d(
+            flat.view(shape).permute(0, 3, 1, 2),
+            weight,
+            None,
+            window.stride,
+            window.padding,
+            window.dilation,
+            groups,
+        )
+        .flatten(2)
+        .transpose(1, 2)
+    )
     index = mask.positions(stride * window.stride)[..., None]
     return out.gather(1, index.expand(-1, -1, out.size(2))).flatten(0, 1)
 
 
 @pytest.mark.parametrize('dtype', TOLERANCE)
-@pytest.mark.parametrize('sizes', [(150, 140, 20, 24, 9), (9, 5, 130, 7, 4),
-                                   (70, 200, 64, 140, 2), (1, 4, 16, 16, 1)])
-def test_products_equal_loops(sizes: tuple[int, ...],
-                              dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    'sizes',
+    [
+        (150, 140, 20, 24, 9),
+        (9, 5, 130, 7, 4),
+        (70, 200, 64, 140, 2),
+        (1, 4, 16, 16, 1),
+    ],
+)
+def test_products_equal_loops(
+    sizes: tuple[int, ...], dtype: torch.dtype
+) -> None:
     num_in, num_out, c_in, c_out, taps = sizes
     rows = draw(num_in, c_in, dtype=dtype)
     weight = draw(taps, c_in, c_out, seed=1, dtype=dtype)
@@ -138,14 +168,17 @@ def test_products_equal_loops(sizes: tuple[int, ...],
     assert out.dtype == dtype
     assert not out[:3].any()
     assert error(out, expected) < TOLERANCE[dtype]
-    assert error(weight_gradient(rows, grad, table),
-                 torch.stack(d_weight)) < TOLERANCE[torch.float32]
+    assert (
+        error(weight_gradient(rows, grad, table), torch.stack(d_weight))
+        < TOLERANCE[torch.float32]
+    )
 
 
 @pytest.mark.parametrize('dtype', TOLERANCE)
 @pytest.mark.parametrize('sizes', [(150, 300, 20, 9), (9, 5, 130, 4)])
-def test_depthwise_products_equal_loops(sizes: tuple[int, ...],
-                                        dtype: torch.dtype) -> None:
+def test_depthwise_products_equal_loops(
+    sizes: tuple[int, ...], dtype: torch.dtype
+) -> None:
     num_in, num_out, channels, taps = sizes
     rows = draw(num_in, channels, dtype=dtype)
     weight = draw(taps, channels, seed=1, dtype=dtype)
@@ -154,10 +187,14 @@ def test_depthwise_products_equal_loops(sizes: tuple[int, ...],
     read = padded(rows)[table]
     expected = (read * weight.double()).sum(1)
     d_weight = (read * grad.double()[:, None]).sum(0)
-    assert error(gather_depthwise(rows, weight, table),
-                 expected) < TOLERANCE[dtype]
-    assert error(depthwise_weight_gradient(rows, grad, table),
-                 d_weight) < TOLERANCE[torch.float32]
+    assert (
+        error(gather_depthwise(rows, weight, table), expected)
+        < TOLERANCE[dtype]
+    )
+    assert (
+        error(depthwise_weight_gradient(rows, grad, table), d_weight)
+        < TOLERANCE[torch.float32]
+    )
 
 
 def test_no_visible_row_gives_zero() -> None:
@@ -172,14 +209,15 @@ def test_no_visible_row_gives_zero() -> None:
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize('groups', [1, 18])
 @pytest.mark.parametrize('window', WINDOWS)
-def test_conv_equals_dense_conv(window: Window, groups: int,
-                                dtype: torch.dtype) -> None:
+def test_conv_equals_dense_conv(
+    window: Window, groups: int, dtype: torch.dtype
+) -> None:
     mask = draw_mask()
     geometry = Geometry(mask)
     rows = draw(geometry.num_rows(2), 18, dtype=dtype).requires_grad_()
     weight = draw(
-        18, 18 // groups, *window.kernel, seed=1,
-        dtype=dtype).requires_grad_()
+        18, 18 // groups, *window.kernel, seed=1, dtype=dtype
+    ).requires_grad_()
     # A strided convolution passes a gradient that is not contiguous.
     grad = draw(18, geometry.num_rows(2 * window.stride), dtype=dtype).t()
     out = triton_conv(rows, weight, geometry, 2, window)
@@ -233,8 +271,9 @@ def test_gradients_of_images_are_exact() -> None:
     out = table_conv(rows, weight, geometry, 1, window, 1)
     out.square().sum().backward()
     reference = rows.detach().double().requires_grad_()
-    dense_conv(reference, weight.double(), mask, 1, window,
-               1).square().sum().backward()
+    dense_conv(
+        reference, weight.double(), mask, 1, window, 1
+    ).square().sum().backward()
     assert rows.grad is not None and reference.grad is not None
     assert error(rows.grad, reference.grad) < TOLERANCE[torch.float32]
 
@@ -245,7 +284,8 @@ def test_results_repeat_bit_for_bit() -> None:
     first, second = (weight_gradient(rows, grad, table) for _ in range(2))
     assert torch.equal(first, second)
     first, second = (
-        depthwise_weight_gradient(rows, grad[:, :20], table) for _ in range(2))
+        depthwise_weight_gradient(rows, grad[:, :20], table) for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 
@@ -295,12 +335,19 @@ def test_compiles_without_graph_break() -> None:
         return module
 
     compiled = torch.compile(
-        network, backend=aot_autograd(fw_compiler=record), fullgraph=True)
+        network, backend=aot_autograd(fw_compiler=record), fullgraph=True
+    )
     out = compiled(images, mask.ids)
     out.square().sum().backward()
     used = {name for name in operators if name.startswith('mmhgkd.')}
-    names = ('stem', 'stem_weight_gradient', 'gather_gemm', 'weight_gradient',
-             'gather_depthwise', 'depthwise_weight_gradient')
+    names = (
+        'stem',
+        'stem_weight_gradient',
+        'gather_gemm',
+        'weight_gradient',
+        'gather_depthwise',
+        'depthwise_weight_gradient',
+    )
     assert used == {f'mmhgkd.{name}.default' for name in names}
     assert error(out.detach(), expected.detach().double()) < 2e-6
     for parameter, reference in zip(parameters, gradients, strict=True):

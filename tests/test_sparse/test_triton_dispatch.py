@@ -25,10 +25,12 @@ assert not uses_triton(torch.ones(1, device='meta'))
 
 
 def run(*arguments: str, **environment: str) -> None:
-    result = subprocess.run([sys.executable, *arguments],
-                            env=os.environ | environment,
-                            capture_output=True,
-                            text=True)
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -38,7 +40,8 @@ def test_kernels_under_the_interpreter(name: str) -> None:
     # this process may have done: the kernels need a process of their own.
     pytest.importorskip('triton', reason='Triton has no wheel for this system')
     file = Path(__file__).with_name(f'test_triton_{name}.py')
-    run('-m',
+    run(
+        '-m',
         'pytest',
         '-p',
         'no:cacheprovider',
@@ -46,7 +49,8 @@ def test_kernels_under_the_interpreter(name: str) -> None:
         'no:xdist',
         str(file),
         TRITON_INTERPRET='1',
-        OMP_NUM_THREADS='1')
+        OMP_NUM_THREADS='1',
+    )
 
 
 def test_everything_runs_without_triton() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.masks import UnitMask
-from mmhgkd.sparse import PackedFeature, SyncBatchNorm
+from mmhgkd.sparse import DistributedBatchNorm, PackedFeature
 from mmhgkd.sparse.geometry import Geometry
 from mmhgkd.sparse.triton import use_triton
 
@@ -18,7 +18,8 @@ INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 if not (INTERPRETED or torch.cuda.is_available()):
     pytest.skip(
         'test_triton_dispatch.py runs this file under the interpreter',
-        allow_module_level=True)
+        allow_module_level=True,
+    )
 
 # Not before the skip: these import Triton.
 from mmhgkd.sparse.triton.norm_act import norm_act  # noqa: E402
@@ -33,9 +34,9 @@ DEVICE = 'cpu' if INTERPRETED else 'cuda'
 TOLERANCE = {torch.float32: 3e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 
 
-def draw(*shape: int,
-         seed: int = 0,
-         dtype: torch.dtype = torch.float32) -> Tensor:
+def draw(
+    *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator).to(DEVICE, dtype)
 
@@ -47,8 +48,9 @@ def error(actual: Tensor, expected: Tensor) -> float:
     return float((difference / scale).detach())
 
 
-def batch_norm(kind: type[_BatchNorm], channels: int,
-               **kwargs: Any) -> _BatchNorm:
+def batch_norm(
+    kind: type[_BatchNorm], channels: int, **kwargs: Any
+) -> _BatchNorm:
     module = kind(channels, **kwargs)
     with torch.no_grad():
         if module.affine:
@@ -60,14 +62,16 @@ def batch_norm(kind: type[_BatchNorm], channels: int,
     return module.to(DEVICE)
 
 
-def outcome(out: Tensor, grad: Tensor, *inputs: Tensor | None,
-            module: _BatchNorm) -> dict[str, Any]:
+def outcome(
+    out: Tensor, grad: Tensor, *inputs: Tensor | None, module: _BatchNorm
+) -> dict[str, Any]:
     """Output, all gradients and the running statistics."""
     out.backward(grad.to(out.dtype))
     result: dict[str, Any] = dict(out=out.detach())
     result |= {
         f'input {index}': x.grad
-        for index, x in enumerate(inputs) if x is not None
+        for index, x in enumerate(inputs)
+        if x is not None
     }
     result |= {name: x.grad for name, x in module.named_parameters()}
     return result | dict(module.named_buffers())
@@ -78,21 +82,28 @@ def outcome(out: Tensor, grad: Tensor, *inputs: Tensor | None,
 @pytest.mark.parametrize('with_residual', [True, False])
 @pytest.mark.parametrize('relu', [True, False])
 @pytest.mark.parametrize('size', [(301, 20), (33, 130)])
-def test_equals_batch_norm(size: tuple[int,
-                                       int], relu: bool, with_residual: bool,
-                           training: bool, dtype: torch.dtype) -> None:
+def test_equals_batch_norm(
+    size: tuple[int, int],
+    relu: bool,
+    with_residual: bool,
+    training: bool,
+    dtype: torch.dtype,
+) -> None:
     grad = draw(*size, seed=1, dtype=dtype)
     results = []
-    for kind, precision in ((SyncBatchNorm, dtype), (nn.BatchNorm1d,
-                                                     torch.float64)):
+    for kind, precision in (
+        (DistributedBatchNorm, dtype),
+        (nn.BatchNorm1d, torch.float64),
+    ):
         module = batch_norm(kind, size[1]).train(training)
         # A fixed dtype first, so that both see the same rounded numbers.
         rows = (draw(*size) * 3 + 5).to(dtype).to(precision).requires_grad_()
         residual = None
         if with_residual:
-            residual = draw(
-                *size, seed=2, dtype=dtype).to(precision).requires_grad_()
-        if kind is SyncBatchNorm:
+            residual = (
+                draw(*size, seed=2, dtype=dtype).to(precision).requires_grad_()
+            )
+        if kind is DistributedBatchNorm:
             out = norm_act(module, rows, residual, relu)
             assert out.dtype == dtype
         else:
@@ -108,11 +119,10 @@ def test_equals_batch_norm(size: tuple[int,
 
 @pytest.mark.parametrize(
     'kwargs',
-    [dict(momentum=None),
-     dict(affine=False),
-     dict(track_running_stats=False)])
+    [dict(momentum=None), dict(affine=False), dict(track_running_stats=False)],
+)
 def test_options_of_batch_norm(kwargs: dict) -> None:
-    module = batch_norm(SyncBatchNorm, 20, **kwargs)
+    module = batch_norm(DistributedBatchNorm, 20, **kwargs)
     reference = batch_norm(nn.BatchNorm1d, 20, **kwargs)
     for step in range(2):
         rows = draw(50, 20) * 3 + step
@@ -134,15 +144,15 @@ def test_statistics_survive_a_large_mean() -> None:
 def test_relu_passes_nan_on() -> None:
     rows = draw(8, 3)
     rows[2, 1] = float('nan')
-    out = norm_act(batch_norm(SyncBatchNorm, 3), rows, relu=True)
+    out = norm_act(batch_norm(DistributedBatchNorm, 3), rows, relu=True)
     assert out[:, 1].isnan().all()
     assert not out[:, 0].isnan().any()
 
 
-def test_packed_feature_normalises_by_the_kernels() -> None:
+def test_packed_feature_normalizes_by_the_kernels() -> None:
     mask = UnitMask(torch.tensor([[0, 3]], device=DEVICE), 2, 2, 4)
     feature = PackedFeature(draw(32, 6), Geometry(mask))
-    module = batch_norm(SyncBatchNorm, 6)
+    module = batch_norm(DistributedBatchNorm, 6)
     out = feature.norm(module).rows()
     assert '_NormAct' in type(out.grad_fn).__name__
     with use_triton(False):
@@ -155,8 +165,9 @@ def test_packed_feature_fuses_norm_residual_and_relu() -> None:
     mask = UnitMask(torch.tensor([[0, 3]], device=DEVICE), 2, 2, 4)
     feature, residual = (
         PackedFeature(draw(32, 6, seed=seed), Geometry(mask))
-        for seed in range(2))
-    module = batch_norm(SyncBatchNorm, 6)
+        for seed in range(2)
+    )
+    module = batch_norm(DistributedBatchNorm, 6)
     out = feature.norm_act(module, nn.ReLU(), residual).rows()
     assert '_NormAct' in type(out.grad_fn).__name__
     with use_triton(False):
@@ -174,7 +185,8 @@ def test_results_repeat_bit_for_bit() -> None:
     assert torch.equal(first, second)
     mean, std = draw(20), draw(20).abs()
     first, second = (
-        norm_gradient_sums(grad, rows, rows, mean, std) for _ in range(2))
+        norm_gradient_sums(grad, rows, rows, mean, std) for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 
@@ -182,7 +194,7 @@ def test_operators_are_sound_under_tracing() -> None:
     rows, grad = draw(5, 16), draw(5, 16, seed=1)
     check = ('test_schema', 'test_faketensor', 'test_aot_dispatch_static')
     for operator, arguments in (
-        (row_statistics, (rows, )),
+        (row_statistics, (rows,)),
         (apply_norm, (rows, draw(3, 16), grad, True)),
         (apply_norm, (rows, draw(3, 16), None, False)),
         (norm_gradient_sums, (grad, rows, rows, draw(16), draw(16))),
@@ -195,33 +207,40 @@ def test_operators_are_sound_under_tracing() -> None:
 def test_compiles_without_graph_break() -> None:
     results = []
     for compiled in (False, True):
-        module = batch_norm(SyncBatchNorm, 16)
+        module = batch_norm(DistributedBatchNorm, 16)
         rows, residual = (
-            draw(40, 16, seed=seed).requires_grad_() for seed in range(2))
+            draw(40, 16, seed=seed).requires_grad_() for seed in range(2)
+        )
 
-        def layer(rows: Tensor,
-                  residual: Tensor,
-                  module: _BatchNorm = module) -> Tensor:
+        def layer(
+            rows: Tensor, residual: Tensor, module: _BatchNorm = module
+        ) -> Tensor:
             return norm_act(module, rows, residual, True)
 
-        function = torch.compile(
-            layer, backend='aot_eager', fullgraph=True) if compiled else layer
+        function = (
+            torch.compile(layer, backend='aot_eager', fullgraph=True)
+            if compiled
+            else layer
+        )
         results.append(
             outcome(
                 function(rows, residual),
                 draw(40, 16, seed=2),
                 rows,
                 residual,
-                module=module))
+                module=module,
+            )
+        )
     for name, value in results[0].items():
         assert torch.equal(results[1][name], value), name
 
 
 def half(rank: int, store: str, out: str) -> None:
     dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
+    )
     part = slice(rank * 10, rank * 10 + 10)
-    module = batch_norm(SyncBatchNorm, 6)
+    module = batch_norm(DistributedBatchNorm, 6)
     rows = (draw(20, 6) * 3 + 5)[part].requires_grad_()
     residual = draw(20, 6, seed=2)[part].requires_grad_()
     result = outcome(
@@ -229,7 +248,8 @@ def half(rank: int, store: str, out: str) -> None:
         draw(20, 6, seed=1)[part],
         rows,
         residual,
-        module=module)
+        module=module,
+    )
     torch.save(result, f'{out}/{rank}.pt')
     dist.destroy_process_group()
 
@@ -240,7 +260,8 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
         (str(tmp_path / 'store'), str(tmp_path)),
         nprocs=2,
         # Without CUDA a fork is safe, and much faster.
-        start_method='fork' if INTERPRETED else 'spawn')
+        start_method='fork' if INTERPRETED else 'spawn',
+    )
     halves = [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)]
     module = batch_norm(nn.BatchNorm1d, 6).double()
     rows = (draw(20, 6) * 3 + 5).double().requires_grad_()
@@ -250,7 +271,8 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
         draw(20, 6, seed=1),
         rows,
         residual,
-        module=module)
+        module=module,
+    )
     for name, value in expected.items():
         first, second = (result[name] for result in halves)
         if name in ('out', 'input 0', 'input 1'):

@@ -12,7 +12,7 @@ from mmhgkd.datasets.scenes import write_scenes
 
 sys.path += [
     str(Path(__file__).parent),
-    str(Path(__file__).parents[1] / 'test_tools')
+    str(Path(__file__).parents[1] / 'test_tools'),
 ]
 from tiny_study import content, write_study
 from tool_loader import load_tool
@@ -28,7 +28,8 @@ def tool() -> ModuleType:
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scenes(
-        tmp_path_factory.mktemp('study') / 'scenes', 'cls', 20, 10)
+        tmp_path_factory.mktemp('study') / 'scenes', 'cls', 20, 10
+    )
 
 
 def result(work_dir: Path, name: str) -> dict[str, Any]:
@@ -43,42 +44,57 @@ def skip_finetuning(work_dir: Path, name: str) -> None:
         (folder / 'metrics.json').write_text('{"accuracy/top1": 12.5}')
 
 
-def test_end_to_end_and_skip(tool: ModuleType, scenes: Path, tmp_path: Path,
-                             monkeypatch: pytest.MonkeyPatch,
-                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_end_to_end_and_skip(
+    tool: ModuleType,
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = write_study(tmp_path / 'tiny.yml', content(scenes))
     work = tmp_path / 'work'
     argv = [path, '--work-dir', str(work), '--workers', '0']
     assert tool.main(argv) == 0
-    scratch, centred = result(work,
-                              'scratch_seed0'), result(work, 'centred_seed0')
+    scratch, centered = (
+        result(work, 'scratch_seed0'),
+        result(work, 'centered_seed0'),
+    )
     assert set(scratch['metrics']) == METRICS
-    assert set(centred['metrics']) == METRICS | {
-        'images_per_second', 'gradient_feat', 'gradient_sim',
-        'gradient_cosine', 'loss_feat', 'pearson', 'self_variance_share',
-        'embedding_cosine'
+    assert set(centered['metrics']) == METRICS | {
+        'images_per_second',
+        'gradient_feat',
+        'gradient_sim',
+        'gradient_cosine',
+        'loss_feat',
+        'pearson',
+        'self_variance_share',
+        'embedding_cosine',
     }
     assert all(0 <= scratch['metrics'][key] <= 100 for key in METRICS)
-    assert centred['settings']['options'][
-        'model.head.similarity_loss.centre'] == 'mean'
-    assert centred['settings']['data'] == dict(train=20, val=10, classes=10)
-    assert centred['versions']['torch'] == torch.__version__
-    assert centred['device']
+    assert (
+        centered['settings']['options']['model.head.similarity_loss.center']
+        == 'mean'
+    )
+    assert centered['settings']['data'] == dict(train=20, val=10, classes=10)
+    assert centered['versions']['torch'] == torch.__version__
+    assert centered['device']
     # The queue was empty in the first step.
-    assert centred['metrics']['gradient_sim'] > 0
+    assert centered['metrics']['gradient_sim'] > 0
     printed = capsys.readouterr().out
-    assert f'| centred | {centred["metrics"]["knn"]:.1f} |' in printed
+    assert f'| centered | {centered["metrics"]["knn"]:.1f} |' in printed
     # Of three steps the last is the last quarter.
     log = next(
-        (work / 'runs/centred_seed0/pretrain').glob('*/vis_data/*.json'))
+        (work / 'runs/centered_seed0/pretrain').glob('*/vis_data/*.json')
+    )
     steps = [
-        row for line in log.read_text().splitlines()
+        row
+        for line in log.read_text().splitlines()
         if 'loss_feat' in (row := json.loads(line))
     ]
     assert len(steps) == 3
-    assert centred['metrics']['loss_feat'] == steps[-1]['loss_feat']
+    assert centered['metrics']['loss_feat'] == steps[-1]['loss_feat']
     # The backbone of the arm is what is fine-tuned.
-    stage = work / 'runs' / 'centred_seed0'
+    stage = work / 'runs' / 'centered_seed0'
     log = next((stage / 'finetune').glob('*/*.log')).read_text()
     assert f'{stage / "pretrain" / "epoch_1.pth"}: fits 100 of 100' in log
     log = next((stage / 'few_labels').glob('*/vis_data/config.py')).read_text()
@@ -90,8 +106,9 @@ def test_end_to_end_and_skip(tool: ModuleType, scenes: Path, tmp_path: Path,
     page = tmp_path / 'page.md'
     page.write_text('a\n<!-- table tiny -->\nold\n<!-- end -->\nb\n')
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules['mmhgkd.study.run_study'], 'run_arm',
-                      unwanted)
+        patch.setattr(
+            sys.modules['mmhgkd.study.run_study'], 'run_arm', unwanted
+        )
         assert tool.main([*argv, '--page', str(page)]) == 0
     text = page.read_text()
     assert text.startswith('a\n<!-- table tiny -->\n\n| arm | kNN |')
@@ -103,12 +120,15 @@ def test_end_to_end_and_skip(tool: ModuleType, scenes: Path, tmp_path: Path,
 
 
 def test_interrupted_arm_goes_on_as_if_it_was_not(
-        tool: ModuleType, scenes: Path, tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    tool: ModuleType,
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     path = write_study(tmp_path / 'tiny.yml', content(scenes, epochs=2))
-    argv = [path, '--workers', '0', '--arms', 'centred', '--seeds', '3']
+    argv = [path, '--workers', '0', '--arms', 'centered', '--seeds', '3']
     for name in ('whole', 'cut'):
-        skip_finetuning(tmp_path / name, 'centred_seed3')
+        skip_finetuning(tmp_path / name, 'centered_seed3')
     assert tool.main([*argv, '--work-dir', str(tmp_path / 'whole')]) == 0
     epoch = EpochBasedTrainLoop._decide_current_val_interval
 
@@ -121,27 +141,31 @@ def test_interrupted_arm_goes_on_as_if_it_was_not(
         patch.setattr(EpochBasedTrainLoop, '_decide_current_val_interval', cut)
         with pytest.raises(KeyboardInterrupt):
             tool.main(argv)
-    folder = tmp_path / 'cut' / 'runs' / 'centred_seed3' / 'pretrain'
+    folder = tmp_path / 'cut' / 'runs' / 'centered_seed3' / 'pretrain'
     assert (folder / 'epoch_1.pth').is_file()
     assert not (tmp_path / 'cut' / 'results').exists()
     assert tool.main(argv) == 0
     whole, resumed = (
-        result(tmp_path / name, 'centred_seed3')['metrics']
-        for name in ('whole', 'cut'))
+        result(tmp_path / name, 'centered_seed3')['metrics']
+        for name in ('whole', 'cut')
+    )
     assert set(whole) >= METRICS
     for key in METRICS:
         assert resumed[key] == whole[key]
     weights = [
         torch.load(
-            tmp_path / name / 'runs/centred_seed3/pretrain/epoch_2.pth',
-            weights_only=False)['state_dict'] for name in ('whole', 'cut')
+            tmp_path / name / 'runs/centered_seed3/pretrain/epoch_2.pth',
+            weights_only=False,
+        )['state_dict']
+        for name in ('whole', 'cut')
     ]
     for key, value in weights[0].items():
         assert torch.equal(value, weights[1][key]), key
 
 
-def test_other_kinds_of_arms(tool: ModuleType, scenes: Path,
-                             tmp_path: Path) -> None:
+def test_other_kinds_of_arms(
+    tool: ModuleType, scenes: Path, tmp_path: Path
+) -> None:
     arms = [
         dict(name='soft', config='hgkd/r18_quickstart', method='soft_labels'),
         dict(
@@ -150,8 +174,9 @@ def test_other_kinds_of_arms(tool: ModuleType, scenes: Path,
             options={
                 'model.backbone.backend': 'zero_filled',
                 'model.head.embedding.source': 'tokens',
-                'model.head.similarity_loss.centre': 'whiten'
-            })
+                'model.head.similarity_loss.center': 'whiten',
+            },
+        ),
     ]
     study = content(
         scenes,
@@ -161,14 +186,19 @@ def test_other_kinds_of_arms(tool: ModuleType, scenes: Path,
             epochs=1,
             options={
                 'train_dataloader.batch_size': 8,
-                'model.backbone.arch.num_layers': 1
-            }))
+                'model.backbone.arch.num_layers': 1,
+            },
+        ),
+    )
     study['options']['model.teacher.backbone.arch.num_layers'] = 1
     work = tmp_path / 'work'
     skip_finetuning(work, 'zeros_seed0')
     argv = [
-        write_study(tmp_path / 'tiny.yml', study), '--work-dir',
-        str(work), '--workers', '0'
+        write_study(tmp_path / 'tiny.yml', study),
+        '--work-dir',
+        str(work),
+        '--workers',
+        '0',
     ]
     assert tool.main(argv) == 0
     for name in ('soft', 'zeros'):
@@ -180,16 +210,19 @@ def test_other_kinds_of_arms(tool: ModuleType, scenes: Path,
 
 
 def test_a_diverged_arm_does_not_stop_the_others(
-        tool: ModuleType, scenes: Path, tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    tool: ModuleType,
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     done = []
 
     def stage(cfg: Any, train: bool = True) -> dict[str, float]:
-        if 'centred' in cfg.work_dir:
+        if 'centered' in cfg.work_dir:
             raise FloatingPointError('the loss is not finite')
         done.append(Path(cfg.work_dir).name)
-        return {'knn/top1': 1., 'linear/top1': 2., 'accuracy/top1': 3.}
+        return {'knn/top1': 1.0, 'linear/top1': 2.0, 'accuracy/top1': 3.0}
 
     monkeypatch.setattr('mmhgkd.study.run_arm.run_stage', stage)
     study = content(scenes)
@@ -197,40 +230,63 @@ def test_a_diverged_arm_does_not_stop_the_others(
     path = write_study(tmp_path / 'tiny.yml', study)
     assert tool.main([path, '--work-dir', str(tmp_path / 'work')]) == 3
     error = capsys.readouterr().err
-    assert '1 of 2 runs have failed: centred_seed0: the loss' in error
+    assert '1 of 2 runs have failed: centered_seed0: the loss' in error
     assert done == ['pretrain', 'finetune', 'few_labels']
     metrics = result(tmp_path / 'work', 'scratch_seed0')['metrics']
     assert metrics == dict(knn=1, linear=2, finetune=3, few_labels=3)
 
 
-def test_job_in_a_process_of_its_own(tool: ModuleType, scenes: Path,
-                                     tmp_path: Path) -> None:
+def test_job_in_a_process_of_its_own(
+    tool: ModuleType, scenes: Path, tmp_path: Path
+) -> None:
     study = content(scenes)
     study['arms'] = study['arms'][:1]
     path = write_study(tmp_path / 'tiny.yml', study)
     work = tmp_path / 'work'
     skip_finetuning(work, 'scratch_seed1')
-    assert tool.main([
-        path, '--work-dir',
-        str(work), '--jobs', '2', '--seeds', '1', '--workers', '0'
-    ]) == 0
+    assert (
+        tool.main(
+            [
+                path,
+                '--work-dir',
+                str(work),
+                '--jobs',
+                '2',
+                '--seeds',
+                '1',
+                '--workers',
+                '0',
+            ]
+        )
+        == 0
+    )
     found = result(work, 'scratch_seed1')
     assert found['settings']['seed'] == 1
     assert found['metrics']['finetune'] == 12.5
     assert 0 <= found['metrics']['knn'] <= 100
 
 
-@pytest.mark.parametrize(('argv', 'message'), [
-    (['--data-root', 'nowhere'], 'the data folder `nowhere`'),
-    (['--arms', 'no'], 'the study has no arm `no`; its arms are scratch, '),
-    (['--teacher', 'no.pth'], 'the teacher `no.pth` does not exist'),
-    (['--table-only'], 'holds no results'),
-    (['--jobs', '0'], '--jobs must be at least 1'),
-])
-def test_bad_command_is_one_line(tool: ModuleType, scenes: Path,
-                                 tmp_path: Path,
-                                 capsys: pytest.CaptureFixture[str],
-                                 argv: list[str], message: str) -> None:
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['--data-root', 'nowhere'], 'the data folder `nowhere`'),
+        (
+            ['--arms', 'no'],
+            'the study has no arm `no`; its arms are scratch, ',
+        ),
+        (['--teacher', 'no.pth'], 'the teacher `no.pth` does not exist'),
+        (['--table-only'], 'holds no results'),
+        (['--jobs', '0'], '--jobs must be at least 1'),
+    ],
+)
+def test_bad_command_is_one_line(
+    tool: ModuleType,
+    scenes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+    message: str,
+) -> None:
     path = write_study(tmp_path / 'tiny.yml', content(scenes))
     assert tool.main([path, '--work-dir', str(tmp_path / 'w'), *argv]) == 2
     error = capsys.readouterr().err

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 #: Studies of one teacher share a folder.
 FOLDERS = {
     'clothing': ROOT / 'docs' / 'study' / 'clothing',
-    'clothing_fresh': ROOT / 'docs' / 'study' / 'clothing'
+    'clothing_fresh': ROOT / 'docs' / 'study' / 'clothing',
 }
 PAGE = (ROOT / 'docs' / 'study.md').read_text(encoding='utf-8')
 
@@ -54,6 +54,7 @@ def test_results_are_those_of_the_study(name: str) -> None:
 @pytest.mark.parametrize('name', FOLDERS)
 def test_page_shows_the_results(name: str) -> None:
     study = load(name)
-    table = results_table(FOLDERS[name], study.arms, study.seeds,
-                          study.reference)
+    table = results_table(
+        FOLDERS[name], study.arms, study.seeds, study.reference
+    )
     assert f'<!-- table {name} -->\n\n{table}\n<!-- end -->' in PAGE

@@ -13,7 +13,7 @@ from mmhgkd.registry import MODELS
 from mmhgkd.study import SoftLabelDistiller
 from mmhgkd.study.teacher_probe import fit_linear
 
-STATISTICS = dict(mean=[100., 110., 120.], std=[50., 60., 70.])
+STATISTICS = dict(mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0])
 
 
 @pytest.mark.parametrize('classes', [2, 3])
@@ -23,12 +23,14 @@ def test_probe_equals_the_one_of_the_evaluation(classes: int) -> None:
     y = torch.arange(60) % classes
     x[:, 0] += y
     weight, bias = fit_linear(x, y)
-    reference = make_pipeline(StandardScaler(),
-                              LogisticRegression(C=0.01, max_iter=1000))
+    reference = make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)
+    )
     reference.fit(x.double().numpy(), y.numpy())
     expected = torch.from_numpy(reference.predict_proba(x.double().numpy()))
     assert torch.allclose(
-        (x @ weight.T + bias).softmax(-1).double(), expected, atol=1e-5)
+        (x @ weight.T + bias).softmax(-1).double(), expected, atol=1e-5
+    )
 
 
 @pytest.fixture
@@ -40,7 +42,8 @@ def model(tmp_path: Path) -> Any:
         dict(
             type='mmhgkd.SoftLabelDistiller',
             data_preprocessor=dict(
-                type='mmpretrain.SelfSupDataPreprocessor', **STATISTICS),
+                type='mmpretrain.SelfSupDataPreprocessor', **STATISTICS
+            ),
             teacher=dict(
                 type='mmhgkd.MIMTeacher',
                 backbone=dict(
@@ -49,18 +52,24 @@ def model(tmp_path: Path) -> Any:
                         embed_dims=24,
                         num_layers=1,
                         num_heads=2,
-                        feedforward_channels=48),
+                        feedforward_channels=48,
+                    ),
                     img_size=64,
-                    patch_size=16),
+                    patch_size=16,
+                ),
                 target_norm='batch_norm',
-                allow_random=True),
+                allow_random=True,
+            ),
             backbone=dict(
                 type='mmhgkd.SparseResNet',
                 depth=18,
                 stem_channels=8,
-                base_channels=8),
+                base_channels=8,
+            ),
             in_channels=64,
-            probe=probe))
+            probe=probe,
+        )
+    )
     network.init_weights()
     return network
 
@@ -68,36 +77,40 @@ def model(tmp_path: Path) -> Any:
 def test_loss_equals_naive_cross_entropy(model: SoftLabelDistiller) -> None:
     images = torch.randn(3, 3, 64, 64)
     losses = model.loss(images, [])
-    assert model.teacher.renormalise
+    assert model.teacher.renormalize
     tokens = model.teacher.extract_tokens(model.teacher.prepare(images), None)
     logits = model.classifier(model.backbone(images)[-1].flatten(2).mean(2))
-    total, agreement = 0., 0
+    total, agreement = 0.0, 0
     for image in range(3):
         mean = tokens[image].mean(0)
         scores = (model.probe_weight @ mean + model.probe_bias).tolist()
         target = [math.exp(x) / sum(map(math.exp, scores)) for x in scores]
         ours = logits[image].tolist()
         log_sum = math.log(sum(map(math.exp, ours)))
-        total -= sum(p * (x - log_sum)
-                     for p, x in zip(target, ours, strict=True))
+        total -= sum(
+            p * (x - log_sum) for p, x in zip(target, ours, strict=True)
+        )
         agreement += ours.index(max(ours)) == target.index(max(target))
     assert losses['loss_soft'].item() == pytest.approx(total / 3, rel=1e-4)
     assert losses['agreement'].item() == pytest.approx(agreement / 3)
 
 
 def test_only_the_student_is_trained_and_saved(
-        model: SoftLabelDistiller) -> None:
+    model: SoftLabelDistiller,
+) -> None:
     model.loss(torch.randn(2, 3, 64, 64), [])['loss_soft'].backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert all(p.grad is None for p in model.teacher.parameters())
     keys = set(model.state_dict())
     assert {key.split('.')[0] for key in keys} == {'backbone', 'classifier'}
     plain = ResNet(18, stem_channels=8, base_channels=8)
-    plain.load_state_dict({
-        key.removeprefix('backbone.'): value
-        for key, value in model.state_dict().items()
-        if key.startswith('backbone.')
-    })
+    plain.load_state_dict(
+        {
+            key.removeprefix('backbone.'): value
+            for key, value in model.state_dict().items()
+            if key.startswith('backbone.')
+        }
+    )
     model.eval()
     plain.eval()
     images = torch.randn(2, 3, 64, 64)
@@ -106,5 +119,7 @@ def test_only_the_student_is_trained_and_saved(
 
 def test_teacher_moves_with_the_model(model: SoftLabelDistiller) -> None:
     model.double()
-    assert model.soft_labels(torch.randn(1, 3, 64,
-                                         64).double()).dtype == torch.float64
+    assert (
+        model.soft_labels(torch.randn(1, 3, 64, 64).double()).dtype
+        == torch.float64
+    )

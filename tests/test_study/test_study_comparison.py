@@ -12,8 +12,7 @@ def draw(arms: int, seeds: int) -> np.ndarray:
 def by_arm(table: np.ndarray) -> dict[str, dict[int, float]]:
     return {
         f'arm{row}': {
-            10 + seed: float(value)
-            for seed, value in enumerate(values)
+            10 + seed: float(value) for seed, value in enumerate(values)
         }
         for row, values in enumerate(table)
     }
@@ -25,20 +24,28 @@ def test_equals_least_squares_of_the_two_way_layout() -> None:
     assert found is not None
     # Dummy variables of the arms, and of the seeds but one.
     arm, seed = np.indices(table.shape)
-    design = np.column_stack([arm.ravel() == i for i in range(5)] +
-                             [seed.ravel() == i for i in range(1, 3)])
+    design = np.column_stack(
+        [arm.ravel() == i for i in range(5)]
+        + [seed.ravel() == i for i in range(1, 3)]
+    )
     solution, squares, rank, _ = np.linalg.lstsq(
-        design.astype(float), table.ravel(), rcond=None)
+        design.astype(float), table.ravel(), rcond=None
+    )
     freedom = table.size - rank
     assert found.freedom == freedom == 8
     variance = squares[0] / freedom
     # Variance of the estimated difference of two arms.
     contrast = np.zeros(7)
     contrast[[0, 2]] = 1, -1
-    error = contrast @ np.linalg.inv(design.T.astype(float) @ design) @ \
-        contrast * variance
+    error = (
+        contrast
+        @ np.linalg.inv(design.T.astype(float) @ design)
+        @ contrast
+        * variance
+    )
     assert found.least == pytest.approx(
-        stats.t.ppf(0.975, freedom) * np.sqrt(error))
+        stats.t.ppf(0.975, freedom) * np.sqrt(error)
+    )
     assert found.differences == {
         f'arm{i}': pytest.approx(solution[i] - solution[2])
         for i in (0, 1, 3, 4)
@@ -62,14 +69,15 @@ def test_a_seed_moves_all_arms_alike() -> None:
     assert plain is not None and moved is not None
     assert moved.least == pytest.approx(plain.least)
     assert moved.differences['arm3'] == pytest.approx(
-        plain.differences['arm3'])
+        plain.differences['arm3']
+    )
 
 
 def test_arms_without_all_seeds_are_left_out() -> None:
     values = by_arm(draw(4, 3))
     complete = compare_with_reference(
-        {k: values[k]
-         for k in ('arm0', 'arm1', 'arm3')}, 'arm0')
+        {k: values[k] for k in ('arm0', 'arm1', 'arm3')}, 'arm0'
+    )
     del values['arm2'][11]
     assert compare_with_reference(values, 'arm0') == complete
 

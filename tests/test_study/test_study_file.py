@@ -22,27 +22,47 @@ ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / 'configs' / 'study').glob('*.yml'))
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    (dict(sedes=[0]), 'unknown key `sedes`; did you mean `seeds`?'),
-    (dict(arms=[dict(name='x', config='a', optoins={})]),
-     'arm `x` has the unknown key `optoins`; did you mean `options`?'),
-    (dict(arms=[dict(name='x')]), 'arm `x` is incomplete'),
-    (dict(arms=[]), '`arms` must be a list of at least one arm'),
-    (dict(arms=[dict(name='x', config='a')] * 2), 'two arms `x`'),
-    (dict(arms=[dict(name='a/b', config='a')]), "the arm name 'a/b'"),
-    (dict(arms=[dict(name='x', config='a', method='magic')]),
-     "`method` of arm `x` must be one of ('pretrain',"),
-    (dict(
-        arms=[dict(name='x', config='a', options={'train_cfg.max_epochs': 9})
-              ]), 'set `epochs` of the study'),
-    (dict(epochs='ten'), '`epochs` of the study must be a whole number'),
-    (dict(seeds=['a']), '`seeds` must be a list of whole numbers'),
-    (dict(reference='feta'), "`reference` names no arm: 'feta'; the arms"),
-    (dict(finetune=3), '`finetune` must be a mapping'),
-    (dict(teacher=dict(config='a', checkpoint='b')), 'leave one of them out'),
-])
-def test_bad_file_is_one_line(tmp_path: Path, changes: dict[str, Any],
-                              message: str) -> None:
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(sedes=[0]), 'unknown key `sedes`; did you mean `seeds`?'),
+        (
+            dict(arms=[dict(name='x', config='a', optoins={})]),
+            'arm `x` has the unknown key `optoins`; did you mean `options`?',
+        ),
+        (dict(arms=[dict(name='x')]), 'arm `x` is incomplete'),
+        (dict(arms=[]), '`arms` must be a list of at least one arm'),
+        (dict(arms=[dict(name='x', config='a')] * 2), 'two arms `x`'),
+        (dict(arms=[dict(name='a/b', config='a')]), "the arm name 'a/b'"),
+        (
+            dict(arms=[dict(name='x', config='a', method='magic')]),
+            "`method` of arm `x` must be one of ('pretrain',",
+        ),
+        (
+            dict(
+                arms=[
+                    dict(
+                        name='x',
+                        config='a',
+                        options={'train_cfg.max_epochs': 9},
+                    )
+                ]
+            ),
+            'set `epochs` of the study',
+        ),
+        (dict(epochs='ten'), '`epochs` of the study must be a whole number'),
+        (dict(seeds=['a']), '`seeds` must be a list of whole numbers'),
+        (dict(reference='feta'), "`reference` names no arm: 'feta'; the arms"),
+        (dict(finetune=3), '`finetune` must be a mapping'),
+        (
+            dict(teacher=dict(config='a', checkpoint='b')),
+            'leave one of them out',
+        ),
+    ],
+)
+def test_bad_file_is_one_line(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     path = write_study(tmp_path / 's.yml', content(tmp_path, **changes))
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         read_study(path)
@@ -63,15 +83,22 @@ def test_base(tmp_path: Path) -> None:
         assert getattr(study, key) == getattr(base, key)
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    (dict(base=3), '`base` of the study must be a text'),
-    (dict(base='none.yml'), 'cannot read the study'),
-    (dict(base='t.yml'), '`base: t.yml` has a base itself; name `t.yml`'),
-    (dict(base='s.yml', arms=['x']), 'the base has no arm `x`; its arms are'),
-    (dict(base='s.yml', reference='x'), '`reference` names no arm'),
-])
-def test_bad_base(tmp_path: Path, changes: dict[str, Any],
-                  message: str) -> None:
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(base=3), '`base` of the study must be a text'),
+        (dict(base='none.yml'), 'cannot read the study'),
+        (dict(base='t.yml'), '`base: t.yml` has a base itself; name `t.yml`'),
+        (
+            dict(base='s.yml', arms=['x']),
+            'the base has no arm `x`; its arms are',
+        ),
+        (dict(base='s.yml', reference='x'), '`reference` names no arm'),
+    ],
+)
+def test_bad_base(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     write_study(tmp_path / 's.yml', content(tmp_path))
     path = write_study(tmp_path / 't.yml', changes)
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
@@ -87,29 +114,41 @@ def test_unreadable_file(tmp_path: Path) -> None:
         read_study(tmp_path / 'bad.yml')
 
 
-@pytest.mark.parametrize(('arm', 'message'), [
-    (dict(config='hgkd/r19'), 'arm `x`: there is no config `hgkd/r19`'),
-    (dict(config='hgkd/r50_mae'), '`val_dataloader`'),
-    (dict(options={'modle.head': 1}), 'arm `x`: the option modle.head: the '
-     'config has no `modle`; did you mean `model`?'),
-    (dict(options={'model.head.similarity_loss.temprature': 1}),
-     "unexpected keyword argument 'temprature'"),
-    (dict(options={'model.head.similarity_loss.temperature': -1}),
-     'arm `x`: similarity_loss `temperature` must be positive'),
-])
-def test_bad_arm_is_found_before_anything_runs(class_folders: Path,
-                                               tmp_path: Path, arm: dict,
-                                               message: str) -> None:
+@pytest.mark.parametrize(
+    ('arm', 'message'),
+    [
+        (dict(config='hgkd/r19'), 'arm `x`: there is no config `hgkd/r19`'),
+        (dict(config='hgkd/r50_mae'), '`val_dataloader`'),
+        (
+            dict(options={'modle.head': 1}),
+            'arm `x`: the option modle.head: the '
+            'config has no `modle`; did you mean `model`?',
+        ),
+        (
+            dict(options={'model.head.similarity_loss.temprature': 1}),
+            "unexpected keyword argument 'temprature'",
+        ),
+        (
+            dict(options={'model.head.similarity_loss.temperature': -1}),
+            'arm `x`: similarity_loss `temperature` must be positive',
+        ),
+    ],
+)
+def test_bad_arm_is_found_before_anything_runs(
+    class_folders: Path, tmp_path: Path, arm: dict, message: str
+) -> None:
     arm = {'name': 'x', 'config': 'hgkd/r18_quickstart', **arm}
     study = read_study(
-        write_study(tmp_path / 's.yml', content(class_folders, arms=[arm])))
+        write_study(tmp_path / 's.yml', content(class_folders, arms=[arm]))
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         check_arms(study, study.arms, 2)
 
 
 @pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
-def test_shipped_study(path: Path, class_folders: Path,
-                       tmp_path: Path) -> None:
+def test_shipped_study(
+    path: Path, class_folders: Path, tmp_path: Path
+) -> None:
     study = read_study(path)
     assert len(study.seeds) >= 3
     study.data_root = str(class_folders)
@@ -131,32 +170,38 @@ def test_shipped_study(path: Path, class_folders: Path,
             if cfg.model.teacher.type == 'mmhgkd.MIMTeacher':
                 # The arms are taught by the network that is trained.
                 for option in ('arch', 'patch_size'):
-                    assert (cfg.model.teacher.backbone[option] ==
-                            teacher.model.backbone[option])
+                    assert (
+                        cfg.model.teacher.backbone[option]
+                        == teacher.model.backbone[option]
+                    )
     assert len(set(models.values())) == len(models)
 
 
 @pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
-def test_shipped_arms_build(path: Path, class_folders: Path,
-                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_arms_build(
+    path: Path, class_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torch import nn
     from torch.nn.modules.conv import _ConvNd
 
     # Drawing weights takes most of the time.
     for layer in (nn.Linear, _ConvNd):
         monkeypatch.setattr(layer, 'reset_parameters', lambda self: None)
-    monkeypatch.setattr('mmpretrain.models.MAEViT.init_weights',
-                        lambda self: None)
+    monkeypatch.setattr(
+        'mmpretrain.models.MAEViT.init_weights', lambda self: None
+    )
     study = read_study(path)
     study.data_root = str(class_folders)
     # The networks are the same in all arms.
-    study.options.update({
-        'model.backbone.depth': 18,
-        'model.backbone.base_channels': 8,
-        'model.backbone.stem_channels': 8,
-        'model.neck.in_channels': [8, 16, 32, 64],
-        'model.neck.width': 16
-    })
+    study.options.update(
+        {
+            'model.backbone.depth': 18,
+            'model.backbone.base_channels': 8,
+            'model.backbone.stem_channels': 8,
+            'model.neck.in_channels': [8, 16, 32, 64],
+            'model.neck.width': 16,
+        }
+    )
     check_arms(study, study.arms, 2)
 
 

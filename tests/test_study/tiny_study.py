@@ -17,7 +17,7 @@ def content(data_root: Path, **changes: Any) -> dict[str, Any]:
         'model.neck.width': 16,
         'model.head.queue.size': 10,
         'train_dataloader.batch_size': 8,
-        'default_hooks.logger.interval': 1
+        'default_hooks.logger.interval': 1,
     }
     study: dict[str, Any] = dict(
         data_root=str(data_root),
@@ -33,17 +33,20 @@ def content(data_root: Path, **changes: Any) -> dict[str, Any]:
                 'model.backbone.stem_channels': 8,
                 'model.backbone.base_channels': 8,
                 'model.head.in_channels': 64,
-                'train_dataloader.batch_size': 8
-            }),
+                'train_dataloader.batch_size': 8,
+            },
+        ),
         arms=[
             dict(
-                name='scratch', config='hgkd/r18_quickstart',
-                method='scratch'),
+                name='scratch', config='hgkd/r18_quickstart', method='scratch'
+            ),
             dict(
-                name='centred',
+                name='centered',
                 config='hgkd/r18_quickstart',
-                options={'model.head.similarity_loss.centre': 'mean'})
-        ])
+                options={'model.head.similarity_loss.center': 'mean'},
+            ),
+        ],
+    )
     study.update(changes)
     return study
 

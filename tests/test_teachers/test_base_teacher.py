@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mmhgkd.masks import RandomUnitMask, UnitMask
 from mmhgkd.teachers import BaseTeacher
-from mmhgkd.teachers.base_teacher import standardise_channels
+from mmhgkd.teachers.base_teacher import standardize_channels
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -49,48 +49,47 @@ def test_is_frozen_and_stays_in_evaluation_mode() -> None:
     assert not [key for key in teacher.state_dict() if 'input_' in key]
 
 
-def test_renormalises_to_the_statistics_of_its_own_training() -> None:
+def test_renormalizes_to_the_statistics_of_its_own_training() -> None:
     teacher = ConvTeacher(target_norm='none').double()
     raw = 255 * torch.rand(2, 3, 8, 12, dtype=torch.float64)
 
-    def normalise(mean: tuple, std: tuple) -> Tensor:
+    def normalize(mean: tuple, std: tuple) -> Tensor:
         return TF.normalize(raw, mean, std)
 
-    expected = convolve(teacher, normalise(MEAN, STD))
-    torch.testing.assert_close(teacher(normalise(MEAN, STD)), expected)
+    expected = convolve(teacher, normalize(MEAN, STD))
+    torch.testing.assert_close(teacher(normalize(MEAN, STD)), expected)
     mean, std = (127.5, 90.0, 3.0), (58.0, 127.5, 20.0)
     teacher.set_image_norm(mean, torch.tensor(std).view(3, 1, 1))
     torch.testing.assert_close(
-        teacher(normalise(mean, std)), expected, rtol=1e-6, atol=1e-5)
+        teacher(normalize(mean, std)), expected, rtol=1e-6, atol=1e-5
+    )
     teacher.set_image_norm(torch.tensor(MEAN), STD)
-    images = normalise(MEAN, STD)
+    images = normalize(MEAN, STD)
     assert teacher.prepare(images) is images
 
 
-def test_normalises_the_tokens() -> None:
+def test_normalizes_the_tokens() -> None:
     torch.manual_seed(0)
     images = torch.randn(2, 3, 8, 12)
     for target_norm, expected in {
-            'none':
-            lambda x: x,
-            'layer_norm':
-            lambda x: F.layer_norm(x, (6, ), eps=1e-6),
-            'l2':
-            lambda x: x / x.square().sum(-1, keepdim=True).sqrt(),
-            'batch_norm':
-            lambda x: F.batch_norm(
-                x.flatten(0, 1), None, None, training=True, eps=1e-6).view_as(x
-                                                                              )
+        'none': lambda x: x,
+        'layer_norm': lambda x: F.layer_norm(x, (6,), eps=1e-6),
+        'l2': lambda x: x / x.square().sum(-1, keepdim=True).sqrt(),
+        'batch_norm': lambda x: F.batch_norm(
+            x.flatten(0, 1), None, None, training=True, eps=1e-6
+        ).view_as(x),
     }.items():
         teacher = ConvTeacher(target_norm=target_norm)
         torch.testing.assert_close(
-            teacher(images), expected(convolve(teacher, images)))
+            teacher(images), expected(convolve(teacher, images))
+        )
 
 
 def half(rank: int, store: str, out: str) -> None:
     distributed.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
-    tokens = standardise_channels(tokens_of_two_ranks()[2 * rank:][:2])
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
+    )
+    tokens = standardize_channels(tokens_of_two_ranks()[2 * rank :][:2])
     torch.save(tokens, f'{out}/{rank}.pt')
     distributed.destroy_process_group()
 
@@ -105,26 +104,31 @@ def test_two_ranks_share_the_statistics_of_channels(tmp_path: Path) -> None:
     tokens = torch.cat([torch.load(tmp_path / f'{r}.pt') for r in range(2)])
     torch.testing.assert_close(
         tokens,
-        standardise_channels(tokens_of_two_ranks()),
+        standardize_channels(tokens_of_two_ranks()),
         rtol=1e-12,
-        atol=1e-12)
+        atol=1e-12,
+    )
 
 
-@pytest.mark.parametrize(('input_size', 'size'), [(8, (8, 8)),
-                                                  ([8, 16], (8, 16))])
-def test_resizes_its_input(input_size: int | list[int],
-                           size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ('input_size', 'size'), [(8, (8, 8)), ([8, 16], (8, 16))]
+)
+def test_resizes_its_input(
+    input_size: int | list[int], size: tuple[int, int]
+) -> None:
     images = torch.randn(2, 3, 2 * size[0], 2 * size[1])
     teacher = ConvTeacher(input_size=input_size, target_norm='none')
     assert teacher.grid(*images.shape[2:]) == (size[0] // 4, size[1] // 4)
     resized = TF.resize(
-        images, list(size), TF.InterpolationMode.BICUBIC, antialias=True)
+        images, list(size), TF.InterpolationMode.BICUBIC, antialias=True
+    )
     torch.testing.assert_close(teacher(images), convolve(teacher, resized))
 
 
 @pytest.mark.parametrize('input_size', [None, (16, 24), (8, 12)])
 def test_visible_tokens_lie_in_visible_units(
-        input_size: tuple[int, int] | None) -> None:
+    input_size: tuple[int, int] | None,
+) -> None:
     mask = RandomUnitMask(unit=8, mask_ratio=0.5)(3, 16, 24)
     images = torch.randn(3, 3, 16, 24)
     teacher = ConvTeacher(input='visible', input_size=input_size)
@@ -147,7 +151,7 @@ def test_says_what_is_wrong_with_its_arguments() -> None:
         (dict(input_size=[8, 8, 8]), 'got [8, 8, 8]'),
         (dict(input_size=0), 'got (0, 0)'),
         (dict(std=(0.229, 0.224, 0.225)), 'in 0..255 (not 0..1)'),
-        (dict(mean=(120.0, )), 'image `mean` must be three numbers'),
+        (dict(mean=(120.0,)), 'image `mean` must be three numbers'),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             ConvTeacher(**kwargs)
@@ -164,7 +168,8 @@ def test_says_which_images_do_not_fit() -> None:
     teacher.fixed_grid = (2, 3)
     assert teacher.grid(8, 12) == (2, 3)
     with pytest.raises(
-            ValueError, match=r'8x12 px only, got 8x8; set .*input'):
+        ValueError, match=r'8x12 px only, got 8x8; set .*input'
+    ):
         teacher(torch.zeros(1, 3, 8, 8))
 
 

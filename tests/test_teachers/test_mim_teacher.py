@@ -19,7 +19,7 @@ from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
 from mmhgkd.teachers import MIMTeacher
 
-BEIT_NORM: dict[str, Any] = dict(mean=(127.5, ) * 3, std=(127.5, ) * 3)
+BEIT_NORM: dict[str, Any] = dict(mean=(127.5,) * 3, std=(127.5,) * 3)
 
 
 def vit(**kwargs: object) -> dict:
@@ -29,7 +29,7 @@ def vit(**kwargs: object) -> dict:
         'arch': arch(),
         'patch_size': PATCH,
         'img_size': (32, 24),
-        **kwargs
+        **kwargs,
     }
 
 
@@ -47,26 +47,30 @@ def images() -> torch.Tensor:
 
 @pytest.mark.parametrize('kind', ['MAEViT', 'VisionTransformer'])
 @pytest.mark.parametrize('layer', [-1, 2, 0, -2])
-def test_gives_the_tokens_of_mae(tmp_path: Path, images: torch.Tensor,
-                                 kind: str, layer: int) -> None:
+def test_gives_the_tokens_of_mae(
+    tmp_path: Path, images: torch.Tensor, kind: str, layer: int
+) -> None:
     state = mae_state(4, 3)
     torch.save({'model': state}, tmp_path / 'mae.pth')
     teacher = MIMTeacher(
         vit(type=kind),
         str(tmp_path / 'mae.pth'),
         layer=layer,
-        target_norm='none').double()
+        target_norm='none',
+    ).double()
     assert teacher.embed_dims == EMBED_DIMS
     assert teacher.grid(32, 24) == (4, 3)
     expected = reference_tokens(
-        state, images, num_layers=layer % NUM_LAYERS + 1)
+        state, images, num_layers=layer % NUM_LAYERS + 1
+    )
     torch.testing.assert_close(teacher(images), expected)
 
 
 @pytest.mark.parametrize('shared', [True, False])
 @pytest.mark.parametrize('layer', [-1, 0])
-def test_gives_the_tokens_of_beit(tmp_path: Path, images: torch.Tensor,
-                                  shared: bool, layer: int) -> None:
+def test_gives_the_tokens_of_beit(
+    tmp_path: Path, images: torch.Tensor, shared: bool, layer: int
+) -> None:
     state = beit_state(4, 3, shared)
     torch.save({'model': state}, tmp_path / 'beit.pth')
     teacher = MIMTeacher(
@@ -74,15 +78,18 @@ def test_gives_the_tokens_of_beit(tmp_path: Path, images: torch.Tensor,
         str(tmp_path / 'beit.pth'),
         layer=layer,
         target_norm='none',
-        **BEIT_NORM).double()
+        **BEIT_NORM,
+    ).double()
     expected = reference_tokens(
-        state, images, num_layers=layer % NUM_LAYERS + 1)
+        state, images, num_layers=layer % NUM_LAYERS + 1
+    )
     torch.testing.assert_close(teacher(images), expected)
 
 
 @pytest.mark.parametrize('layer', [-1, 1])
-def test_sees_visible_patches_only(tmp_path: Path, images: torch.Tensor,
-                                   layer: int) -> None:
+def test_sees_visible_patches_only(
+    tmp_path: Path, images: torch.Tensor, layer: int
+) -> None:
     state = mae_state(4, 4)
     torch.save({'model': state}, tmp_path / 'mae.pth')
     teacher = MIMTeacher(
@@ -90,14 +97,16 @@ def test_sees_visible_patches_only(tmp_path: Path, images: torch.Tensor,
         str(tmp_path / 'mae.pth'),
         layer=layer,
         input='visible',
-        target_norm='none').double()
+        target_norm='none',
+    ).double()
     images = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     # Units 1 and 2 of 2x2, in patches of the 4x4 grid.
     visible = torch.tensor([2, 3, 6, 7, 8, 9, 12, 13])
     mask = UnitMask(torch.tensor([[1, 2]]), 2, 2, 2 * PATCH)
     expected = images.new_zeros(1, 16, EMBED_DIMS)
     expected[:, visible] = reference_tokens(
-        state, images, visible, num_layers=layer % NUM_LAYERS + 1)
+        state, images, visible, num_layers=layer % NUM_LAYERS + 1
+    )
     tokens = teacher(images, mask)
     torch.testing.assert_close(tokens, expected)
     noise = torch.randn_like(images)
@@ -106,13 +115,15 @@ def test_sees_visible_patches_only(tmp_path: Path, images: torch.Tensor,
 
 
 def test_all_visible_is_full_also_on_another_image_size(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     torch.save(mae_state(4, 4), tmp_path / 'mae.pth')
     images = torch.randn(1, 3, 32, 64)
     mask = UnitMask(torch.arange(8)[None], 2, 4, 2 * PATCH)
     full, visible = (
         MIMTeacher(vit(img_size=32), str(tmp_path / 'mae.pth'), input=mode)
-        for mode in ('full', 'visible'))
+        for mode in ('full', 'visible')
+    )
     torch.testing.assert_close(visible(images, mask), full(images))
     # A position embedding of another grid is resized, both ways alike.
     loaded = MIMTeacher(vit(img_size=(32, 64)), str(tmp_path / 'mae.pth'))
@@ -125,10 +136,12 @@ def test_never_drops_a_path(tmp_path: Path, images: torch.Tensor) -> None:
     teacher = MIMTeacher(
         vit(drop_path_rate=0.9, drop_rate=0.5),
         str(tmp_path / 'mae.pth'),
-        target_norm='none').double()
+        target_norm='none',
+    ).double()
     teacher.train()
     torch.testing.assert_close(
-        teacher(images), reference_tokens(state, images))
+        teacher(images), reference_tokens(state, images)
+    )
     assert not any(p.requires_grad for p in teacher.parameters())
 
 
@@ -138,32 +151,38 @@ def test_is_built_from_a_config_of_any_scope(tmp_path: Path) -> None:
     config = dict(
         type='mmhgkd.MIMTeacher',
         backbone=backbone,
-        checkpoint=str(tmp_path / 'mae.pth'))
+        checkpoint=str(tmp_path / 'mae.pth'),
+    )
     with DefaultScope.overwrite_default_scope('mmseg'):
         teacher = MODELS.build(config)
     assert isinstance(teacher, MIMTeacher)
     assert backbone == vit()
 
 
-def test_random_teacher_is_initialised_and_only_on_request() -> None:
+def test_random_teacher_is_initialized_and_only_on_request() -> None:
     with pytest.raises(ValueError, match='a random teacher teaches'):
         MIMTeacher(vit())
     teacher = MIMTeacher(vit(img_size=32), allow_random=True)
     expected = build_2d_sincos_position_embedding(
-        4, EMBED_DIMS, cls_token=True)
+        4, EMBED_DIMS, cls_token=True
+    )
     torch.testing.assert_close(teacher.backbone.pos_embed.data, expected)
 
 
 def test_says_what_is_wrong_with_its_arguments() -> None:
     for kwargs, message in (
-        (dict(backbone=dict(type='ResNet', depth=18)),
-         '`teacher.backbone` must be a VisionTransformer or BEiTViT'),
+        (
+            dict(backbone=dict(type='ResNet', depth=18)),
+            '`teacher.backbone` must be a VisionTransformer or BEiTViT',
+        ),
         (dict(backbone=dict(type='NoSuchViT')), "got 'NoSuchViT'"),
         (dict(backbone=dict(arch='base')), 'got None'),
         (dict(backbone=beit(True)), '`teacher.mean` and `teacher.std` are'),
-        (dict(backbone=beit(True), mean=(127.5, ) * 3), 'needed for a BEiT'),
-        (dict(backbone=beit(True), input='visible',
-              **BEIT_NORM), 'without relative position bias'),
+        (dict(backbone=beit(True), mean=(127.5,) * 3), 'needed for a BEiT'),
+        (
+            dict(backbone=beit(True), input='visible', **BEIT_NORM),
+            'without relative position bias',
+        ),
         (dict(backbone=vit(), layer=3), '`teacher.layer` is 3, but .* 3 bl'),
         (dict(backbone=vit(), layer=-4), '`teacher.layer` is -4'),
     ):

@@ -33,7 +33,7 @@ def build(path: Path | str, **kwargs: object) -> MIMTeacher:
         'arch': arch(),
         'patch_size': PATCH,
         'img_size': 32,
-        **kwargs
+        **kwargs,
     }
     return MIMTeacher(backbone, str(path), target_norm='none').double()
 
@@ -41,7 +41,8 @@ def build(path: Path | str, **kwargs: object) -> MIMTeacher:
 def assert_loads(path: Path | str, state: State) -> None:
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     torch.testing.assert_close(
-        build(path)(images), reference_tokens(state, images))
+        build(path)(images), reference_tokens(state, images)
+    )
 
 
 def prefixed(state: State, prefix: str) -> State:
@@ -60,21 +61,24 @@ def training_logs() -> dict:
 def test_reads_every_wrapping(tmp_path: Path, legacy: bool) -> None:
     state = mae_state(4, 4)
     for content in (
-            state,
-            dict(model=state),
-            dict(model=state, args=argparse.Namespace(lr=1e-3), epoch=7),
-            dict(model=dict(module=state)),
-            prefixed(state, 'module.'),
-            dict(state_dict=prefixed(state, 'backbone.'), **training_logs()),
-            dict(state_dict={
-                **prefixed(state, 'backbone.'), 'neck.mask_token':
-                torch.zeros(1)
-            }),
+        state,
+        dict(model=state),
+        dict(model=state, args=argparse.Namespace(lr=1e-3), epoch=7),
+        dict(model=dict(module=state)),
+        prefixed(state, 'module.'),
+        dict(state_dict=prefixed(state, 'backbone.'), **training_logs()),
+        dict(
+            state_dict={
+                **prefixed(state, 'backbone.'),
+                'neck.mask_token': torch.zeros(1),
+            }
+        ),
     ):
         torch.save(
             content,
             tmp_path / 'mae.pth',
-            _use_new_zipfile_serialization=not legacy)
+            _use_new_zipfile_serialization=not legacy,
+        )
         assert_loads(tmp_path / 'mae.pth', state)
 
 
@@ -93,8 +97,9 @@ def test_reads_safetensors(tmp_path: Path) -> None:
     assert_loads(tmp_path / 'mae.safetensors', state)
 
 
-def test_downloads_once(tmp_path: Path,
-                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_downloads_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     states = {name: mae_state(4, 4) for name in 'ab'}
     for name, state in states.items():
         torch.save(state, tmp_path / f'{name}.pth')
@@ -122,8 +127,8 @@ def test_downloads_once(tmp_path: Path,
 
 def test_says_that_the_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(
-            FileNotFoundError,
-            match=r'no such file; set `teacher\.checkpoint`'):
+        FileNotFoundError, match=r'no such file; set `teacher\.checkpoint`'
+    ):
         build(tmp_path / 'mae.pth')
 
 
@@ -131,8 +136,12 @@ def test_says_that_the_file_is_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / 'mae.pth'
     torch.save(mae_state(4, 4), path)
     whole = path.read_bytes()
-    for content in (whole[:len(whole) // 2], b'', b'<html>404</html>',
-                    os.urandom(999)):
+    for content in (
+        whole[: len(whole) // 2],
+        b'',
+        b'<html>404</html>',
+        os.urandom(999),
+    ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match='cannot be read as a checkpoint'):
             build(path)
@@ -140,8 +149,11 @@ def test_says_that_the_file_is_no_checkpoint(tmp_path: Path) -> None:
     other.write_bytes(whole)
     with pytest.raises(ValueError, match='cannot be read as a checkpoint'):
         build(other)
-    for wrong, found in ((dict(teacher={}, epoch=3), 'teacher, epoch'),
-                         ([1, 2], 'list'), (torch.zeros(3), 'Tensor')):
+    for wrong, found in (
+        (dict(teacher={}, epoch=3), 'teacher, epoch'),
+        ([1, 2], 'list'),
+        (torch.zeros(3), 'Tensor'),
+    ):
         torch.save(wrong, path)
         with pytest.raises(ValueError, match=f'no weights .*, but: {found}'):
             build(path)
@@ -160,15 +172,18 @@ class Payload:
 @pytest.mark.parametrize('kind', ['zip', 'legacy', 'pickle'])
 def test_runs_no_code_of_the_file(tmp_path: Path, kind: str) -> None:
     path, victim = tmp_path / 'mae.pth', tmp_path / 'victim'
-    for payload in (Payload(os.system, f'touch {victim}'),
-                    Payload(exec, f'open({str(victim)!r}, "w")'),
-                    Payload(victim.__class__.touch, victim)):
+    for payload in (
+        Payload(os.system, f'touch {victim}'),
+        Payload(exec, f'open({str(victim)!r}, "w")'),
+        Payload(victim.__class__.touch, victim),
+    ):
         content = dict(mae_state(4, 4), extra=payload)
         if kind == 'pickle':
             path.write_bytes(pickle.dumps(content['extra'], protocol=2))
         else:
             torch.save(
-                content, path, _use_new_zipfile_serialization=kind == 'zip')
+                content, path, _use_new_zipfile_serialization=kind == 'zip'
+            )
         with pytest.raises(ValueError, match='is not loaded because it can'):
             build(path)
         assert not victim.exists()
@@ -198,7 +213,8 @@ def test_says_which_weights_do_not_fit(tmp_path: Path) -> None:
         'in the pre-training\n'
         '  2 missing: layers.1.ffn.layers.0.0.weight, ln1.bias\n'
         '  1 unexpected: layers.0.ls1.gamma\n'
-        '  1 of another shape: cls_token (1, 1, 12), not (1, 1, 24)')
+        '  1 of another shape: cls_token (1, 1, 12), not (1, 1, 24)'
+    )
     with pytest.raises(ValueError, match=re.escape(expected)):
         build(path)
 
@@ -207,8 +223,10 @@ def test_says_that_the_architecture_is_another(tmp_path: Path) -> None:
     path = tmp_path / 'weights.pth'
     torch.save(mae_state(4, 4), path)
     for change, message in (
-        (dict(num_layers=NUM_LAYERS - 1),
-         r'12 unexpected: layers.2.*, \.\.\.'),
+        (
+            dict(num_layers=NUM_LAYERS - 1),
+            r'12 unexpected: layers.2.*, \.\.\.',
+        ),
         (dict(num_layers=NUM_LAYERS + 1), r'12 missing: layers.3.*, \.\.\.'),
         (dict(embed_dims=12), r'shape: cls_token \(1, 1, 24\), not .*\.\.\.'),
     ):
@@ -222,12 +240,14 @@ def test_says_that_the_architecture_is_another(tmp_path: Path) -> None:
         MIMTeacher(
             dict(beit, img_size=48),
             str(path),
-            mean=(127.5, ) * 3,
-            std=(127.5, ) * 3)
+            mean=(127.5,) * 3,
+            std=(127.5,) * 3,
+        )
 
 
-@pytest.mark.parametrize('key',
-                         ['head.weight', 'fc_norm.weight', 'head.fc.weight'])
+@pytest.mark.parametrize(
+    'key', ['head.weight', 'fc_norm.weight', 'head.fc.weight']
+)
 def test_warns_that_labels_leak(tmp_path: Path, key: str) -> None:
     path = tmp_path / 'mae.pth'
     state = mae_state(4, 4)

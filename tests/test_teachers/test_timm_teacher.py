@@ -29,38 +29,48 @@ def images() -> torch.Tensor:
 
 
 @pytest.mark.parametrize('layer', [-1, 0])
-def test_gives_the_tokens_of_mae(tmp_path: Path, images: torch.Tensor,
-                                 layer: int) -> None:
+def test_gives_the_tokens_of_mae(
+    tmp_path: Path, images: torch.Tensor, layer: int
+) -> None:
     state = mae_state(4, 3)
     path = str(tmp_path / 'mae.pth')
     torch.save({'model': state}, path)
-    teacher = MODELS.build(
-        dict(
-            type='TimmTeacher',
-            model_name=MAE,
-            checkpoint=path,
-            model_args=timm_args(img_size=(32, 24), drop_path_rate=0.9),
-            layer=layer,
-            target_norm='none')).double().train()
+    teacher = (
+        MODELS.build(
+            dict(
+                type='TimmTeacher',
+                model_name=MAE,
+                checkpoint=path,
+                model_args=timm_args(img_size=(32, 24), drop_path_rate=0.9),
+                layer=layer,
+                target_norm='none',
+            )
+        )
+        .double()
+        .train()
+    )
     assert teacher.embed_dims == EMBED_DIMS
     assert teacher.mean.tolist() == pytest.approx([123.675, 116.28, 103.53])
     assert teacher.std.tolist() == pytest.approx([58.395, 57.12, 57.375])
     tokens = teacher(images)
     torch.testing.assert_close(
         tokens,
-        reference_tokens(state, images, num_layers=layer % NUM_LAYERS + 1))
+        reference_tokens(state, images, num_layers=layer % NUM_LAYERS + 1),
+    )
     assert not any(p.requires_grad for p in teacher.parameters())
     other = MIMTeacher(
         dict(type='MAEViT', arch=arch(), patch_size=PATCH, img_size=(32, 24)),
         path,
         layer=layer,
-        target_norm='none').double()
+        target_norm='none',
+    ).double()
     torch.testing.assert_close(tokens, other(images))
 
 
 @pytest.mark.parametrize('shared', [True, False])
-def test_gives_the_tokens_of_beit(tmp_path: Path, images: torch.Tensor,
-                                  shared: bool) -> None:
+def test_gives_the_tokens_of_beit(
+    tmp_path: Path, images: torch.Tensor, shared: bool
+) -> None:
     state = beit_state(4, 3, shared)
     torch.save({'module': state}, tmp_path / 'beit.pth')
     teacher = TimmTeacher(
@@ -69,32 +79,41 @@ def test_gives_the_tokens_of_beit(tmp_path: Path, images: torch.Tensor,
         timm_args(
             img_size=(32, 24),
             use_rel_pos_bias=not shared,
-            use_shared_rel_pos_bias=shared),
-        target_norm='none').double()
+            use_shared_rel_pos_bias=shared,
+        ),
+        target_norm='none',
+    ).double()
     assert teacher.mean.tolist() == [127.5] * 3
     torch.testing.assert_close(
-        teacher(images), reference_tokens(state, images))
+        teacher(images), reference_tokens(state, images)
+    )
     with pytest.raises(ValueError, match='images of 32x24 px only, got 32x32'):
         teacher(torch.zeros(1, 3, 32, 32))
 
 
-def test_loads_the_layout_of_mmpretrain(tmp_path: Path,
-                                        images: torch.Tensor) -> None:
+def test_loads_the_layout_of_mmpretrain(
+    tmp_path: Path, images: torch.Tensor
+) -> None:
     torch.save(mae_state(4, 3), tmp_path / 'mae.pth')
     mmpretrain = MIMTeacher(
         dict(type='MAEViT', arch=arch(), patch_size=PATCH, img_size=(32, 24)),
-        str(tmp_path / 'mae.pth'))
+        str(tmp_path / 'mae.pth'),
+    )
     torch.save(
         {
             'state_dict': {
                 f'backbone.{key}': value
                 for key, value in mmpretrain.backbone.state_dict().items()
             }
-        }, tmp_path / 'mmpretrain.pth')
-    teacher = TimmTeacher(MAE, str(tmp_path / 'mmpretrain.pth'),
-                          timm_args(img_size=(32, 24)))
-    torch.testing.assert_close(teacher.double()(images),
-                               mmpretrain.double()(images))
+        },
+        tmp_path / 'mmpretrain.pth',
+    )
+    teacher = TimmTeacher(
+        MAE, str(tmp_path / 'mmpretrain.pth'), timm_args(img_size=(32, 24))
+    )
+    torch.testing.assert_close(
+        teacher.double()(images), mmpretrain.double()(images)
+    )
 
 
 @pytest.mark.parametrize('layer', [-1, 1])
@@ -107,44 +126,58 @@ def test_sees_visible_patches_only(tmp_path: Path, layer: int) -> None:
         timm_args(img_size=32),
         layer=layer,
         input='visible',
-        target_norm='none').double()
+        target_norm='none',
+    ).double()
     images = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     visible = torch.tensor([2, 3, 6, 7, 8, 9, 12, 13])
     mask = UnitMask(torch.tensor([[1, 2]]), 2, 2, 2 * PATCH)
     expected = images.new_zeros(1, 16, EMBED_DIMS)
     expected[:, visible] = reference_tokens(
-        state, images, visible, num_layers=layer % NUM_LAYERS + 1)
+        state, images, visible, num_layers=layer % NUM_LAYERS + 1
+    )
     torch.testing.assert_close(teacher(images, mask), expected)
 
 
 def test_takes_other_image_sizes(tmp_path: Path) -> None:
     state = mae_state(4, 4)
     torch.save(state, tmp_path / 'mae.pth')
-    teacher = TimmTeacher(MAE, str(tmp_path / 'mae.pth'),
-                          timm_args(img_size=32))
+    teacher = TimmTeacher(
+        MAE, str(tmp_path / 'mae.pth'), timm_args(img_size=32)
+    )
     images = torch.randn(1, 3, 48, 32)
     assert teacher(images).shape == (1, 6 * 4, EMBED_DIMS)
     # Resizing the position embedding while loading comes to the same.
-    loaded = TimmTeacher(MAE, str(tmp_path / 'mae.pth'),
-                         timm_args(img_size=(48, 32)))
+    loaded = TimmTeacher(
+        MAE, str(tmp_path / 'mae.pth'), timm_args(img_size=(48, 32))
+    )
     torch.testing.assert_close(teacher(images), loaded(images))
 
 
 def test_says_what_does_not_fit(tmp_path: Path) -> None:
     torch.save(beit_state(4, 4, shared=True), tmp_path / 'beit.pth')
     with pytest.raises(
-            ValueError, match=r'1 unexpected: rel_pos_bias\.relative'):
+        ValueError, match=r'1 unexpected: rel_pos_bias\.relative'
+    ):
         TimmTeacher(BEIT, str(tmp_path / 'beit.pth'), timm_args(img_size=32))
     for name, kwargs, message in (
         ('resnet18.a1_in1k', {}, "'resnet18.a1_in1k' is a ResNet; Timm"),
         ('coat_tiny.in1k', {}, 'timm cannot build .*token or avg pooling'),
         ('vit_base_patch16_224', {}, 'does not say which pre-training'),
-        (BEIT, dict(input='visible',
-                    model_args=timm_args()), 'needs a timm VisionTransformer'),
-        (MAE, dict(layer=5, model_args=timm_args()),
-         '`teacher.layer` is 5, but .* has 3 blocks'),
-        (MAE, dict(model_args=timm_args(no_such_argument=1)),
-         'timm cannot build .*no_such_argument'),
+        (
+            BEIT,
+            dict(input='visible', model_args=timm_args()),
+            'needs a timm VisionTransformer',
+        ),
+        (
+            MAE,
+            dict(layer=5, model_args=timm_args()),
+            '`teacher.layer` is 5, but .* has 3 blocks',
+        ),
+        (
+            MAE,
+            dict(model_args=timm_args(no_such_argument=1)),
+            'timm cannot build .*no_such_argument',
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             TimmTeacher(name, allow_random=True, **kwargs)
@@ -153,7 +186,8 @@ def test_says_what_does_not_fit(tmp_path: Path) -> None:
 
 
 def test_names_the_extra_that_brings_timm(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert sys.modules['timm'] is timm_teacher.timm
     monkeypatch.setattr(timm_teacher, 'timm', None)
     with pytest.raises(ImportError, match=r'pip install "mmhgkd\[timm\]"'):

@@ -14,7 +14,8 @@ def arch() -> dict:
         embed_dims=EMBED_DIMS,
         num_layers=NUM_LAYERS,
         num_heads=NUM_HEADS,
-        feedforward_channels=4 * EMBED_DIMS)
+        feedforward_channels=4 * EMBED_DIMS,
+    )
 
 
 def timm_args(**kwargs: object) -> dict:
@@ -24,7 +25,8 @@ def timm_args(**kwargs: object) -> dict:
         embed_dim=EMBED_DIMS,
         depth=NUM_LAYERS,
         num_heads=NUM_HEADS,
-        **kwargs)
+        **kwargs,
+    )
 
 
 def mae_state(rows: int, columns: int) -> State:
@@ -34,11 +36,11 @@ def mae_state(rows: int, columns: int) -> State:
         state[f'blocks.{i}.attn.qkv.bias'] = _random(3 * EMBED_DIMS)
     state['pos_embed'] = _random(1, 1 + rows * columns, EMBED_DIMS)
     for key, shape in {
-            'decoder_pos_embed': (1, 1 + rows * columns, 16),
-            'decoder_embed.weight': (16, EMBED_DIMS),
-            'decoder_blocks.0.norm1.weight': (16, ),
-            'decoder_norm.weight': (16, ),
-            'decoder_pred.bias': (3 * PATCH**2, )
+        'decoder_pos_embed': (1, 1 + rows * columns, 16),
+        'decoder_embed.weight': (16, EMBED_DIMS),
+        'decoder_blocks.0.norm1.weight': (16,),
+        'decoder_norm.weight': (16,),
+        'decoder_pred.bias': (3 * PATCH**2,),
     }.items():
         state[key] = _random(*shape)
     return state
@@ -54,20 +56,25 @@ def beit_state(rows: int, columns: int, shared: bool) -> State:
             state[block + name] = _random(EMBED_DIMS)
         if not shared:
             state[block + 'attn.relative_position_bias_table'] = _random(
-                num_distances, NUM_HEADS)
+                num_distances, NUM_HEADS
+            )
     if shared:
         state['rel_pos_bias.relative_position_bias_table'] = _random(
-            num_distances, NUM_HEADS)
+            num_distances, NUM_HEADS
+        )
         state['rel_pos_bias.relative_position_index'] = _relative_index(
-            rows, columns)
+            rows, columns
+        )
     state['lm_head.weight'] = _random(32, EMBED_DIMS)
     return state
 
 
-def reference_tokens(state: State,
-                     images: Tensor,
-                     visible: Tensor | None = None,
-                     num_layers: int = NUM_LAYERS) -> Tensor:
+def reference_tokens(
+    state: State,
+    images: Tensor,
+    visible: Tensor | None = None,
+    num_layers: int = NUM_LAYERS,
+) -> Tensor:
     """Patch tokens by the official keys, with the norm after the last block.
 
     Args:
@@ -86,10 +93,15 @@ def reference_tokens(state: State,
     patches = []
     for row in range(rows):
         for column in range(columns):
-            patch = images[:, :, row * PATCH:(row + 1) * PATCH,
-                           column * PATCH:(column + 1) * PATCH]
+            patch = images[
+                :,
+                :,
+                row * PATCH : (row + 1) * PATCH,
+                column * PATCH : (column + 1) * PATCH,
+            ]
             patches.append(
-                patch.flatten(1) @ kernel.T + weights['patch_embed.proj.bias'])
+                patch.flatten(1) @ kernel.T + weights['patch_embed.proj.bias']
+            )
     x = torch.stack(patches, dim=1)
     cls_token = weights['cls_token'].expand(len(x), -1, -1)
     if 'pos_embed' in weights:
@@ -105,47 +117,64 @@ def reference_tokens(state: State,
     return x[:, 1:]
 
 
-def _block(weights: State, block: str, x: Tensor, rows: int,
-           columns: int) -> Tensor:
+def _block(
+    weights: State, block: str, x: Tensor, rows: int, columns: int
+) -> Tensor:
     dims = x.size(2)
     bias = weights.get(block + 'attn.qkv.bias')
     if bias is None:
         q_bias = weights[block + 'attn.q_bias']
         bias = torch.cat(
-            [q_bias,
-             torch.zeros_like(q_bias), weights[block + 'attn.v_bias']])
+            [q_bias, torch.zeros_like(q_bias), weights[block + 'attn.v_bias']]
+        )
     qkv = F.linear(
-        _norm(weights, block + 'norm1', x), weights[block + 'attn.qkv.weight'],
-        bias)
+        _norm(weights, block + 'norm1', x),
+        weights[block + 'attn.qkv.weight'],
+        bias,
+    )
     head_dims = dims // NUM_HEADS
     heads = []
     for head in range(NUM_HEADS):
         q, k, v = (
-            part[..., head * head_dims:(head + 1) * head_dims]
-            for part in qkv.split(dims, dim=-1))
+            part[..., head * head_dims : (head + 1) * head_dims]
+            for part in qkv.split(dims, dim=-1)
+        )
         logits = q @ k.transpose(1, 2) / head_dims**0.5
-        for table in (block + 'attn.relative_position_bias_table',
-                      'rel_pos_bias.relative_position_bias_table'):
+        for table in (
+            block + 'attn.relative_position_bias_table',
+            'rel_pos_bias.relative_position_bias_table',
+        ):
             if table in weights:
                 index = _relative_index(rows, columns)
                 logits = logits + weights[table][index, head]
         heads.append(logits.softmax(-1) @ v)
     out = F.linear(
-        torch.cat(heads, dim=-1), weights[block + 'attn.proj.weight'],
-        weights[block + 'attn.proj.bias'])
+        torch.cat(heads, dim=-1),
+        weights[block + 'attn.proj.weight'],
+        weights[block + 'attn.proj.bias'],
+    )
     x = x + weights.get(block + 'gamma_1', 1) * out
     out = F.linear(
-        _norm(weights, block + 'norm2', x), weights[block + 'mlp.fc1.weight'],
-        weights[block + 'mlp.fc1.bias'])
+        _norm(weights, block + 'norm2', x),
+        weights[block + 'mlp.fc1.weight'],
+        weights[block + 'mlp.fc1.bias'],
+    )
     out = F.linear(
-        F.gelu(out), weights[block + 'mlp.fc2.weight'],
-        weights[block + 'mlp.fc2.bias'])
+        F.gelu(out),
+        weights[block + 'mlp.fc2.weight'],
+        weights[block + 'mlp.fc2.bias'],
+    )
     return x + weights.get(block + 'gamma_2', 1) * out
 
 
 def _norm(weights: State, name: str, x: Tensor) -> Tensor:
-    return F.layer_norm(x, (EMBED_DIMS, ), weights[name + '.weight'],
-                        weights[name + '.bias'], 1e-6)
+    return F.layer_norm(
+        x,
+        (EMBED_DIMS,),
+        weights[name + '.weight'],
+        weights[name + '.bias'],
+        1e-6,
+    )
 
 
 def _relative_index(rows: int, columns: int) -> Tensor:
@@ -156,8 +185,13 @@ def _relative_index(rows: int, columns: int) -> Tensor:
     for i, (y, x) in enumerate(places, 1):
         index[0, i], index[i, 0] = last - 2, last - 1
         for j, (other_y, other_x) in enumerate(places, 1):
-            index[i, j] = ((y - other_y + rows - 1) * (2 * columns - 1) + x -
-                           other_x + columns - 1)
+            index[i, j] = (
+                (y - other_y + rows - 1) * (2 * columns - 1)
+                + x
+                - other_x
+                + columns
+                - 1
+            )
     return index
 
 
@@ -169,19 +203,19 @@ def _encoder_state() -> State:
         'patch_embed.proj.weight': _random(dims, 3, PATCH, PATCH),
         'patch_embed.proj.bias': _random(dims),
         'norm.weight': 1 + _random(dims),
-        'norm.bias': _random(dims)
+        'norm.bias': _random(dims),
     }
     for i in range(NUM_LAYERS):
         for key, shape in {
-                'norm1.bias': (dims, ),
-                'attn.qkv.weight': (3 * dims, dims),
-                'attn.proj.weight': (dims, dims),
-                'attn.proj.bias': (dims, ),
-                'norm2.bias': (dims, ),
-                'mlp.fc1.weight': (4 * dims, dims),
-                'mlp.fc1.bias': (4 * dims, ),
-                'mlp.fc2.weight': (dims, 4 * dims),
-                'mlp.fc2.bias': (dims, )
+            'norm1.bias': (dims,),
+            'attn.qkv.weight': (3 * dims, dims),
+            'attn.proj.weight': (dims, dims),
+            'attn.proj.bias': (dims,),
+            'norm2.bias': (dims,),
+            'mlp.fc1.weight': (4 * dims, dims),
+            'mlp.fc1.bias': (4 * dims,),
+            'mlp.fc2.weight': (dims, 4 * dims),
+            'mlp.fc2.bias': (dims,),
         }.items():
             state[f'blocks.{i}.{key}'] = _random(*shape)
         for key in ('norm1.weight', 'norm2.weight'):

@@ -36,8 +36,9 @@ load_from = None
 
 
 def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f'tool_{Path(name).name}',
-                                                  TOOLS / f'{name}.py')
+    spec = importlib.util.spec_from_file_location(
+        f'tool_{Path(name).name}', TOOLS / f'{name}.py'
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

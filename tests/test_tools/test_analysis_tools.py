@@ -15,8 +15,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, class_folders: Path) -> Path:
     return write_run(tmp_path_factory.mktemp('work') / 'toy', class_folders)
 
 
-def test_plot(run: Path, tmp_path: Path,
-              capsys: pytest.CaptureFixture[str]) -> None:
+def test_plot(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert plot_logs.main([str(run), '--list']) == 0
     assert capsys.readouterr().out.split() == ['loss', 'knn/top1', 'lr']
     out = tmp_path / 'deep' / 'curves.png'
@@ -28,13 +29,14 @@ def test_plot(run: Path, tmp_path: Path,
     assert capsys.readouterr().err.count('\n') == 1
 
 
-def test_table(run: Path, tmp_path: Path,
-               capsys: pytest.CaptureFixture[str]) -> None:
+def test_table(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / 'table.csv'
     assert compare_runs.main([str(run), '--out', str(out)]) == 0
     assert out.read_text().splitlines() == [
         'run,epochs,iterations,loss,knn/top1,ms/iteration,images/s',
-        'toy,2,2,0.5,12.5,500,8'
+        'toy,2,2,0.5,12.5,500,8',
     ]
     shown = capsys.readouterr().out
     assert shown.splitlines()[2] == '| toy | 2 | 2 | 0.5 | 12.5 | 500 | 8 |'
@@ -45,8 +47,9 @@ def test_table(run: Path, tmp_path: Path,
     assert 'holds no log' in capsys.readouterr().err
 
 
-def test_count(class_folders: Path, tmp_path: Path,
-               capsys: pytest.CaptureFixture[str]) -> None:
+def test_count(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / 'toy.py'
     config(class_folders).dump(path)
     student, *_, total = get_flops.count(str(path))

@@ -17,8 +17,16 @@ from mmhgkd.backbones import SparseResNet
 from mmhgkd.masks import RandomUnitMask
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
-COMMON = ('--batch-size', '2', '--repeats', '1', '--threads', '1', '--device',
-          'cpu')
+COMMON = (
+    '--batch-size',
+    '2',
+    '--repeats',
+    '1',
+    '--threads',
+    '1',
+    '--device',
+    'cpu',
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +40,8 @@ def step_speed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         # Faster by the imports of every process. Where there is a GPU,
         # PyTorch's backward pass has threads, which forbid it.
         monkeypatch.setattr(
-            importlib.import_module('common'), 'START_METHOD', 'fork')
+            importlib.import_module('common'), 'START_METHOD', 'fork'
+        )
     return importlib.import_module('step_speed')
 
 
@@ -77,7 +86,8 @@ def run_step_speed(*arguments: str) -> str:
         [sys.executable, str(script), *COMMON, *arguments],
         capture_output=True,
         text=True,
-        check=False)
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -86,15 +96,23 @@ def test_step_speed(tmp_path: Path) -> None:
     out = tmp_path / 'out.json'
     rows = ['packed', 'mmpretrain', 'dense']
     arguments = [
-        '--depth', '18', '--image-size', '64', '--teacher', 'none', '--rows',
-        *rows, '--json',
-        str(out)
+        '--depth',
+        '18',
+        '--image-size',
+        '64',
+        '--teacher',
+        'none',
+        '--rows',
+        *rows,
+        '--json',
+        str(out),
     ]
     [table] = tables(run_step_speed(*arguments))
     report = json.loads(out.read_text())
     assert list(report['rows']) == rows
     peer, dense = (
-        report['rows'][name]['step_ms'] for name in ('mmpretrain', 'dense'))
+        report['rows'][name]['step_ms'] for name in ('mmpretrain', 'dense')
+    )
     for row, numbers in report['rows'].items():
         time = numbers['step_ms']
         assert numbers['images_per_second'] == pytest.approx(2000 / time)
@@ -108,44 +126,60 @@ def test_step_speed(tmp_path: Path) -> None:
 
 def test_step_speed_of_one_row() -> None:
     [table] = tables(
-        run_step_speed('--depth', '18', '--image-size', '64', '--teacher',
-                       'vit-s', '--dtype', 'bf16', '--rows', 'packed'))
-    # Without a neighbour there is no ratio.
+        run_step_speed(
+            '--depth',
+            '18',
+            '--image-size',
+            '64',
+            '--teacher',
+            'vit-s',
+            '--dtype',
+            'bf16',
+            '--rows',
+            'packed',
+        )
+    )
+    # Without a neighbor there is no ratio.
     [(row, numbers)] = table.items()
     assert row == 'packed' and len(numbers) == 3
 
 
 def test_step_speed_names_a_bad_size(
-        step_speed: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    step_speed: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert step_speed.main([*COMMON, '--image-size', '50']) == 2
     assert 'multiple of 32' in capsys.readouterr().err
 
 
 def test_ratio_is_to_the_faster_peer(step_speed: ModuleType) -> None:
     steps = {
-        'dense': [4., 2., 9.],
-        'mmpretrain': [8., 8., 8.],
-        'mmpretrain channels_last': [6., 7., 5.],
-        'packed': [3., 3., 99.]
+        'dense': [4.0, 2.0, 9.0],
+        'mmpretrain': [8.0, 8.0, 8.0],
+        'mmpretrain channels_last': [6.0, 7.0, 5.0],
+        'packed': [3.0, 3.0, 99.0],
     }
-    table = step_speed.summarise(
+    table = step_speed.summarize(
         {
             row: [dict(step_ms=time, peak_gib=time) for time in times]
             for row, times in steps.items()
-        }, 6)
+        },
+        6,
+    )
     assert table['packed'] == dict(
-        step_ms=3.,
-        images_per_second=2000.,
-        peak_gib=99.,
-        times_mmpretrain=2.,
-        times_dense=pytest.approx(4 / 3))
+        step_ms=3.0,
+        images_per_second=2000.0,
+        peak_gib=99.0,
+        times_mmpretrain=2.0,
+        times_dense=pytest.approx(4 / 3),
+    )
 
 
 def test_peer_computes_the_same_features(step_speed: ModuleType) -> None:
     peer = step_speed.PeerBackbone(
         18,
         out_indices=(0, 1, 2, 3),
-        norm_cfg=dict(type='mmpretrain.SparseBatchNorm2d')).double()
+        norm_cfg=dict(type='mmpretrain.SparseBatchNorm2d'),
+    ).double()
     ours = SparseResNet(18, backend='masked').double()
     ours.load_state_dict(peer.state_dict())
     peer.train()
@@ -159,37 +193,57 @@ def test_peer_computes_the_same_features(step_speed: ModuleType) -> None:
         torch.testing.assert_close(a.rows(), b.rows(), rtol=0, atol=1e-10)
 
 
-def test_dense_neighbour_keeps_the_order(step_speed: ModuleType) -> None:
+def test_dense_neighbor_keeps_the_order(step_speed: ModuleType) -> None:
     args = step_speed.parse_args(
-        [*COMMON, '--depth', '18', '--image-size', '64'])
+        [*COMMON, '--depth', '18', '--image-size', '64']
+    )
     cfg = step_speed.step_config('dense', args)
-    mask = RandomUnitMask(cfg.model.mask.unit,
-                          cfg.model.mask.mask_ratio)(2, 64, 64)
+    mask = RandomUnitMask(cfg.model.mask.unit, cfg.model.mask.mask_ratio)(
+        2, 64, 64
+    )
     net = step_speed.DenseBackbone(18, out_indices=(0, 3))
     dense = ResNet(18, out_indices=(0, 3))
     dense.load_state_dict(net.state_dict())
     images = torch.randn(2, 3, 64, 64)
     for feature, expected in zip(
-            net(images, mask), dense(images), strict=True):
+        net(images, mask), dense(images), strict=True
+    ):
         assert torch.equal(feature.dense(), expected)
 
 
-def test_mask_ratio_speed(mask_ratio_speed: ModuleType, tmp_path: Path,
-                          capsys: pytest.CaptureFixture[str]) -> None:
+def test_mask_ratio_speed(
+    mask_ratio_speed: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     out, picture = tmp_path / 'out.json', tmp_path / 'deep' / 'out.png'
-    assert mask_ratio_speed.main([
-        *COMMON, '--depth', '18', '--image-size', '64', '--mask-ratios', '0',
-        '0.75', '--json',
-        str(out), '--plot',
-        str(picture)
-    ]) == 0
+    assert (
+        mask_ratio_speed.main(
+            [
+                *COMMON,
+                '--depth',
+                '18',
+                '--image-size',
+                '64',
+                '--mask-ratios',
+                '0',
+                '0.75',
+                '--json',
+                str(out),
+                '--plot',
+                str(picture),
+            ]
+        )
+        == 0
+    )
     rows = json.loads(out.read_text())['rows']
     assert [row['mask_ratio'] for row in rows] == [0, 0.75]
     assert [row['visible'] for row in rows] == [1, 0.25]
     [table] = tables(capsys.readouterr().out)
     for row in rows:
-        assert row['ideal_ms'] == pytest.approx(row['visible'] *
-                                                row['dense_ms'])
+        assert row['ideal_ms'] == pytest.approx(
+            row['visible'] * row['dense_ms']
+        )
         assert min(row['masked_ms'], row['packed_ms'], row['dense_ms']) > 0
         ratio, *numbers = row.values()
         assert all(map(rounded, table[f'{ratio:g}'], numbers))
@@ -197,9 +251,12 @@ def test_mask_ratio_speed(mask_ratio_speed: ModuleType, tmp_path: Path,
         assert len(set(image.convert('RGB').getdata())) > 10
 
 
-def test_step_profile(step_profile: ModuleType, class_folders: Path,
-                      tmp_path: Path,
-                      capsys: pytest.CaptureFixture[str]) -> None:
+def test_step_profile(
+    step_profile: ModuleType,
+    class_folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     out, picture = tmp_path / 'out.json', tmp_path / 'out.png'
     config = step_profile.CONFIG.with_name('r18_scenes.py')
     arguments = ['--backend', 'packed', '--images', '2', '--json', str(out)]
@@ -226,7 +283,8 @@ def test_step_profile(step_profile: ModuleType, class_folders: Path,
 
 
 def test_step_profile_wants_a_student(
-        step_profile: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    step_profile: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = step_profile.CONFIG.parents[1] / 'mae' / 'vit-tiny.py'
     assert step_profile.main([str(config)]) == 2
     assert 'no model of type mmhgkd.HGKD' in capsys.readouterr().err
@@ -236,8 +294,9 @@ class Slow(torch.autograd.Function):
     """Moves a clock on, forward and backward."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, clock: list[float], ahead: float,
-                back: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, clock: list[float], ahead: float, back: float
+    ) -> Tensor:
         ctx.clock, ctx.back = clock, back
         clock[0] += ahead
         return x.clone()
@@ -248,9 +307,10 @@ class Slow(torch.autograd.Function):
         return gradients[0], None, None, None
 
 
-def test_stopwatch_finds_the_parts(step_profile: ModuleType,
-                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.]
+def test_stopwatch_finds_the_parts(
+    step_profile: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
     monkeypatch.setattr(step_profile.common, 'now', lambda device: clock[0])
 
     def encode(x: Tensor) -> list[SimpleNamespace]:
@@ -281,7 +341,7 @@ def test_stopwatch_finds_the_parts(step_profile: ModuleType,
         'losses': 16,
         'losses backward': 160,
         'decoder backward': 120,
-        'encoder backward': 30
+        'encoder backward': 30,
     }
 
 

@@ -24,8 +24,9 @@ demo = load_tool('demo')
 
 
 @pytest.fixture(scope='module')
-def explorer(tmp_path_factory: pytest.TempPathFactory,
-             class_folders: Path) -> Explorer:
+def explorer(
+    tmp_path_factory: pytest.TempPathFactory, class_folders: Path
+) -> Explorer:
     folder = write_run(tmp_path_factory.mktemp('work') / 'toy', class_folders)
     return Explorer(RunRecord(folder), folder=class_folders / 'val')
 
@@ -45,7 +46,7 @@ def picture(path: Path) -> Image.Image:
     return Image.open(path).convert('RGB')
 
 
-def test_neighbours_against_a_loop(explorer: Explorer) -> None:
+def test_neighbors_against_a_loop(explorer: Explorer) -> None:
     image = prepare_image(explorer.model, picture(explorer.paths[3]), (64, 64))
 
     def embedding(inputs: torch.Tensor) -> np.ndarray:
@@ -57,15 +58,16 @@ def test_neighbours_against_a_loop(explorer: Explorer) -> None:
     expected = {}
     for path in explorer.paths:
         other = embedding(
-            prepare_image(explorer.model, picture(path), (64, 64)))
+            prepare_image(explorer.model, picture(path), (64, 64))
+        )
         expected[path] = own @ other / np.sqrt(own @ own * (other @ other))
     best = sorted(expected, key=lambda path: -expected[path])
-    found = explorer.neighbours(image, 5)
+    found = explorer.neighbors(image, 5)
     assert [path for path, _ in found] == best[:5]
     assert found[0][0] == explorer.paths[3]
     for path, similarity in found:
         assert similarity == pytest.approx(expected[path], abs=1e-5)
-    assert len(explorer.neighbours(image, 99)) == len(explorer.paths) == 8
+    assert len(explorer.neighbors(image, 99)) == len(explorer.paths) == 8
 
 
 def test_view_follows_the_mask_ratio(explorer: Explorer) -> None:
@@ -74,8 +76,9 @@ def test_view_follows_the_mask_ratio(explorer: Explorer) -> None:
     model = explorer.model
     inputs = prepare_image(model, image, (64, 64))
     set_mask_ratio(model, 0.75)
-    np.testing.assert_array_equal(view.panel,
-                                  model_panel(model, inputs, 2, 'output'))
+    np.testing.assert_array_equal(
+        view.panel, model_panel(model, inputs, 2, 'output')
+    )
     mask = model.mask.draw(1, 64, 64, 2)
     assert mask.num_visible == 1
     with torch.no_grad():
@@ -84,16 +87,19 @@ def test_view_follows_the_mask_ratio(explorer: Explorer) -> None:
     seen = mask.visible(16).flatten()
     assert view.errors == dict(
         hidden=pytest.approx(error[0, ~seen].mean().item(), rel=1e-4),
-        visible=pytest.approx(error[0, seen].mean().item(), rel=1e-4))
+        visible=pytest.approx(error[0, seen].mean().item(), rel=1e-4),
+    )
     # Nothing is hidden any more.
     assert set(explorer.view(image, 0).errors) == {'visible'}
 
 
-def test_large_folders_are_thinned_out(explorer: Explorer, class_folders: Path,
-                                       tmp_path: Path) -> None:
+def test_large_folders_are_thinned_out(
+    explorer: Explorer, class_folders: Path, tmp_path: Path
+) -> None:
     folder = write_run(tmp_path / 'toy', class_folders)
     few = Explorer(
-        RunRecord(folder), folder=class_folders / 'val', max_images=3)
+        RunRecord(folder), folder=class_folders / 'val', max_images=3
+    )
     assert few.paths == [explorer.paths[index] for index in (0, 2, 5)]
     assert few.embeddings is not None and len(few.embeddings) == 3
 
@@ -122,22 +128,27 @@ def test_server_answers_the_page(explorer: Explorer, url: str) -> None:
     expected = explorer.view(picture(explorer.paths[3]), 0.75, 1, 'error')
     np.testing.assert_array_equal(decoded(answer['panel']), expected.panel)
     assert answer['errors'] == pytest.approx(expected.errors)
-    path, similarity = expected.neighbours[0]
-    first = answer['neighbours'][0]
+    path, similarity = expected.neighbors[0]
+    first = answer['neighbors'][0]
     assert first['name'] == f'{path.parent.name}/{path.name}'
     assert first['similarity'] == pytest.approx(similarity)
     np.testing.assert_array_equal(
-        decoded(first['image']), np.asarray(picture(path)))
+        decoded(first['image']), np.asarray(picture(path))
+    )
 
 
-@pytest.mark.parametrize(('query', 'data', 'message'), [
-    ('', b'text', 'no image'),
-    ('mask_ratio=1.5', None, 'mask_ratio'),
-    ('mask_ratio=much', None, 'could not convert'),
-    ('saliency=x', None, 'output or error'),
-])
-def test_server_refuses_in_words(explorer: Explorer, url: str, query: str,
-                                 data: bytes | None, message: str) -> None:
+@pytest.mark.parametrize(
+    ('query', 'data', 'message'),
+    [
+        ('', b'text', 'no image'),
+        ('mask_ratio=1.5', None, 'mask_ratio'),
+        ('mask_ratio=much', None, 'could not convert'),
+        ('saliency=x', None, 'output or error'),
+    ],
+)
+def test_server_refuses_in_words(
+    explorer: Explorer, url: str, query: str, data: bytes | None, message: str
+) -> None:
     data = data or explorer.paths[0].read_bytes()
     with pytest.raises(HTTPError) as error:
         post(url, query, data)
@@ -151,16 +162,15 @@ def test_server_gives_out_no_other_file(url: str) -> None:
             urlopen(url + path)
 
 
-def test_errors_are_one_line(class_folders: Path, tmp_path: Path,
-                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_run(tmp_path / 'toy', class_folders)
     (tmp_path / 'empty').mkdir()
     for arguments, message in (
         ([str(tmp_path / 'x')], 'there is no folder'),
-        ([str(folder), '--images',
-          str(tmp_path / 'x')], 'there is no folder'),
-        ([str(folder), '--images',
-          str(tmp_path / 'empty')], 'no image lies'),
+        ([str(folder), '--images', str(tmp_path / 'x')], 'there is no folder'),
+        ([str(folder), '--images', str(tmp_path / 'empty')], 'no image lies'),
         ([str(folder), '--checkpoint', 'x.pth'], 'there is no checkpoint'),
     ):
         assert demo.main(arguments) == 2
@@ -168,8 +178,12 @@ def test_errors_are_one_line(class_folders: Path, tmp_path: Path,
         assert message in text and text.count('\n') == 1
 
 
-def test_port_in_use(class_folders: Path, tmp_path: Path, url: str,
-                     capsys: pytest.CaptureFixture[str]) -> None:
+def test_port_in_use(
+    class_folders: Path,
+    tmp_path: Path,
+    url: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     folder = write_run(tmp_path / 'toy', class_folders)
     port = url.rpartition(':')[2]
     assert demo.main([str(folder), '--port', port]) == 2

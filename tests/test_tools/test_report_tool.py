@@ -15,8 +15,10 @@ report = load_tool('report')
 BROWSER = next(
     filter(
         None,
-        map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))),
-    None)
+        map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome')),
+    ),
+    None,
+)
 PROBE = """<script>addEventListener('load', () => {
   const root = document.documentElement;
   root.dataset.broken = [...document.images].filter(
@@ -42,9 +44,16 @@ def write(folder: Path) -> str:
 
 def test_page_holds_the_run(run: Path) -> None:
     page = write(run)
-    for text in ('<h1>toy</h1>', '<h2>Curves</h2>', '<h2>Pictures</h2>',
-                 'mmhgkd.SparseResNet, depth 18', 'mmhgkd.PixelTeacher',
-                 '12.5', 'a &quot;&lt;b&gt;&quot;.png', '8</b>'):
+    for text in (
+        '<h1>toy</h1>',
+        '<h2>Curves</h2>',
+        '<h2>Pictures</h2>',
+        'mmhgkd.SparseResNet, depth 18',
+        'mmhgkd.PixelTeacher',
+        '12.5',
+        'a &quot;&lt;b&gt;&quot;.png',
+        '8</b>',
+    ):
         assert text in page
     # loss and lr; a single evaluation is no curve
     assert page.count('<svg ') == 2
@@ -64,7 +73,8 @@ def test_page_needs_nothing_else(run: Path) -> None:
     assert '<script' not in page and '<link' not in page
     assert all(
         target.startswith('#')
-        for target in re.findall(r'url\(([^)]*)\)', page))
+        for target in re.findall(r'url\(([^)]*)\)', page)
+    )
 
 
 def test_parts_of_two_curves_have_their_own_ids(run: Path) -> None:
@@ -82,9 +92,13 @@ def test_downstream_run_and_many_pictures(run: Path) -> None:
             model=dict(
                 type='FasterRCNN',
                 backbone=dict(type='ResNet', depth=50),
-                neck=[dict(type='FPN'), dict(type='Extra')]),
+                neck=[dict(type='FPN'), dict(type='Extra')],
+            ),
             train_dataloader=dict(
-                batch_size=2, dataset=dict(data_root='data/coco')))).dump(path)
+                batch_size=2, dataset=dict(data_root='data/coco')
+            ),
+        )
+    ).dump(path)
     hook = path.with_name('vis_image')
     hook.mkdir()
     for index in range(30):
@@ -99,8 +113,9 @@ def test_downstream_run_and_many_pictures(run: Path) -> None:
     assert shown[1:] == sorted(shown[1:])
 
 
-def test_errors_are_one_line(run: Path, tmp_path: Path,
-                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for folder in (tmp_path / 'nowhere', tmp_path):
         assert report.main([str(folder)]) == 2
         text = capsys.readouterr().err
@@ -112,22 +127,29 @@ def test_errors_are_one_line(run: Path, tmp_path: Path,
 
 @pytest.mark.skipif(BROWSER is None, reason='no Chromium is installed')
 @pytest.mark.parametrize('width', [1280, 500])
-def test_browser_shows_the_page_offline(run: Path, tmp_path: Path,
-                                        width: int) -> None:
+def test_browser_shows_the_page_offline(
+    run: Path, tmp_path: Path, width: int
+) -> None:
     assert BROWSER is not None
     page = tmp_path / 'probe.html'
     page.write_text(write(run).replace('</body>', f'{PROBE}</body>'))
-    result = subprocess.run([
-        BROWSER, '--headless', '--no-sandbox', '--disable-gpu',
-        '--host-resolver-rules=MAP * ~NOTFOUND',
-        f'--user-data-dir={tmp_path / "profile"}',
-        f'--window-size={width},900', '--virtual-time-budget=5000',
-        '--dump-dom',
-        page.as_uri()
-    ],
-                            capture_output=True,
-                            text=True,
-                            timeout=120,
-                            check=True)
+    result = subprocess.run(
+        [
+            BROWSER,
+            '--headless',
+            '--no-sandbox',
+            '--disable-gpu',
+            '--host-resolver-rules=MAP * ~NOTFOUND',
+            f'--user-data-dir={tmp_path / "profile"}',
+            f'--window-size={width},900',
+            '--virtual-time-budget=5000',
+            '--dump-dom',
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     for name in ('broken', 'loaded', 'overflow'):
         assert f'data-{name}="0"' in result.stdout

@@ -10,14 +10,17 @@ import torch
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 
-def run_script(name: str, *argv: str,
-               **variables: str) -> subprocess.CompletedProcess[str]:
+def run_script(
+    name: str, *argv: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
     environment = {**os.environ, 'PATH': path, **variables}
-    return subprocess.run(['bash', str(TOOLS / name), *argv],
-                          env=environment,
-                          capture_output=True,
-                          text=True)
+    return subprocess.run(
+        ['bash', str(TOOLS / name), *argv],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.fixture
@@ -28,18 +31,23 @@ def recorder(tmp_path: Path) -> str:
     for name in ('python', 'srun', 'sbatch'):
         program = folder / name
         # sbatch gets its script by the standard input
-        program.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@"\n'
-                           f'[[ {name} != sbatch ]] || /bin/cat\n')
+        program.write_text(
+            f'#!/bin/bash\nprintf "%s\\n" {name} "$@"\n'
+            f'[[ {name} != sbatch ]] || /bin/cat\n'
+        )
         program.chmod(0o755)
     return f'{folder}{os.pathsep}{os.defpath}'
 
 
-@pytest.mark.parametrize(('name', 'arguments'), [
-    ('dist_train.sh', ['CONFIG', 'GPUS']),
-    ('dist_test.sh', ['CONFIG', 'CHECKPOINT', 'GPUS']),
-    ('slurm_train.sh', ['PARTITION', 'JOB_NAME', 'CONFIG', 'WORK_DIR']),
-    ('slurm_test.sh', ['PARTITION', 'JOB_NAME', 'CONFIG', 'CHECKPOINT']),
-])
+@pytest.mark.parametrize(
+    ('name', 'arguments'),
+    [
+        ('dist_train.sh', ['CONFIG', 'GPUS']),
+        ('dist_test.sh', ['CONFIG', 'CHECKPOINT', 'GPUS']),
+        ('slurm_train.sh', ['PARTITION', 'JOB_NAME', 'CONFIG', 'WORK_DIR']),
+        ('slurm_test.sh', ['PARTITION', 'JOB_NAME', 'CONFIG', 'CHECKPOINT']),
+    ],
+)
 def test_usage(name: str, arguments: list[str], recorder: str) -> None:
     process = run_script(name, *arguments[1:], PATH=recorder)
     assert process.returncode == 2
@@ -60,12 +68,23 @@ def test_dist_train_arguments(recorder: str) -> None:
         NNODES='2',
         NODE_RANK='1',
         MASTER_ADDR='node0',
-        PORT='1234')
+        PORT='1234',
+    )
     assert process.stdout.splitlines() == [
-        'python', '-m', 'torch.distributed.run', '--nnodes=2', '--node_rank=1',
-        '--master_addr=node0', '--master_port=1234', '--nproc_per_node=4',
-        f'{TOOLS}/train.py', 'my config.py', '--launcher', 'pytorch',
-        '--work-dir', 'my run'
+        'python',
+        '-m',
+        'torch.distributed.run',
+        '--nnodes=2',
+        '--node_rank=1',
+        '--master_addr=node0',
+        '--master_port=1234',
+        '--nproc_per_node=4',
+        f'{TOOLS}/train.py',
+        'my config.py',
+        '--launcher',
+        'pytorch',
+        '--work-dir',
+        'my run',
     ]
 
 
@@ -77,39 +96,73 @@ def test_dist_test_arguments(recorder: str) -> None:
         '2',
         '--out',
         'my results.pkl',
-        PATH=recorder)
+        PATH=recorder,
+    )
     assert process.stdout.splitlines() == [
-        'python', '-m', 'torch.distributed.run', '--nnodes=1', '--node_rank=0',
-        '--master_addr=127.0.0.1', '--master_port=29500', '--nproc_per_node=2',
-        f'{TOOLS}/test.py', 'my config.py', 'a b.pth', '--launcher', 'pytorch',
-        '--out', 'my results.pkl'
+        'python',
+        '-m',
+        'torch.distributed.run',
+        '--nnodes=1',
+        '--node_rank=0',
+        '--master_addr=127.0.0.1',
+        '--master_port=29500',
+        '--nproc_per_node=2',
+        f'{TOOLS}/test.py',
+        'my config.py',
+        'a b.pth',
+        '--launcher',
+        'pytorch',
+        '--out',
+        'my results.pkl',
     ]
 
 
-@pytest.mark.parametrize(('variables', 'resources', 'launcher'), [
-    ({}, ['--gres=gpu:8', '--nodes=1', '--ntasks=8', '--ntasks-per-node=8'
-          ], 'slurm'),
-    ({
-        'GPUS': '2'
-    }, ['--gres=gpu:2', '--nodes=1', '--ntasks=2', '--ntasks-per-node=2'
-        ], 'slurm'),
-    ({
-        'GPUS': '16',
-        'GPUS_PER_NODE': '4'
-    }, ['--gres=gpu:4', '--nodes=4', '--ntasks=16', '--ntasks-per-node=4'
-        ], 'slurm'),
-    ({
-        'GPUS': '0'
-    }, ['--ntasks=1'], 'none'),
-])
+@pytest.mark.parametrize(
+    ('variables', 'resources', 'launcher'),
+    [
+        (
+            {},
+            ['--gres=gpu:8', '--nodes=1', '--ntasks=8', '--ntasks-per-node=8'],
+            'slurm',
+        ),
+        (
+            {'GPUS': '2'},
+            ['--gres=gpu:2', '--nodes=1', '--ntasks=2', '--ntasks-per-node=2'],
+            'slurm',
+        ),
+        (
+            {'GPUS': '16', 'GPUS_PER_NODE': '4'},
+            [
+                '--gres=gpu:4',
+                '--nodes=4',
+                '--ntasks=16',
+                '--ntasks-per-node=4',
+            ],
+            'slurm',
+        ),
+        ({'GPUS': '0'}, ['--ntasks=1'], 'none'),
+    ],
+)
 @pytest.mark.parametrize(
     ('name', 'last', 'program'),
-    [('slurm_train.sh', 'my run',
-      ['train.py', 'my config.py', '--work-dir', 'my run']),
-     ('slurm_test.sh', 'a b.pth', ['test.py', 'my config.py', 'a b.pth'])])
-def test_slurm_arguments(recorder: str, name: str, last: str,
-                         program: list[str], variables: dict[str, str],
-                         resources: list[str], launcher: str) -> None:
+    [
+        (
+            'slurm_train.sh',
+            'my run',
+            ['train.py', 'my config.py', '--work-dir', 'my run'],
+        ),
+        ('slurm_test.sh', 'a b.pth', ['test.py', 'my config.py', 'a b.pth']),
+    ],
+)
+def test_slurm_arguments(
+    recorder: str,
+    name: str,
+    last: str,
+    program: list[str],
+    variables: dict[str, str],
+    resources: list[str],
+    launcher: str,
+) -> None:
     process = run_script(
         name,
         'gpu',
@@ -120,15 +173,28 @@ def test_slurm_arguments(recorder: str, name: str, last: str,
         PATH=recorder,
         CPUS_PER_TASK='3',
         SRUN_ARGS='--mem=1G --exclusive',
-        **variables)
+        **variables,
+    )
     assert process.stdout.splitlines() == [
-        'srun', '--partition=gpu', '--job-name=my job', *resources,
+        'srun',
+        '--partition=gpu',
+        '--job-name=my job',
+        *resources,
         '--cpus-per-task=3',
-        *(['--signal=USR1@120', '--kill-on-bad-exit=0', '--wait=120']
-          if name == 'slurm_train.sh' else ['--kill-on-bad-exit=1']),
-        '--mem=1G', '--exclusive',
-        'python', '-u', f'{TOOLS}/{program[0]}', *program[1:], '--launcher',
-        launcher, '--amp'
+        *(
+            ['--signal=USR1@120', '--kill-on-bad-exit=0', '--wait=120']
+            if name == 'slurm_train.sh'
+            else ['--kill-on-bad-exit=1']
+        ),
+        '--mem=1G',
+        '--exclusive',
+        'python',
+        '-u',
+        f'{TOOLS}/{program[0]}',
+        *program[1:],
+        '--launcher',
+        launcher,
+        '--amp',
     ]
 
 
@@ -146,35 +212,53 @@ def test_slurm_requeue(recorder: str, tmp_path: Path) -> None:
         REQUEUE='1',
         TIME='2:00:00',
         SIGNAL_SECONDS='300',
-        PORT='1234')
+        PORT='1234',
+    )
     head, _, script = process.stdout.partition('#!')
     assert head.splitlines() == [
-        'sbatch', '--partition=gpu', '--job-name=my job', '--gres=gpu:8',
-        '--nodes=2', '--ntasks=16', '--ntasks-per-node=8', '--cpus-per-task=5',
-        '--time=2:00:00', '--signal=USR1@300', '--requeue',
-        '--open-mode=append', f'--output={work_dir}/slurm-%j.log'
+        'sbatch',
+        '--partition=gpu',
+        '--job-name=my job',
+        '--gres=gpu:8',
+        '--nodes=2',
+        '--ntasks=16',
+        '--ntasks-per-node=8',
+        '--cpus-per-task=5',
+        '--time=2:00:00',
+        '--signal=USR1@300',
+        '--requeue',
+        '--open-mode=append',
+        f'--output={work_dir}/slurm-%j.log',
     ]
     for code, queued in ((75, True), (0, False), (2, False)):
         programs = tmp_path / str(code)
         programs.mkdir()
         (programs / 'srun').write_text(
-            f'#!/bin/bash\nprintf "%s\\n" "$@"\nexit {code}\n')
+            f'#!/bin/bash\nprintf "%s\\n" "$@"\nexit {code}\n'
+        )
         (programs / 'scontrol').write_text('#!/bin/bash\necho queue "$@"\n')
         for program in programs.iterdir():
             program.chmod(0o755)
-        job = subprocess.run(['bash'],
-                             input=f'#!{script}',
-                             env={
-                                 'PATH': f'{programs}{os.pathsep}{os.defpath}',
-                                 'SLURM_JOB_ID': '7'
-                             },
-                             capture_output=True,
-                             text=True)
+        job = subprocess.run(
+            ['bash'],
+            input=f'#!{script}',
+            env={
+                'PATH': f'{programs}{os.pathsep}{os.defpath}',
+                'SLURM_JOB_ID': '7',
+            },
+            capture_output=True,
+            text=True,
+        )
         assert job.returncode == code, job.stderr
         lines = job.stdout.splitlines()
         assert lines[:7] == [
-            '--kill-on-bad-exit=0', '--wait=120', 'python', '-u',
-            f'{TOOLS}/train.py', 'my config.py', '--work-dir'
+            '--kill-on-bad-exit=0',
+            '--wait=120',
+            'python',
+            '-u',
+            f'{TOOLS}/train.py',
+            'my config.py',
+            '--work-dir',
         ]
         assert lines[7] == str(work_dir)
         assert '--resume' in lines
@@ -189,10 +273,14 @@ def test_dist_train_rendezvous(recorder: str) -> None:
         PATH=recorder,
         NNODES='2:4',
         RDZV_ID='job7',
-        MASTER_ADDR='node0')
+        MASTER_ADDR='node0',
+    )
     assert process.stdout.splitlines()[3:8] == [
-        '--nnodes=2:4', '--rdzv_backend=c10d', '--rdzv_id=job7',
-        '--rdzv_endpoint=node0:29500', '--nproc_per_node=4'
+        '--nnodes=2:4',
+        '--rdzv_backend=c10d',
+        '--rdzv_id=job7',
+        '--rdzv_endpoint=node0:29500',
+        '--nproc_per_node=4',
     ]
 
 
@@ -211,7 +299,8 @@ def test_dist_train_runs_two_processes_on_the_cpu(toy: Path) -> None:
         CUDA_VISIBLE_DEVICES='',
         OMP_NUM_THREADS='1',
         PYTHONPATH=str(Path(__file__).parent),
-        PORT=str(port))
+        PORT=str(port),
+    )
     assert process.returncode == 0, process.stderr
     assert 'terminate called' not in process.stderr
     assert 'backend` is set to gloo' in process.stdout

@@ -43,13 +43,16 @@ def test_sparse_rows_compute_the_same(tool: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    'student', ['resnet', 'convnext', 'mobilenet_v2', 'mobilenet_v3',
-                'efficientnet'])  # yapf: disable
-def test_dense_row_is_the_dense_network(tool: ModuleType,
-                                        student: str) -> None:
+    'student',
+    ['resnet', 'convnext', 'mobilenet_v2', 'mobilenet_v3', 'efficientnet'],
+)
+def test_dense_row_is_the_dense_network(
+    tool: ModuleType, student: str
+) -> None:
     # A mask that hides nothing: the maps are the same in another order.
-    args = tool.parse_args([*TINY.split(), '--mask-ratio', '0', '--student',
-                            student])  # yapf: disable
+    args = tool.parse_args(
+        [*TINY.split(), '--mask-ratio', '0', '--student', student]
+    )
     if student != 'resnet':
         assert args.rows == ['dense', 'masked', 'packed']
     mask = RandomUnitMask(mask_ratio=0)(2, 64, 64)
@@ -65,22 +68,29 @@ def test_dense_row_is_the_dense_network(tool: ModuleType,
 
 
 def test_rows_that_cannot_run_are_refused(
-        tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, reason in (('--rows spconv', "'mmhgkd[spconv]'"),
-                              ('--rows spconv --student convnext',
-                               'no depthwise convolutions'),
-                              ('--rows packed mmpretrain --student convnext',
-                               "'mmpretrain' has a sparse ResNet only")):
+    tool: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, reason in (
+        ('--rows spconv', "'mmhgkd[spconv]'"),
+        ('--rows spconv --student convnext', 'no depthwise convolutions'),
+        (
+            '--rows packed mmpretrain --student convnext',
+            "'mmpretrain' has a sparse ResNet only",
+        ),
+    ):
         with pytest.raises(SystemExit):
             tool.parse_args([*TINY.split(), *arguments.split()])
         assert reason in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('dtype', 'expected'), [
-    ('fp32', torch.float32),
-    ('bf16', torch.bfloat16),
-    ('fp16', torch.float16),
-])
+@pytest.mark.parametrize(
+    ('dtype', 'expected'),
+    [
+        ('fp32', torch.float32),
+        ('bf16', torch.bfloat16),
+        ('fp16', torch.float16),
+    ],
+)
 def test_step(tool: ModuleType, dtype: str, expected: torch.dtype) -> None:
     args = tool.parse_args([*TINY.split(), '--dtype', dtype])
     net, forward = tool.build_network('packed', args)
@@ -103,36 +113,38 @@ def test_summary(tool: ModuleType) -> None:
         names = ('forward_ms', 'step_ms', 'peak_gib')
         return [dict(zip(names, step, strict=True)) for step in numbers]
 
-    table = tool.summarise(
+    table = tool.summarize(
         {
             'dense': steps((1, 40, 1), (2, 60, 2), (9, 50, 1)),
             'mmpretrain': steps((1, 100, 0)),
             'mmpretrain channels_last': steps((1, 80, 0)),
             'packed': steps((5, 20, 0)),
         },
-        batch_size=16)
+        batch_size=16,
+    )
     assert table['dense'] == dict(
         forward_ms=2,
         step_ms=50,
         images_per_second=320,
         peak_gib=2,
         times_dense=1,
-        times_mmpretrain=80 / 50)
+        times_mmpretrain=80 / 50,
+    )
     # The faster of the peer's memory formats counts.
     assert table['packed']['times_mmpretrain'] == 4
     assert table['packed']['times_dense'] == 2.5
     last = tool.render(table).splitlines()[-1]
     assert last == '| packed | 5 | 20 | 800.0 | 0.00 | 2.50 | 4.00 |'
-    alone = tool.summarise({'packed': steps((5, 20, 0))}, 16)
+    alone = tool.summarize({'packed': steps((5, 20, 0))}, 16)
     assert 'x dense' not in tool.render(alone)
 
 
 def test_run_in_processes(tmp_path: Path) -> None:
     out = tmp_path / 'speed.json'
     arguments = f'{TINY} --rows packed --repeats 1 --json {out}'.split()
-    result = subprocess.run([sys.executable, str(FILE), *arguments],
-                            capture_output=True,
-                            text=True)
+    result = subprocess.run(
+        [sys.executable, str(FILE), *arguments], capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
     report = json.loads(out.read_text())
     numbers = report['rows']['packed']

@@ -34,12 +34,21 @@ def test_resume(train: ModuleType, toy: Path) -> None:
     checkpoint['state_dict']['steps'] += 100
     torch.save(checkpoint, 'run/iter_1.pth')
 
-    for work_dir, resume in (('run', ['--resume']),
-                             ('new', ['--resume', 'run/iter_1.pth'])):
-        train.main([
-            str(toy), '--work-dir', work_dir, *resume, '--cfg-options',
-            'train_cfg.max_iters=2', f'experiment_name={work_dir}'
-        ])
+    for work_dir, resume in (
+        ('run', ['--resume']),
+        ('new', ['--resume', 'run/iter_1.pth']),
+    ):
+        train.main(
+            [
+                str(toy),
+                '--work-dir',
+                work_dir,
+                *resume,
+                '--cfg-options',
+                'train_cfg.max_iters=2',
+                f'experiment_name={work_dir}',
+            ]
+        )
         resumed = torch.load(f'{work_dir}/iter_2.pth', weights_only=False)
         assert resumed['state_dict']['steps'] == 102
     assert not Path('new/iter_1.pth').exists()
@@ -61,9 +70,14 @@ def test_work_dir(train: ModuleType, toy: Path) -> None:
 
 
 def test_options_are_merged(train: ModuleType, toy: Path) -> None:
-    cfg = merged(train, str(toy), '--cfg-options',
-                 'optim_wrapper.optimizer.lr=0.5', 'randomness.seed=3',
-                 'model.new=[1,2]')
+    cfg = merged(
+        train,
+        str(toy),
+        '--cfg-options',
+        'optim_wrapper.optimizer.lr=0.5',
+        'randomness.seed=3',
+        'model.new=[1,2]',
+    )
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.5)
     assert cfg.randomness.seed == 3
     assert cfg.model.new == [1, 2]
@@ -73,26 +87,41 @@ def test_amp(train: ModuleType, toy: Path) -> None:
     wrapper = merged(train, str(toy), '--amp').optim_wrapper
     assert wrapper.type == 'AmpOptimWrapper'
     assert wrapper.loss_scale == 'dynamic'
-    kept = merged(train, str(toy), '--amp', '--cfg-options',
-                  'optim_wrapper.loss_scale=512.')
+    kept = merged(
+        train,
+        str(toy),
+        '--amp',
+        '--cfg-options',
+        'optim_wrapper.loss_scale=512.',
+    )
     assert kept.optim_wrapper.loss_scale == 512
 
 
 def test_auto_scale_lr(train: ModuleType, toy: Path) -> None:
     """The base batch is 8 and the batch is 2, so the rate is a quarter."""
-    train.main([
-        str(toy), '--work-dir', 'run', '--auto-scale-lr', '--cfg-options',
-        'auto_scale_lr.base_batch_size=8'
-    ])
+    train.main(
+        [
+            str(toy),
+            '--work-dir',
+            'run',
+            '--auto-scale-lr',
+            '--cfg-options',
+            'auto_scale_lr.base_batch_size=8',
+        ]
+    )
     state = torch.load('run/iter_1.pth', weights_only=False)['state_dict']
     assert state['weight'].item() == pytest.approx(1 - 0.1 / 4 * 0.5)
 
 
-def test_dataloader_defaults_of_mmpretrain(train: ModuleType,
-                                           toy: Path) -> None:
-    options = ('--cfg-options', 'default_scope=mmpretrain',
-               'train_dataloader.num_workers=2',
-               'val_dataloader.collate_fn.type=other')
+def test_dataloader_defaults_of_mmpretrain(
+    train: ModuleType, toy: Path
+) -> None:
+    options = (
+        '--cfg-options',
+        'default_scope=mmpretrain',
+        'train_dataloader.num_workers=2',
+        'val_dataloader.collate_fn.type=other',
+    )
     cfg = merged(train, str(toy), *options)
     assert cfg.train_dataloader.collate_fn == dict(type='default_collate')
     assert cfg.train_dataloader.pin_memory
@@ -101,27 +130,38 @@ def test_dataloader_defaults_of_mmpretrain(train: ModuleType,
     # PyTorch refuses persistent workers where there are no workers
     assert not cfg.val_dataloader.persistent_workers
 
-    cfg = merged(train, str(toy), '--no-pin-memory', '--no-persistent-workers',
-                 *options)
+    cfg = merged(
+        train, str(toy), '--no-pin-memory', '--no-persistent-workers', *options
+    )
     assert not cfg.train_dataloader.pin_memory
     assert not cfg.train_dataloader.persistent_workers
 
 
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
-def test_other_scopes_keep_their_dataloaders(train: ModuleType, toy: Path,
-                                             scope: str) -> None:
-    cfg = merged(train, str(toy), '--cfg-options', f'default_scope={scope}',
-                 'train_dataloader.num_workers=2')
+def test_other_scopes_keep_their_dataloaders(
+    train: ModuleType, toy: Path, scope: str
+) -> None:
+    cfg = merged(
+        train,
+        str(toy),
+        '--cfg-options',
+        f'default_scope={scope}',
+        'train_dataloader.num_workers=2',
+    )
     assert not {'collate_fn', 'pin_memory', 'persistent_workers'} & set(
-        cfg.train_dataloader)
+        cfg.train_dataloader
+    )
 
 
-def test_log_to(train: ModuleType, toy: Path,
-                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_to(
+    train: ModuleType, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(train, 'find_spec', lambda name: object())
     cfg = merged(train, str(toy), '--log-to', 'tensorboard', 'wandb')
     assert [backend.type for backend in cfg.visualizer.vis_backends] == [
-        'LocalVisBackend', 'TensorboardVisBackend', 'WandbVisBackend'
+        'LocalVisBackend',
+        'TensorboardVisBackend',
+        'WandbVisBackend',
     ]
     monkeypatch.setattr(train, 'find_spec', lambda name: None)
     with pytest.raises(train.ConfigError, match=r'mmhgkd\[log\]'):
@@ -129,8 +169,10 @@ def test_log_to(train: ModuleType, toy: Path,
 
 
 def test_tensorboard_gets_the_scalars(train: ModuleType, toy: Path) -> None:
-    assert train.main(
-        [str(toy), '--work-dir', 'run', '--log-to', 'tensorboard']) == 0
+    assert (
+        train.main([str(toy), '--work-dir', 'run', '--log-to', 'tensorboard'])
+        == 0
+    )
     [path] = Path('run').glob('*/vis_data/events.out.tfevents.*')
     events = EventAccumulator(str(path))
     events.Reload()
@@ -139,14 +181,18 @@ def test_tensorboard_gets_the_scalars(train: ModuleType, toy: Path) -> None:
     assert list(Path('run').glob('*/vis_data/scalars.json'))
 
 
-def test_log_without_its_package(train: ModuleType, toy: Path,
-                                 monkeypatch: pytest.MonkeyPatch,
-                                 capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_without_its_package(
+    train: ModuleType,
+    toy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(train, 'find_spec', lambda name: None)
     assert train.main([str(toy), '--log-to', 'wandb']) == 2
     assert capsys.readouterr().err == (
         'error: --log-to wandb needs the package wandb; run '
-        '`pip install "mmhgkd[log]"`\n')
+        '`pip install "mmhgkd[log]"`\n'
+    )
 
 
 def test_progress(train: ModuleType, toy: Path) -> None:
@@ -156,8 +202,11 @@ def test_progress(train: ModuleType, toy: Path) -> None:
 
 
 def test_full_disk_ends_in_one_message(
-        train: ModuleType, toy: Path, monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    train: ModuleType,
+    toy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
 
     def full(handle: int) -> None:
         raise OSError(28, 'No space left on device')

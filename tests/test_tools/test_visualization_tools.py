@@ -33,45 +33,67 @@ def test_panel_of_the_evaluation_images(run: Path) -> None:
     model = load_trained_model(record)
     assert not model.training
     weights = torch.load(run / 'epoch_2.pth')['state_dict']
-    assert torch.equal(model.backbone.conv1.weight,
-                       weights['backbone.conv1.weight'])
+    assert torch.equal(
+        model.backbone.conv1.weight, weights['backbone.conv1.weight']
+    )
     inputs = run_inputs(record, model, 2)
     np.testing.assert_array_equal(
-        np.asarray(Image.open(run / 'panel.png')), model_panel(model, inputs))
+        np.asarray(Image.open(run / 'panel.png')), model_panel(model, inputs)
+    )
 
 
 def test_panel_of_files(run: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (64, 64, 3),
-                                 np.uint8)).save(tmp_path / 'a.png')
-    Image.fromarray(rng.integers(0, 256, (90, 300),
-                                 np.uint8)).save(tmp_path / 'b.png')
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(
+        tmp_path / 'a.png'
+    )
+    Image.fromarray(rng.integers(0, 256, (90, 300), np.uint8)).save(
+        tmp_path / 'b.png'
+    )
     paths = [str(tmp_path / name) for name in ('a.png', 'b.png')]
     out = tmp_path / 'deep' / 'out.png'
-    assert draw_panel.main([
-        str(run), *paths, '--out',
-        str(out), '--saliency', 'error', '--draw', '1'
-    ]) == 0
+    assert (
+        draw_panel.main(
+            [
+                str(run),
+                *paths,
+                '--out',
+                str(out),
+                '--saliency',
+                'error',
+                '--draw',
+                '1',
+            ]
+        )
+        == 0
+    )
     model = load_trained_model(RunRecord(run))
     inputs = file_inputs(model, paths, (64, 64))
     np.testing.assert_array_equal(
-        np.asarray(Image.open(out)), model_panel(model, inputs, 1, 'error'))
-    # An image of the right size is only normalised.
+        np.asarray(Image.open(out)), model_panel(model, inputs, 1, 'error')
+    )
+    # An image of the right size is only normalized.
     pixels = np.asarray(Image.open(paths[0])).transpose(2, 0, 1)
     mean = np.array([123.675, 116.28, 103.53]).reshape(3, 1, 1)
     std = np.array([58.395, 57.12, 57.375]).reshape(3, 1, 1)
     np.testing.assert_allclose(inputs[0], (pixels - mean) / std, atol=1e-5)
     # Of a wide one the middle is left, at the height of the run's images.
-    middle = Image.open(paths[1]).convert('RGB').resize(
-        (213, 64), Image.Resampling.BICUBIC).crop((74, 0, 138, 64))
+    middle = (
+        Image.open(paths[1])
+        .convert('RGB')
+        .resize((213, 64), Image.Resampling.BICUBIC)
+        .crop((74, 0, 138, 64))
+    )
     np.testing.assert_allclose(
         inputs[1] * std + mean,
         np.asarray(middle).transpose(2, 0, 1),
-        atol=1e-3)
+        atol=1e-3,
+    )
 
 
-def test_histogram(run: Path, tmp_path: Path,
-                   capsys: pytest.CaptureFixture[str]) -> None:
+def test_histogram(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / 'intensities.png'
     command = [str(run), '--out', str(out), '--num-images', '8']
     assert intensity_histogram.main(command) == 0
@@ -110,8 +132,12 @@ def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return text
 
 
-def test_errors_are_one_line(run: Path, class_folders: Path, tmp_path: Path,
-                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(
+    run: Path,
+    class_folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert 'there is no folder' in error_of([str(tmp_path / 'x')], capsys)
     assert 'holds no log' in error_of([str(tmp_path)], capsys)
     text = error_of([str(run), '--checkpoint', 'no.pth'], capsys)
@@ -119,8 +145,9 @@ def test_errors_are_one_line(run: Path, class_folders: Path, tmp_path: Path,
     (tmp_path / 'text.png').write_text('no image')
     text = error_of([str(run), str(tmp_path / 'text.png')], capsys)
     assert 'cannot read the image' in text and 'text.png' in text
-    text = error_of([str(run), '--checkpoint',
-                     str(tmp_path / 'text.png')], capsys)
+    text = error_of(
+        [str(run), '--checkpoint', str(tmp_path / 'text.png')], capsys
+    )
     assert 'text.png cannot be read as a checkpoint' in text
     init_default_scope('mmpretrain')
     cfg = config(class_folders)
@@ -133,8 +160,8 @@ def test_errors_are_one_line(run: Path, class_folders: Path, tmp_path: Path,
 
 
 def test_other_models_and_lost_data(
-        class_folders: Path, tmp_path: Path,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_run(tmp_path / 'lost', class_folders)
     path = folder / '20260101_000000' / 'vis_data' / 'config.py'
     cfg = config(tmp_path / 'gone')

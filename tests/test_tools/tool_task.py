@@ -19,9 +19,9 @@ class ToolModel(BaseModel):
         self.register_buffer('steps', torch.zeros(()))
         self.register_buffer('world_size', torch.zeros(()))
 
-    def forward(self,
-                inputs: list[Tensor],
-                mode: str = 'tensor') -> dict[str, Tensor] | list[Tensor]:
+    def forward(
+        self, inputs: list[Tensor], mode: str = 'tensor'
+    ) -> dict[str, Tensor] | list[Tensor]:
         output = self.weight * torch.stack(list(inputs))
         if mode == 'loss':
             self.steps += 1
@@ -34,17 +34,19 @@ class ToolModel(BaseModel):
 class ToolDataset(Dataset):
     """Four numbers."""
 
-    def __init__(self,
-                 data_root: str = '',
-                 datasets: list[dict[str, str]] | None = None,
-                 download: bool = False) -> None:
+    def __init__(
+        self,
+        data_root: str = '',
+        datasets: list[dict[str, str]] | None = None,
+        download: bool = False,
+    ) -> None:
         self.data_root = data_root
 
     def __len__(self) -> int:
         return 4
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {'inputs': torch.full((1, ), float(index))}
+        return {'inputs': torch.full((1,), float(index))}
 
 
 @DATASETS.register_module()
@@ -59,8 +61,9 @@ class ToolDownloadDataset(ToolDataset):
 class ToolMetric(BaseMetric):
     """Sum of the predictions."""
 
-    def process(self, data_batch: dict[str, Tensor],
-                data_samples: list[Tensor]) -> None:
+    def process(
+        self, data_batch: dict[str, Tensor], data_samples: list[Tensor]
+    ) -> None:
         self.results += [float(sample) for sample in data_samples]
 
     def compute_metrics(self, results: list[float]) -> dict[str, float]:

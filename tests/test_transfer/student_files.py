@@ -9,34 +9,26 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
 STUDENTS: dict[str, dict[str, Any]] = {
-    'resnet18':
-    dict(type='mmhgkd.SparseResNet', depth=18, drop_path_rate=0.1),
-    'resnet50':
-    dict(type='mmhgkd.SparseResNet', depth=50),
-    'narrow':
-    dict(
+    'resnet18': dict(type='mmhgkd.SparseResNet', depth=18, drop_path_rate=0.1),
+    'resnet50': dict(type='mmhgkd.SparseResNet', depth=50),
+    'narrow': dict(
         type='mmhgkd.SparseResNet',
         depth=18,
         stem_channels=16,
-        base_channels=16),
-    'convnext_tiny':
-    dict(type='mmhgkd.SparseConvNeXt', arch='tiny'),
-    'convnext_atto':
-    dict(type='mmhgkd.SparseConvNeXt', arch='atto'),
-    'convnextv2_atto':
-    dict(
+        base_channels=16,
+    ),
+    'convnext_tiny': dict(type='mmhgkd.SparseConvNeXt', arch='tiny'),
+    'convnext_atto': dict(type='mmhgkd.SparseConvNeXt', arch='atto'),
+    'convnextv2_atto': dict(
         type='mmhgkd.SparseConvNeXt',
         arch='atto',
         use_grn=True,
-        layer_scale_init_value=0.),
-    'mobilenet_v2':
-    dict(type='mmhgkd.SparseMobileNetV2'),
-    'mobilenet_v3_small':
-    dict(type='mmhgkd.SparseMobileNetV3', arch='small'),
-    'mobilenet_v3_large':
-    dict(type='mmhgkd.SparseMobileNetV3', arch='large'),
-    'efficientnet_b0':
-    dict(type='mmhgkd.SparseEfficientNet', arch='b0'),
+        layer_scale_init_value=0.0,
+    ),
+    'mobilenet_v2': dict(type='mmhgkd.SparseMobileNetV2'),
+    'mobilenet_v3_small': dict(type='mmhgkd.SparseMobileNetV3', arch='small'),
+    'mobilenet_v3_large': dict(type='mmhgkd.SparseMobileNetV3', arch='large'),
+    'efficientnet_b0': dict(type='mmhgkd.SparseEfficientNet', arch='b0'),
 }
 
 CLASSES = ('cat', 'dog', 'fish')
@@ -51,18 +43,20 @@ def head_of(name: str, channels: int) -> dict[str, Any]:
             in_channels=channels,
             mid_channels=[1280 if name.endswith('large') else 1024],
             act_cfg=dict(type='HSwish'),
-            loss=dict(type='CrossEntropyLoss'))
+            loss=dict(type='CrossEntropyLoss'),
+        )
     return dict(
         type='LinearClsHead',
         num_classes=len(CLASSES),
         in_channels=channels,
-        loss=dict(type='CrossEntropyLoss'))
+        loss=dict(type='CrossEntropyLoss'),
+    )
 
 
-def randomise(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def randomize(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give every norm, bias and scale a value of its own.
 
-    At its initialisation a network hides layers that were mixed up.
+    At its initialization a network hides layers that were mixed up.
     """
     generator = torch.Generator().manual_seed(0)
     for key, value in state.items():
@@ -75,10 +69,12 @@ def randomise(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def write_checkpoint(folder: Path,
-                     name: str,
-                     with_head: bool = False,
-                     config: dict[str, Any] | None = None) -> str:
+def write_checkpoint(
+    folder: Path,
+    name: str,
+    with_head: bool = False,
+    config: dict[str, Any] | None = None,
+) -> str:
     """Write the checkpoint of a distillation or a fine-tuning.
 
     Args:
@@ -105,12 +101,14 @@ def write_checkpoint(folder: Path,
             state['neck.weight'] = torch.ones(3)
             state['head.queue'] = torch.ones(3)
     text = Config(
-        dict(model=model, default_scope='mmpretrain', **(config
-                                                         or {}))).pretty_text
+        dict(model=model, default_scope='mmpretrain', **(config or {}))
+    ).pretty_text
     path = folder / f'{name}.pth'
     torch.save(
         dict(
-            state_dict=randomise(state),
-            meta=dict(cfg=text, epoch=1, dataset_meta=dict(classes=CLASSES))),
-        path)
+            state_dict=randomize(state),
+            meta=dict(cfg=text, epoch=1, dataset_meta=dict(classes=CLASSES)),
+        ),
+        path,
+    )
     return str(path)

@@ -18,14 +18,16 @@ from mmhgkd.datasets.scenes import write_scenes
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 NARROW = [
-    'model.backbone.stem_channels=8', 'model.backbone.base_channels=8',
-    'model.head.in_channels=64'
+    'model.backbone.stem_channels=8',
+    'model.backbone.base_channels=8',
+    'model.head.in_channels=64',
 ]
 
 
 def run(tool: str, *argv: str) -> int:
-    spec = importlib.util.spec_from_file_location(f'{tool}_of_transfer',
-                                                  TOOLS / f'{tool}.py')
+    spec = importlib.util.spec_from_file_location(
+        f'{tool}_of_transfer', TOOLS / f'{tool}.py'
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -44,7 +46,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scenes(
-        tmp_path_factory.mktemp('cls') / 'scenes', 'cls', 20, 10, 32)
+        tmp_path_factory.mktemp('cls') / 'scenes', 'cls', 20, 10, 32
+    )
 
 
 @pytest.fixture(scope='module')
@@ -64,8 +67,11 @@ def options(scenes: Path) -> list[str]:
         f'{split}_dataloader.num_workers=0' for split in ('train', 'val')
     ]
     return [
-        f'data_root={scenes}', *loaders, 'train_cfg.max_epochs=1',
-        'param_scheduler.0.end=1', 'train_dataloader.batch_size=10'
+        f'data_root={scenes}',
+        *loaders,
+        'train_cfg.max_epochs=1',
+        'param_scheduler.0.end=1',
+        'train_dataloader.batch_size=10',
     ]
 
 
@@ -75,12 +81,14 @@ def test_trains_and_tests(kind: str, scenes: Path, student: Path) -> None:
     argv = [*options(scenes), *NARROW, f'student_checkpoint={student}']
     if kind == 'linear':
         argv.append('model.neck.1.input_features=64')
-    assert run('train', config, '--work-dir', 'run', '--cfg-options',
-               *argv) == 0
+    assert (
+        run('train', config, '--work-dir', 'run', '--cfg-options', *argv) == 0
+    )
     trained = torch.load('run/epoch_1.pth', weights_only=False)['state_dict']
     before = torch.load(student)['state_dict']
     same = [
-        torch.equal(trained[key], value) for key, value in before.items()
+        torch.equal(trained[key], value)
+        for key, value in before.items()
         if key.startswith('backbone.') and 'tracked' not in key
     ]
     assert all(same) if kind == 'linear' else not any(same)
@@ -88,29 +96,67 @@ def test_trains_and_tests(kind: str, scenes: Path, student: Path) -> None:
     argv = [*options(scenes)[:1], *NARROW, 'test_dataloader.num_workers=0']
     if kind == 'linear':
         argv.append('model.neck.1.input_features=64')
-    assert run('test', config, 'run/epoch_1.pth', '--work-dir', 'test',
-               '--out', 'out.json', '--out-item', 'metrics', '--cfg-options',
-               f'student_checkpoint={student}', *argv) == 0
+    assert (
+        run(
+            'test',
+            config,
+            'run/epoch_1.pth',
+            '--work-dir',
+            'test',
+            '--out',
+            'out.json',
+            '--out-item',
+            'metrics',
+            '--cfg-options',
+            f'student_checkpoint={student}',
+            *argv,
+        )
+        == 0
+    )
     metrics = json.loads(Path('out.json').read_text())
     assert 0 <= metrics['accuracy/top1'] <= 100
 
 
 def test_knn_of_a_student(scenes: Path, student: Path) -> None:
     config = str(config_folder() / 'classification' / 'r18_knn_folder.py')
-    assert run('test', config, str(student), '--out', 'out.json', '--out-item',
-               'metrics', '--cfg-options', f'data_root={scenes}',
-               'test_dataloader.num_workers=0', *NARROW[:2]) == 0
+    assert (
+        run(
+            'test',
+            config,
+            str(student),
+            '--out',
+            'out.json',
+            '--out-item',
+            'metrics',
+            '--cfg-options',
+            f'data_root={scenes}',
+            'test_dataloader.num_workers=0',
+            *NARROW[:2],
+        )
+        == 0
+    )
     metrics = json.loads(Path('out.json').read_text())
     assert {'knn/top1', 'linear/top1'} <= set(metrics)
 
 
 def test_another_student_ends_in_one_line(
-        scenes: Path, student: Path,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    scenes: Path, student: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = str(config_folder() / 'classification' / 'r18_finetune_folder.py')
-    assert run('train', config, '--work-dir', 'run', '--cfg-options',
-               f'student_checkpoint={student}', 'model.backbone.depth=34',
-               *options(scenes), *NARROW) == 2
+    assert (
+        run(
+            'train',
+            config,
+            '--work-dir',
+            'run',
+            '--cfg-options',
+            f'student_checkpoint={student}',
+            'model.backbone.depth=34',
+            *options(scenes),
+            *NARROW,
+        )
+        == 2
+    )
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f'error: {student}: fits 100 of 180 weights')
     assert not list(Path('run').glob('*.pth'))
@@ -124,14 +170,16 @@ def test_share_of_the_labels(share: str, count: int, tmp_path: Path) -> None:
         for index in range(30):
             (tmp_path / 'train' / name / f'{index:02}.jpg').touch()
     dataset = load_config(
-        f'classification/r50_finetune_{share}').train_dataloader.dataset
+        f'classification/r50_finetune_{share}'
+    ).train_dataloader.dataset
     chosen = []
     for _ in range(2):
         images = ImageFolder(
             str(tmp_path),
             'train',
             with_label=True,
-            label_fraction=dataset.label_fraction)
+            label_fraction=dataset.label_fraction,
+        )
         labels = images.get_gt_labels().tolist()
         assert labels == [0] * count + [1] * count
         chosen.append([info['img_path'] for info in images])

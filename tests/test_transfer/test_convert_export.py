@@ -26,37 +26,47 @@ def sparse_network(name: str, checkpoint: str) -> torch.nn.Module:
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         network = MODELS.build(STUDENTS[name])
     state = torch.load(checkpoint, weights_only=True)['state_dict']
-    network.load_state_dict({
-        key.removeprefix('backbone.'): value
-        for key, value in state.items() if key.startswith('backbone.')
-    })
+    network.load_state_dict(
+        {
+            key.removeprefix('backbone.'): value
+            for key, value in state.items()
+            if key.startswith('backbone.')
+        }
+    )
     network.train(False)
     return network
 
 
-EQUAL = [('resnet18', 'torchvision', True), ('resnet50', 'torchvision', False),
-         ('convnext_tiny', 'torchvision', True),
-         ('mobilenet_v2', 'torchvision', True),
-         ('mobilenet_v3_small', 'torchvision', False),
-         ('mobilenet_v3_large', 'torchvision', True),
-         ('resnet50', 'timm', True), ('convnext_atto', 'timm', False),
-         ('convnextv2_atto', 'timm', True), ('mobilenet_v2', 'timm', True),
-         ('mobilenet_v3_small', 'timm', False),
-         ('mobilenet_v3_large', 'timm', True),
-         ('efficientnet_b0', 'timm', False),
-         ('convnextv2_atto', 'mmpretrain', False),
-         ('mobilenet_v3_small', 'mmpretrain', True),
-         ('efficientnet_b0', 'mmpretrain', True)]
+EQUAL = [
+    ('resnet18', 'torchvision', True),
+    ('resnet50', 'torchvision', False),
+    ('convnext_tiny', 'torchvision', True),
+    ('mobilenet_v2', 'torchvision', True),
+    ('mobilenet_v3_small', 'torchvision', False),
+    ('mobilenet_v3_large', 'torchvision', True),
+    ('resnet50', 'timm', True),
+    ('convnext_atto', 'timm', False),
+    ('convnextv2_atto', 'timm', True),
+    ('mobilenet_v2', 'timm', True),
+    ('mobilenet_v3_small', 'timm', False),
+    ('mobilenet_v3_large', 'timm', True),
+    ('efficientnet_b0', 'timm', False),
+    ('convnextv2_atto', 'mmpretrain', False),
+    ('mobilenet_v3_small', 'mmpretrain', True),
+    ('efficientnet_b0', 'mmpretrain', True),
+]
 
 
 @pytest.mark.parametrize(('name', 'layout', 'with_head'), EQUAL)
-def test_every_student(name: str, layout: str, with_head: bool,
-                       tmp_path: Path) -> None:
+def test_every_student(
+    name: str, layout: str, with_head: bool, tmp_path: Path
+) -> None:
     checkpoint = write_checkpoint(tmp_path, name, with_head)
     out = tmp_path / 'new' / 'out.pth'
     export = export_student(checkpoint, out, layout)
-    assert set(export.differences) == ({'embedding', 'logits'}
-                                       if with_head else {'embedding'})
+    assert set(export.differences) == (
+        {'embedding', 'logits'} if with_head else {'embedding'}
+    )
     assert max(export.differences.values()) < 1e-4
     state = torch.load(out, weights_only=True)
     state = state.get('state_dict', state)
@@ -67,17 +77,20 @@ def test_every_student(name: str, layout: str, with_head: bool,
     if layout != 'mmpretrain':
         own = scope['model'].state_dict()
         assert state and all(
-            torch.equal(own[key], state[key]) for key in state)
+            torch.equal(own[key], state[key]) for key in state
+        )
 
 
-def test_torchvision_sees_what_the_student_sees(tmp_path: Path,
-                                                images: Tensor) -> None:
+def test_torchvision_sees_what_the_student_sees(
+    tmp_path: Path, images: Tensor
+) -> None:
     """Not the tool's own comparison, but one by hand."""
     checkpoint = write_checkpoint(tmp_path, 'resnet18')
     export_student(checkpoint, tmp_path / 'out.pth', 'torchvision')
     model = torchvision.models.resnet18()
     missing, unexpected = model.load_state_dict(
-        torch.load(tmp_path / 'out.pth'), strict=False)
+        torch.load(tmp_path / 'out.pth'), strict=False
+    )
     assert missing == ['fc.weight', 'fc.bias'] and not unexpected
     model.train(False)
     with torch.no_grad():
@@ -98,24 +111,30 @@ def test_timm_gives_the_same_logits(tmp_path: Path, images: Tensor) -> None:
     with safe_open(out, 'pt') as file:
         assert file.metadata()['network'] == 'timm tf_efficientnet_b0'
     model = timm.create_model(
-        'tf_efficientnet_b0', num_classes=3, checkpoint_path=str(out))
+        'tf_efficientnet_b0', num_classes=3, checkpoint_path=str(out)
+    )
     model.train(False)
     head = {
         key: value
-        for key, value in torch.load(checkpoint, weights_only=True)
-        ['state_dict'].items() if key.startswith('head.')
+        for key, value in torch.load(checkpoint, weights_only=True)[
+            'state_dict'
+        ].items()
+        if key.startswith('head.')
     }
     with torch.no_grad():
         features = sparse_network('efficientnet_b0', checkpoint)(images)[-1]
         expected = (
-            features.mean(
-                (2, 3)) @ head['head.fc.weight'].T + head['head.fc.bias'])
+            features.mean((2, 3)) @ head['head.fc.weight'].T
+            + head['head.fc.bias']
+        )
         torch.testing.assert_close(
-            model(images), expected, rtol=1e-4, atol=1e-4)
+            model(images), expected, rtol=1e-4, atol=1e-4
+        )
 
 
-def test_mmpretrain_file_describes_itself(tmp_path: Path,
-                                          images: Tensor) -> None:
+def test_mmpretrain_file_describes_itself(
+    tmp_path: Path, images: Tensor
+) -> None:
     checkpoint = write_checkpoint(tmp_path, 'narrow', with_head=True)
     out = tmp_path / 'out.pth'
     export = export_student(checkpoint, out)
@@ -137,20 +156,29 @@ def test_mmpretrain_file_describes_itself(tmp_path: Path,
 
 @pytest.mark.parametrize('layout', ['mmdet', 'mmseg'])
 @pytest.mark.parametrize('name', ['narrow', 'convnext_atto'])
-def test_detection_and_segmentation(name: str, layout: str,
-                                    tmp_path: Path) -> None:
+def test_detection_and_segmentation(
+    name: str, layout: str, tmp_path: Path
+) -> None:
     pytest.importorskip(layout)
     checkpoint = write_checkpoint(tmp_path, name)
     export = export_student(checkpoint, tmp_path / 'out.pth', layout)
-    assert export.network == (f'{layout} ResNet' if name == 'narrow' else
-                              f'{layout} mmpretrain.ConvNeXt')
+    assert export.network == (
+        f'{layout} ResNet'
+        if name == 'narrow'
+        else f'{layout} mmpretrain.ConvNeXt'
+    )
     assert export.differences['embedding'] < 1e-4
 
 
-@pytest.mark.parametrize(('name', 'with_head'), [('narrow', True),
-                                                 ('convnextv2_atto', False),
-                                                 ('mobilenet_v3_small', True),
-                                                 ('efficientnet_b0', False)])
+@pytest.mark.parametrize(
+    ('name', 'with_head'),
+    [
+        ('narrow', True),
+        ('convnextv2_atto', False),
+        ('mobilenet_v3_small', True),
+        ('efficientnet_b0', False),
+    ],
+)
 def test_onnx(name: str, with_head: bool, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path, name, with_head)
     out = tmp_path / 'out.onnx'
@@ -158,12 +186,16 @@ def test_onnx(name: str, with_head: bool, tmp_path: Path) -> None:
     assert len(export.differences) == 1 + with_head
     assert max(export.differences.values()) < 1e-4
     import onnxruntime
+
     session = onnxruntime.InferenceSession(str(out))
     images = torch.randn(1, 3, 128, 64)
     found = dict(
-        zip([o.name for o in session.get_outputs()],
+        zip(
+            [o.name for o in session.get_outputs()],
             session.run(None, {'images': images.numpy()}),
-            strict=True))
+            strict=True,
+        )
+    )
     with torch.no_grad():
         expected = sparse_network(name, checkpoint)(images)[-1]
     if not name.startswith('convnext'):
@@ -171,18 +203,22 @@ def test_onnx(name: str, with_head: bool, tmp_path: Path) -> None:
             torch.from_numpy(found['embedding']),
             expected.mean((2, 3)),
             rtol=1e-4,
-            atol=1e-4)
+            atol=1e-4,
+        )
 
 
-REFUSED = [('narrow', 'torchvision', 'no torchvision resnet18'),
-           ('convnextv2_atto', 'torchvision', 'ConvNeXt V2'),
-           ('convnext_atto', 'torchvision', 'no network that equals'),
-           ('efficientnet_b0', 'torchvision', 'pads as TensorFlow')]
+REFUSED = [
+    ('narrow', 'torchvision', 'no torchvision resnet18'),
+    ('convnextv2_atto', 'torchvision', 'ConvNeXt V2'),
+    ('convnext_atto', 'torchvision', 'no network that equals'),
+    ('efficientnet_b0', 'torchvision', 'pads as TensorFlow'),
+]
 
 
 @pytest.mark.parametrize(('name', 'layout', 'message'), REFUSED)
-def test_no_equal_network(name: str, layout: str, message: str,
-                          tmp_path: Path) -> None:
+def test_no_equal_network(
+    name: str, layout: str, message: str, tmp_path: Path
+) -> None:
     checkpoint = write_checkpoint(tmp_path, name)
     with pytest.raises(ConfigError, match=message):
         export_student(checkpoint, tmp_path / 'out.pth', layout)
@@ -190,11 +226,14 @@ def test_no_equal_network(name: str, layout: str, message: str,
 
 
 def test_equal_weights_of_another_network(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The stride stands elsewhere in it, which no shape tells."""
     monkeypatch.setitem(
-        STUDENTS, 'caffe',
-        dict(type='mmhgkd.SparseResNet', depth=50, style='caffe'))
+        STUDENTS,
+        'caffe',
+        dict(type='mmhgkd.SparseResNet', depth=50, style='caffe'),
+    )
     checkpoint = write_checkpoint(tmp_path, 'caffe')
     out = tmp_path / 'out.pth'
     out.write_text('before')
@@ -217,7 +256,8 @@ def test_head_without_place(tmp_path: Path) -> None:
     model = dict(
         type='ImageClassifier',
         backbone=STUDENTS['mobilenet_v3_small'],
-        head=head)
+        head=head,
+    )
     torch.save(dict(state_dict=state), checkpoint)
     out = tmp_path / 'out.pth'
     with pytest.raises(ConfigError, match='no config, so its network'):
@@ -225,18 +265,23 @@ def test_head_without_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='--no-head'):
         export_student(checkpoint, out, 'torchvision', dict(model=model))
     export_student(
-        checkpoint, out, 'torchvision', dict(model=model), with_head=False)
+        checkpoint, out, 'torchvision', dict(model=model), with_head=False
+    )
     assert out.exists()
 
 
 @pytest.mark.parametrize(
     ('out', 'layout', 'message'),
-    [('out.pt', None, r'must end in \.pth'),
-     ('out.onnx', 'timm', 'leave the layout out'),
-     ('out.safetensors', None, r'mmpretrain reads \.pth only'),
-     ('out.pth', 'keras', '`layout` must be one of mmpretrain')])
-def test_wrong_names(out: str, layout: str | None, message: str,
-                     tmp_path: Path) -> None:
+    [
+        ('out.pt', None, r'must end in \.pth'),
+        ('out.onnx', 'timm', 'leave the layout out'),
+        ('out.safetensors', None, r'mmpretrain reads \.pth only'),
+        ('out.pth', 'keras', '`layout` must be one of mmpretrain'),
+    ],
+)
+def test_wrong_names(
+    out: str, layout: str | None, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=message):
         export_student('epoch_1.pth', tmp_path / out, layout)
 
@@ -252,13 +297,17 @@ def test_wrong_checkpoints(tmp_path: Path) -> None:
     for text, message in (
         ('model = dict(backbone=dict(type="ViT"))', 'the student is a ViT'),
         ('model = dict(type="A")', r'no `model\.backbone`'),
-        ('model = dict(type="A", backbone=dict(type="ResNet", depth=17))',
-         'no ResNet with the options'),
-        ('model = dict(type="A", backbone=dict(type="ResNet", depth=18))',
-         'weights of the backbone do not fit'),
-        ('import os\nos.system("touch x")',
-         'is not run'), ('model = __import__("os").system("touch x")',
-                         'is not run')):
+        (
+            'model = dict(type="A", backbone=dict(type="ResNet", depth=17))',
+            'no ResNet with the options',
+        ),
+        (
+            'model = dict(type="A", backbone=dict(type="ResNet", depth=18))',
+            'weights of the backbone do not fit',
+        ),
+        ('import os\nos.system("touch x")', 'is not run'),
+        ('model = __import__("os").system("touch x")', 'is not run'),
+    ):
         torch.save(dict(state_dict=weights, meta=dict(cfg=text)), source)
         with pytest.raises(ConfigError, match=message):
             export_student(source, out)
@@ -266,8 +315,11 @@ def test_wrong_checkpoints(tmp_path: Path) -> None:
         dict(
             state_dict=dict(a=torch.ones(1)),
             meta=dict(
-                cfg='model = dict(backbone=dict(type="ResNet", depth=18))')),
-        source)
+                cfg='model = dict(backbone=dict(type="ResNet", depth=18))'
+            ),
+        ),
+        source,
+    )
     with pytest.raises(ConfigError, match='no key that starts with'):
         export_student(source, out)
     assert not out.exists()

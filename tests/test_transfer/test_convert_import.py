@@ -7,7 +7,7 @@ import timm
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
-from student_files import randomise
+from student_files import randomize
 from torch import Tensor
 
 from mmhgkd.teachers import MIMTeacher
@@ -27,19 +27,22 @@ from vit_reference import (
 
 def load(found: dict, out: Path) -> torch.nn.Module:
     """Build the network as a downstream config does."""
-    network = MODELS.build({
-        '_scope_':
-        'mmpretrain',
-        **found, 'init_cfg':
-        dict(type='Pretrained', checkpoint=str(out), prefix='backbone.')
-    })
+    network = MODELS.build(
+        {
+            '_scope_': 'mmpretrain',
+            **found,
+            'init_cfg': dict(
+                type='Pretrained', checkpoint=str(out), prefix='backbone.'
+            ),
+        }
+    )
     network.init_weights()
     network.train(False)
     return network
 
 
 def spark_file(state: dict[str, Tensor], with_decoder: bool) -> dict:
-    """What SparK writes: with decoder and optimiser, or the encoder alone."""
+    """What SparK writes: with decoder and optimizer, or the encoder alone."""
     if not with_decoder:
         return state
     return dict(
@@ -47,23 +50,24 @@ def spark_file(state: dict[str, Tensor], with_decoder: bool) -> dict:
         epoch=3,
         is_pretrain=True,
         module={
-            **{
-                f'sparse_encoder.sp_cnn.{k}': v
-                for k, v in state.items()
-            }, 'dense_decoder.dec.0.weight': torch.ones(2),
+            **{f'sparse_encoder.sp_cnn.{k}': v for k, v in state.items()},
+            'dense_decoder.dec.0.weight': torch.ones(2),
             'mask_tokens.0': torch.ones(2),
             'densify_norms.0.weight': torch.ones(2),
-            'config': dict(mask_ratio=0.6)
-        })
+            'config': dict(mask_ratio=0.6),
+        },
+    )
 
 
-@pytest.mark.parametrize(('depth', 'with_decoder'), [(18, True), (34, False),
-                                                     (50, False)])
-def test_resnet_of_spark(depth: int, with_decoder: bool,
-                         tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('depth', 'with_decoder'), [(18, True), (34, False), (50, False)]
+)
+def test_resnet_of_spark(
+    depth: int, with_decoder: bool, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     theirs = timm.create_model(f'resnet{depth}', num_classes=0)
-    randomise(theirs.state_dict())
+    randomize(theirs.state_dict())
     theirs.train(False)
     source, out = tmp_path / 'spark.pth', tmp_path / 'deep' / 'out.pth'
     torch.save(spark_file(theirs.state_dict(), with_decoder), source)
@@ -74,7 +78,8 @@ def test_resnet_of_spark(depth: int, with_decoder: bool,
     with torch.no_grad():
         torch.testing.assert_close(
             load(found.backbone, out)(images)[-1],
-            theirs.forward_features(images))
+            theirs.forward_features(images),
+        )
 
 
 @pytest.mark.parametrize('with_decoder', [False, True])
@@ -82,7 +87,7 @@ def test_convnext_of_spark(with_decoder: bool, tmp_path: Path) -> None:
     """SparK's ConvNeXt has the official names, and no norm of its maps."""
     torch.manual_seed(0)
     theirs = timm.create_model('convnext_atto', num_classes=0, conv_mlp=False)
-    randomise(theirs.state_dict())
+    randomize(theirs.state_dict())
     theirs.train(False)
     state = {}
     for key, value in theirs.state_dict().items():
@@ -104,26 +109,33 @@ def test_convnext_of_spark(with_decoder: bool, tmp_path: Path) -> None:
     with torch.no_grad():
         x = theirs.forward_features(images)
         expected = torch.nn.functional.layer_norm(
-            x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-6)
+            x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-6
+        )
         torch.testing.assert_close(
-            network(images)[-1].permute(0, 2, 3, 1), expected)
+            network(images)[-1].permute(0, 2, 3, 1), expected
+        )
 
 
 def test_imported_student_can_be_exported(tmp_path: Path) -> None:
     torch.save(timm.create_model('resnet18').state_dict(), tmp_path / 'a.pth')
     import_checkpoint(str(tmp_path / 'a.pth'), tmp_path / 'b.pth')
     export = export_student(
-        str(tmp_path / 'b.pth'), tmp_path / 'c.pth', 'torchvision')
+        str(tmp_path / 'b.pth'), tmp_path / 'c.pth', 'torchvision'
+    )
     assert export.differences['embedding'] < 1e-4
 
 
-@pytest.mark.parametrize(('make', 'kind'), [
-    (lambda: mae_state(4, 4), 'MAEViT'),
-    (lambda: beit_state(4, 4, shared=True), 'BEiTPretrainViT'),
-    (lambda: beit_state(4, 4, shared=False), 'BEiTPretrainViT'),
-])
-def test_vits(make: Callable[[], dict[str, Tensor]], kind: str,
-              tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('make', 'kind'),
+    [
+        (lambda: mae_state(4, 4), 'MAEViT'),
+        (lambda: beit_state(4, 4, shared=True), 'BEiTPretrainViT'),
+        (lambda: beit_state(4, 4, shared=False), 'BEiTPretrainViT'),
+    ],
+)
+def test_vits(
+    make: Callable[[], dict[str, Tensor]], kind: str, tmp_path: Path
+) -> None:
     state = make()
     source, out = tmp_path / 'vit.pth', tmp_path / 'out.pth'
     torch.save(dict(model=state), source)
@@ -143,10 +155,12 @@ def test_vits(make: Callable[[], dict[str, Tensor]], kind: str,
         str(out),
         mean=mean,
         std=std,
-        target_norm='none').double()
+        target_norm='none',
+    ).double()
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     torch.testing.assert_close(
-        teacher(images), reference_tokens(state, images))
+        teacher(images), reference_tokens(state, images)
+    )
 
 
 def test_other_files(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from mmhgkd.datasets.scenes import write_scenes
 from mmhgkd.utils import load_config
 
 CONFIG = Path(__file__).parents[2] / (
-    'configs/detection/mask-rcnn_hgkd-r18_scenes.py')
+    'configs/detection/mask-rcnn_hgkd-r18_scenes.py'
+)
 
 
 @pytest.fixture(scope='module')
@@ -42,13 +43,18 @@ def average_precision(config: Config, error: str) -> tuple[float, float]:
             bboxes=boxes,
             labels=labels,
             masks=masks,
-            scores=torch.ones(len(labels)))
-        metric.process({}, [
-            dict(
-                img_id=sample.img_id,
-                ori_shape=sample.ori_shape,
-                pred_instances=prediction)
-        ])
+            scores=torch.ones(len(labels)),
+        )
+        metric.process(
+            {},
+            [
+                dict(
+                    img_id=sample.img_id,
+                    ori_shape=sample.ori_shape,
+                    pred_instances=prediction,
+                )
+            ],
+        )
     metrics = metric.evaluate(len(dataset))
     return metrics['coco/bbox_mAP'], metrics['coco/segm_mAP']
 

@@ -71,7 +71,8 @@ MASK_HEAD = """
 
 def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(
-        f'detection_{name}', REPOSITORY / f'tools/{name}.py')
+        f'detection_{name}', REPOSITORY / f'tools/{name}.py'
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -89,8 +90,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def clean_process(data: Path,
-                  monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_process(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     monkeypatch.chdir(data)
     monkeypatch.setenv('LOCAL_RANK', '0')
     yield
@@ -98,12 +100,15 @@ def clean_process(data: Path,
         registry._instance_dict.clear()
 
 
-@pytest.mark.parametrize(('name', 'head'), [
-    ('mask-rcnn', MASK_HEAD),
-    ('retinanet', BOX_HEAD),
-    ('fcos', BOX_HEAD),
-],
-                         ids=['mask-rcnn', 'retinanet', 'fcos'])
+@pytest.mark.parametrize(
+    ('name', 'head'),
+    [
+        ('mask-rcnn', MASK_HEAD),
+        ('retinanet', BOX_HEAD),
+        ('fcos', BOX_HEAD),
+    ],
+    ids=['mask-rcnn', 'retinanet', 'fcos'],
+)
 def test_train_and_test(name: str, head: str) -> None:
     name = f'{name}_hgkd-r50_fpn_1x_coco'
     config = Path(f'{name}.py')
@@ -112,7 +117,9 @@ def test_train_and_test(name: str, head: str) -> None:
             base=REPOSITORY / f'configs/detection/{name}.py',
             head=head,
             masks=head == MASK_HEAD,
-            classes=SHAPES))
+            classes=SHAPES,
+        )
+    )
     work_dir = Path('work') / name
     assert load('train').main([str(config), '--work-dir', str(work_dir)]) == 0
 
@@ -126,19 +133,29 @@ def test_train_and_test(name: str, head: str) -> None:
     assert all(0 <= lines[-1][f'coco/{kind}_mAP'] <= 1 for kind in kinds)
 
     student = torch.load('student.pth')['state_dict']
-    trained = torch.load(
-        work_dir / 'epoch_2.pth', weights_only=False)['state_dict']
+    trained = torch.load(work_dir / 'epoch_2.pth', weights_only=False)[
+        'state_dict'
+    ]
     for key in ('backbone.conv1.weight', 'backbone.bn1.running_mean'):
         assert trained[key].shape == student[key].shape
         assert not torch.equal(trained[key], student[key])
 
     metrics = work_dir / 'metrics.json'
-    assert load('test').main([
-        str(config),
-        str(work_dir / 'epoch_2.pth'), '--work-dir',
-        str(work_dir), '--out',
-        str(metrics), '--out-item', 'metrics'
-    ]) == 0
+    assert (
+        load('test').main(
+            [
+                str(config),
+                str(work_dir / 'epoch_2.pth'),
+                '--work-dir',
+                str(work_dir),
+                '--out',
+                str(metrics),
+                '--out-item',
+                'metrics',
+            ]
+        )
+        == 0
+    )
     found = json.loads(metrics.read_text())
     for kind in kinds:
         assert found[f'coco/{kind}_mAP'] == lines[-1][f'coco/{kind}_mAP']

@@ -10,12 +10,16 @@ from mmengine.registry import MODELS, DefaultScope
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
-@pytest.mark.parametrize(('pretraining', 'detection'), [
-    ('r18_quickstart', 'mask-rcnn_hgkd-r18_scenes'),
-    ('r18_scenes', 'mask-rcnn_hgkd-r18_coco-mini'),
-])
-def test_same_features(pretraining: str, detection: str,
-                       tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('pretraining', 'detection'),
+    [
+        ('r18_quickstart', 'mask-rcnn_hgkd-r18_scenes'),
+        ('r18_scenes', 'mask-rcnn_hgkd-r18_coco-mini'),
+    ],
+)
+def test_same_features(
+    pretraining: str, detection: str, tmp_path: Path
+) -> None:
     config = Config.fromfile(CONFIGS / f'hgkd/{pretraining}.py')
     config.model.data_preprocessor = config.data_preprocessor
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -43,8 +47,11 @@ def test_same_features(pretraining: str, detection: str,
     with torch.no_grad():
         theirs = distiller.extract_feat(
             distiller.data_preprocessor(
-                dict(inputs=[image], data_samples=None))['inputs'][0])
+                dict(inputs=[image], data_samples=None)
+            )['inputs'][0]
+        )
         ours = detector.backbone(
-            detector.data_preprocessor(dict(inputs=[image[0]]))['inputs'])
+            detector.data_preprocessor(dict(inputs=[image[0]]))['inputs']
+        )
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)

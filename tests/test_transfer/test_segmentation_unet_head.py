@@ -17,7 +17,7 @@ def pretrained() -> UNetNeck:
     torch.manual_seed(0)
     neck = UNetNeck(CHANNELS, out_channels=12, width=16, depth=2)
     for value in neck.state_dict().values():
-        value.copy_(torch.rand(value.shape) + .1)
+        value.copy_(torch.rand(value.shape) + 0.1)
     return neck.double()
 
 
@@ -28,7 +28,8 @@ def head(path: Path) -> UNetHead:
     decoder = dict(
         width=16,
         depth=2,
-        init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix='neck.'))
+        init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix='neck.'),
+    )
     network = UNetHead(CHANNELS, decoder, num_classes=3, dropout_ratio=0)
     network.double().init_weights()
     return network
@@ -42,7 +43,8 @@ def maps(height: int, width: int) -> list[Tensor]:
             channels,
             -(-height // stride),
             -(-width // stride),
-            dtype=torch.float64)
+            dtype=torch.float64,
+        )
         for channels, stride in zip(CHANNELS, (4, 8, 16, 32), strict=True)
     ]
 
@@ -52,8 +54,16 @@ def dense_decoder(neck: UNetNeck, features: list[Tensor]) -> Tensor:
     skips = []
     for densify, x in zip(neck.densify, reversed(features), strict=True):
         norm = densify.norm
-        x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight,
-                         norm.bias, norm.training, norm.momentum, norm.eps)
+        x = F.batch_norm(
+            x,
+            norm.running_mean,
+            norm.running_var,
+            norm.weight,
+            norm.bias,
+            norm.training,
+            norm.momentum,
+            norm.eps,
+        )
         skips.append(densify.projection(x))
     x = skips[0]
     for block, skip in zip(neck.blocks, skips[1:], strict=True):
@@ -62,8 +72,9 @@ def dense_decoder(neck: UNetNeck, features: list[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize('training', [True, False])
-def test_feature_is_that_of_the_pretraining(tmp_path: Path,
-                                            training: bool) -> None:
+def test_feature_is_that_of_the_pretraining(
+    tmp_path: Path, training: bool
+) -> None:
     features = maps(64, 96)
     network = head(tmp_path / 'a.pth').train(training)
     decoded = network.decode(features)
@@ -75,10 +86,12 @@ def test_feature_is_that_of_the_pretraining(tmp_path: Path,
     neck = pretrained().train(training)
     ids = torch.arange(2 * 3).expand(2, -1)
     mask = UnitMask(ids, 2, 3, 32)
-    tokens = neck([
-        MaskedFeature(x, mask, stride)
-        for x, stride in zip(features, (4, 8, 16, 32), strict=True)
-    ])
+    tokens = neck(
+        [
+            MaskedFeature(x, mask, stride)
+            for x, stride in zip(features, (4, 8, 16, 32), strict=True)
+        ]
+    )
     assert torch.allclose(neck.to_tokens(decoded), tokens, atol=1e-10)
 
 
@@ -99,9 +112,11 @@ def test_images_of_other_sizes(tmp_path: Path) -> None:
 def test_logits_are_a_linear_map_of_the_feature(tmp_path: Path) -> None:
     network = head(tmp_path / 'a.pth').eval()
     features = maps(64, 64)
-    expected = torch.einsum('kc,bchw->bkhw', network.conv_seg.weight[..., 0,
-                                                                     0],
-                            network.decode(features))
+    expected = torch.einsum(
+        'kc,bchw->bkhw',
+        network.conv_seg.weight[..., 0, 0],
+        network.decode(features),
+    )
     expected += network.conv_seg.bias[:, None, None]
     assert torch.allclose(network(features), expected, atol=1e-10)
 

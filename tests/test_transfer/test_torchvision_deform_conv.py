@@ -39,38 +39,58 @@ def sample(channels: Tensor, y: Tensor, x: Tensor) -> Tensor:
     return value
 
 
-def naive_deform_conv(inputs: Tensor, offset: Tensor, mask: Tensor | None,
-                      weight: Tensor, bias: Tensor | None,
-                      options: dict) -> Tensor:
+def naive_deform_conv(
+    inputs: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    options: dict,
+) -> Tensor:
     stride = pair(options.get('stride', 1))
     padding = pair(options.get('padding', 0))
     dilation = pair(options.get('dilation', 1))
     height, width = offset.shape[2:]
     output = []
     for b, i, j in itertools.product(
-            range(len(inputs)), range(height), range(width)):
+        range(len(inputs)), range(height), range(width)
+    ):
         taps = []
         for u, v in itertools.product(range(3), range(3)):
             column = []
-            for group, channels in enumerate(inputs[b].chunk(
-                    options.get('deform_groups', 1))):
+            for group, channels in enumerate(
+                inputs[b].chunk(options.get('deform_groups', 1))
+            ):
                 tap = group * 9 + u * 3 + v
                 y = (
-                    i * stride[0] - padding[0] + u * dilation[0] +
-                    offset[b, 2 * tap, i, j])
+                    i * stride[0]
+                    - padding[0]
+                    + u * dilation[0]
+                    + offset[b, 2 * tap, i, j]
+                )
                 x = (
-                    j * stride[1] - padding[1] + v * dilation[1] +
-                    offset[b, 2 * tap + 1, i, j])
+                    j * stride[1]
+                    - padding[1]
+                    + v * dilation[1]
+                    + offset[b, 2 * tap + 1, i, j]
+                )
                 value = sample(channels, y, x)
-                column.append(value if mask is None else value *
-                              mask[b, tap, i, j])
+                column.append(
+                    value if mask is None else value * mask[b, tap, i, j]
+                )
             taps.append(torch.cat(column))
         seen = torch.stack(taps, 1)
         groups = options.get('groups', 1)
         output.append(
-            torch.cat([(kernel.flatten(2) * part).sum(
-                (1, 2)) for kernel, part in zip(
-                    weight.chunk(groups), seen.chunk(groups), strict=True)]))
+            torch.cat(
+                [
+                    (kernel.flatten(2) * part).sum((1, 2))
+                    for kernel, part in zip(
+                        weight.chunk(groups), seen.chunk(groups), strict=True
+                    )
+                ]
+            )
+        )
     result = torch.stack(output, 1).view(-1, len(inputs), height, width)
     result = result.transpose(0, 1)
     return result if bias is None else result + bias[:, None, None]
@@ -81,24 +101,31 @@ def tensors(options: dict) -> dict[str, Tensor]:
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(
-            *shape, generator=generator, dtype=torch.float64).requires_grad_()
+            *shape, generator=generator, dtype=torch.float64
+        ).requires_grad_()
 
     stride = pair(options.get('stride', 1))
     padding = pair(options.get('padding', 0))
     dilation = pair(options.get('dilation', 1))
-    size = [(extent + 2 * pad - 2 * step - 1) // jump + 1 for extent, pad,
-            step, jump in zip((5, 4), padding, dilation, stride, strict=True)]
+    size = [
+        (extent + 2 * pad - 2 * step - 1) // jump + 1
+        for extent, pad, step, jump in zip(
+            (5, 4), padding, dilation, stride, strict=True
+        )
+    ]
     taps = 9 * options.get('deform_groups', 1)
     return dict(
         inputs=normal(2, 4, 5, 4),
         offset=normal(2, 2 * taps, *size),
         mask=normal(2, taps, *size),
         weight=normal(4, 4 // options.get('groups', 1), 3, 3),
-        bias=normal(4))
+        bias=normal(4),
+    )
 
 
-def assert_same(output: Tensor, expected: Tensor,
-                inputs: list[Tensor]) -> None:
+def assert_same(
+    output: Tensor, expected: Tensor, inputs: list[Tensor]
+) -> None:
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-10)
     weight = torch.randn_like(expected)
     theirs = torch.autograd.grad((expected * weight).sum(), inputs)
@@ -113,11 +140,14 @@ def test_deform_conv(options: dict) -> None:
     t = tensors(options)
     layer = DeformConv2d(4, 4, 3, **options).double()
     layer.weight.data.copy_(t['weight'])
-    expected = naive_deform_conv(t['inputs'], t['offset'], None, layer.weight,
-                                 None, options)
+    expected = naive_deform_conv(
+        t['inputs'], t['offset'], None, layer.weight, None, options
+    )
     assert_same(
-        layer(t['inputs'], t['offset']), expected,
-        [t['inputs'], t['offset'], layer.weight])
+        layer(t['inputs'], t['offset']),
+        expected,
+        [t['inputs'], t['offset'], layer.weight],
+    )
 
 
 @pytest.mark.parametrize('bias', [True, False])
@@ -130,11 +160,14 @@ def test_modulated_deform_conv(options: dict, bias: bool) -> None:
     if bias:
         layer.bias.data.copy_(t['bias'])
         parameters.append(layer.bias)
-    expected = naive_deform_conv(t['inputs'], t['offset'], t['mask'],
-                                 layer.weight, layer.bias, options)
+    expected = naive_deform_conv(
+        t['inputs'], t['offset'], t['mask'], layer.weight, layer.bias, options
+    )
     assert_same(
-        layer(t['inputs'], t['offset'], t['mask']), expected,
-        [t['inputs'], t['offset'], t['mask'], *parameters])
+        layer(t['inputs'], t['offset'], t['mask']),
+        expected,
+        [t['inputs'], t['offset'], t['mask'], *parameters],
+    )
 
 
 def test_gradcheck() -> None:
@@ -143,10 +176,13 @@ def test_gradcheck() -> None:
     inputs = inputs.detach().clone().requires_grad_()
     offset = offset.detach().clone().requires_grad_()
     mask = t['mask'][:1, :, :2, :2].detach().clone().requires_grad_()
-    assert gradcheck(lambda *a: deform_conv2d(*a, 1, 1),
-                     (inputs, offset, t['weight']))
-    assert gradcheck(lambda *a: modulated_deform_conv2d(*a, 1, 1),
-                     (inputs, offset, mask, t['weight'], t['bias']))
+    assert gradcheck(
+        lambda *a: deform_conv2d(*a, 1, 1), (inputs, offset, t['weight'])
+    )
+    assert gradcheck(
+        lambda *a: modulated_deform_conv2d(*a, 1, 1),
+        (inputs, offset, mask, t['weight'], t['bias']),
+    )
 
 
 @pytest.mark.parametrize('frozen', ['inputs', 'weight'])
@@ -155,24 +191,33 @@ def test_frozen_parts_get_no_gradient(frozen: str) -> None:
     t[frozen].requires_grad_(False)
     t['offset'].requires_grad_(False)
     trained = t['weight' if frozen == 'inputs' else 'inputs']
-    expected = naive_deform_conv(t['inputs'], t['offset'], None, t['weight'],
-                                 None, {})
+    expected = naive_deform_conv(
+        t['inputs'], t['offset'], None, t['weight'], None, {}
+    )
     output = deform_conv2d(t['inputs'], t['offset'], t['weight'])
     assert_same(output, expected, [trained])
 
 
-@pytest.mark.parametrize('dtype',
-                         [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    'dtype', [torch.float32, torch.float16, torch.bfloat16]
+)
 def test_precisions(dtype: torch.dtype) -> None:
     """fp32 products, so the error is that of the rounded result."""
     t = {k: v.detach().to(dtype) for k, v in tensors({}).items()}
     double = {k: v.double() for k, v in t.items()}
-    expected = naive_deform_conv(double['inputs'], double['offset'],
-                                 double['mask'], double['weight'],
-                                 double['bias'], {})
-    output = modulated_deform_conv2d(t['inputs'], t['offset'], t['mask'],
-                                     t['weight'], t['bias'])
+    expected = naive_deform_conv(
+        double['inputs'],
+        double['offset'],
+        double['mask'],
+        double['weight'],
+        double['bias'],
+        {},
+    )
+    output = modulated_deform_conv2d(
+        t['inputs'], t['offset'], t['mask'], t['weight'], t['bias']
+    )
     assert output.dtype == dtype
     eps = torch.finfo(dtype).eps
     torch.testing.assert_close(
-        output.double(), expected, rtol=eps, atol=1e2 * eps**2 + 1e-5)
+        output.double(), expected, rtol=eps, atol=1e2 * eps**2 + 1e-5
+    )

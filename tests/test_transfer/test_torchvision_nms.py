@@ -11,9 +11,9 @@ from torch import Tensor
 DTYPES = [torch.float64, torch.float32]
 
 
-def boxes_and_scores(count: int,
-                     seed: int,
-                     dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+def boxes_and_scores(
+    count: int, seed: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(count, 2, generator=generator, dtype=dtype) * 40
     size = torch.rand(count, 2, generator=generator, dtype=dtype) * 30 + 1
@@ -24,26 +24,35 @@ def boxes_and_scores(count: int,
 def iou(a: list[float], b: list[float], offset: int) -> float:
     width = max(0, min(a[2], b[2]) - max(a[0], b[0]) + offset)
     height = max(0, min(a[3], b[3]) - max(a[1], b[1]) + offset)
-    areas = [(x2 - x1 + offset) * (y2 - y1 + offset)
-             for x1, y1, x2, y2 in (a, b)]
+    areas = [
+        (x2 - x1 + offset) * (y2 - y1 + offset) for x1, y1, x2, y2 in (a, b)
+    ]
     return width * height / (sum(areas) - width * height)
 
 
-def naive_nms(boxes: Tensor, scores: Tensor, threshold: float,
-              offset: int) -> list[int]:
+def naive_nms(
+    boxes: Tensor, scores: Tensor, threshold: float, offset: int
+) -> list[int]:
     order = sorted(range(len(boxes)), key=lambda i: -float(scores[i]))
     kept: list[int] = []
     for i in order:
         if all(
-                iou(boxes[i].tolist(), boxes[k].tolist(), offset) <= threshold
-                for k in kept):
+            iou(boxes[i].tolist(), boxes[k].tolist(), offset) <= threshold
+            for k in kept
+        ):
             kept.append(i)
     return kept
 
 
-def naive_soft_nms(boxes: Tensor, scores: Tensor, threshold: float,
-                   sigma: float, min_score: float, method: str,
-                   offset: int) -> list[tuple[int, float]]:
+def naive_soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    threshold: float,
+    sigma: float,
+    min_score: float,
+    method: str,
+    offset: int,
+) -> list[tuple[int, float]]:
     left = dict(enumerate(scores.tolist()))
     kept = []
     while left:
@@ -52,7 +61,7 @@ def naive_soft_nms(boxes: Tensor, scores: Tensor, threshold: float,
         for i, score in list(left.items()):
             overlap = iou(boxes[i].tolist(), boxes[best].tolist(), offset)
             if method == 'gaussian':
-                score *= math.exp(-overlap**2 / sigma)
+                score *= math.exp(-(overlap**2) / sigma)
             elif overlap >= threshold:
                 score *= 1 - overlap if method == 'linear' else 0
             left[i] = score
@@ -74,7 +83,7 @@ def test_nms(dtype: torch.dtype, threshold: float, offset: int) -> None:
 
 
 def test_offset_matters() -> None:
-    boxes = torch.tensor([[0., 0, 9, 9], [0., 0, 9, 4]])
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0.0, 0, 9, 4]])
     scores = torch.tensor([0.9, 0.8])
     # pixels: 50 of 100; without the offset: 36 of 81
     assert nms(boxes, scores, 0.45, offset=0)[1].tolist() == [0, 1]
@@ -83,10 +92,11 @@ def test_offset_matters() -> None:
 
 @pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('height', range(1, 10))
-def test_an_overlap_of_the_threshold_is_kept(dtype: torch.dtype,
-                                             height: int) -> None:
+def test_an_overlap_of_the_threshold_is_kept(
+    dtype: torch.dtype, height: int
+) -> None:
     """Also where the fp32 threshold is above the fp64 one."""
-    boxes = torch.tensor([[0., 0, 10, 10], [0., 0, 10, height]], dtype=dtype)
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, height]], dtype=dtype)
     scores = torch.tensor([0.9, 0.8], dtype=dtype)
     assert nms(boxes, scores, height / 10)[1].tolist() == [0, 1]
     assert nms(boxes, scores, height / 10 - 1e-3)[1].tolist() == [0]
@@ -101,7 +111,7 @@ def test_nms_options_and_forms() -> None:
     dets, kept = nms(boxes.numpy(), scores.numpy(), 0.3)
     assert isinstance(dets, np.ndarray) and kept.tolist() == full
     dets, kept = nms(boxes[:0], scores[:0], 0.3)
-    assert dets.shape == (0, 5) and kept.shape == (0, )
+    assert dets.shape == (0, 5) and kept.shape == (0,)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
@@ -128,7 +138,8 @@ def test_batched_nms_keeps_classes_apart(split: int) -> None:
     assert kept.tolist() == expected
     assert torch.equal(dets[:, :4], boxes[kept])
     agnostic = batched_nms(
-        boxes, scores, classes, config, class_agnostic=True)[1]
+        boxes, scores, classes, config, class_agnostic=True
+    )[1]
     if split > 60:
         assert agnostic.tolist() == naive_nms(boxes, scores, 0.4, 0)
 
@@ -137,8 +148,9 @@ def test_batched_nms_keeps_classes_apart(split: int) -> None:
 @pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
 @pytest.mark.parametrize('min_score', [1e-3, 0.2])
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_soft_nms(dtype: torch.dtype, min_score: float, method: str,
-                  offset: int) -> None:
+def test_soft_nms(
+    dtype: torch.dtype, min_score: float, method: str, offset: int
+) -> None:
     boxes, scores = boxes_and_scores(30, seed=4, dtype=dtype)
     arguments = (0.3, 0.5, min_score, method, offset)
     dets, kept = soft_nms(boxes, scores, *arguments)
@@ -152,7 +164,7 @@ def test_soft_nms(dtype: torch.dtype, min_score: float, method: str,
 
 def test_soft_nms_of_nothing() -> None:
     dets, kept = soft_nms(torch.zeros(0, 4), torch.zeros(0))
-    assert dets.shape == (0, 5) and kept.shape == (0, )
+    assert dets.shape == (0, 5) and kept.shape == (0,)
 
 
 def test_batched_soft_nms_gives_lowered_scores() -> None:

@@ -17,7 +17,8 @@ from mmhgkd.utils import ConfigError
 
 
 def test_compiled_operators_come_first(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled = tmp_path / '_ext.py'
     compiled.touch()
     monkeypatch.delitem(sys.modules, 'mmcv._ext')
@@ -43,12 +44,13 @@ def test_installed_once() -> None:
 def test_other_operators_say_what_is_missing() -> None:
     pool = RoIPool(2)
     with pytest.raises(
-            MissingOperatorError,
-            match='`roi_pool_forward` of MMCV is not') as error:
-        pool(torch.rand(1, 1, 4, 4), torch.tensor([[0., 0, 0, 2, 2]]))
+        MissingOperatorError, match='`roi_pool_forward` of MMCV is not'
+    ) as error:
+        pool(torch.rand(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 2, 2]]))
     assert isinstance(error.value, NotImplementedError)
     assert isinstance(error.value, ConfigError)  # tools print it in one line
     import mmcv._ext
+
     assert not hasattr(mmcv._ext, '__wrapped__')
 
 
@@ -57,10 +59,12 @@ def test_environment_report_names_the_operators() -> None:
 
 
 def test_mmdet_imports_without_a_word_on_operators() -> None:
-    code = ('import sys, mmhgkd; assert "mmcv.ops" not in sys.modules; '
-            'import mmdet.models, mmdet.apis')
-    process = subprocess.run([sys.executable, '-c', code],
-                             capture_output=True,
-                             text=True)
+    code = (
+        'import sys, mmhgkd; assert "mmcv.ops" not in sys.modules; '
+        'import mmdet.models, mmdet.apis'
+    )
+    process = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True
+    )
     assert process.returncode == 0, process.stderr
     assert 'compile' not in process.stdout + process.stderr

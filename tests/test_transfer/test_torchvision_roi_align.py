@@ -10,8 +10,12 @@ from torch.autograd import gradcheck
 
 from mmhgkd.transfer import MissingOperatorError
 
-ROIS = [[0, 1., 2., 13., 15.], [1, -3., 4.5, 9., 30.], [1, 5., 5., 5.4, 6.],
-        [0, 20., 20., 40., 40.]]
+ROIS = [
+    [0, 1.0, 2.0, 13.0, 15.0],
+    [1, -3.0, 4.5, 9.0, 30.0],
+    [1, 5.0, 5.0, 5.4, 6.0],
+    [0, 20.0, 20.0, 40.0, 40.0],
+]
 
 
 def interpolate(image: Tensor, y: float, x: float) -> Tensor:
@@ -30,8 +34,14 @@ def interpolate(image: Tensor, y: float, x: float) -> Tensor:
     return value
 
 
-def naive_roi_align(features: Tensor, rois: Tensor, size: tuple[int, int],
-                    scale: float, ratio: int, aligned: bool) -> Tensor:
+def naive_roi_align(
+    features: Tensor,
+    rois: Tensor,
+    size: tuple[int, int],
+    scale: float,
+    ratio: int,
+    aligned: bool,
+) -> Tensor:
     shift = 0.5 if aligned else 0.0
     output = []
     for roi in rois.tolist():
@@ -47,13 +57,18 @@ def naive_roi_align(features: Tensor, rois: Tensor, size: tuple[int, int],
                     interpolate(
                         features[int(roi[0])],
                         y1 + height / size[0] * (i + (a + 0.5) / rows),
-                        x1 + width / size[1] * (j + (b + 0.5) / columns))
-                    for a in range(rows) for b in range(columns)
+                        x1 + width / size[1] * (j + (b + 0.5) / columns),
+                    )
+                    for a in range(rows)
+                    for b in range(columns)
                 ]
                 output.append(torch.stack(samples).mean(0))
     channels = features.size(1)
-    return torch.stack(output).view(len(rois), *size,
-                                    channels).permute(0, 3, 1, 2)
+    return (
+        torch.stack(output)
+        .view(len(rois), *size, channels)
+        .permute(0, 3, 1, 2)
+    )
 
 
 def features_of(dtype: torch.dtype = torch.float64) -> Tensor:
@@ -65,8 +80,9 @@ def features_of(dtype: torch.dtype = torch.float64) -> Tensor:
 @pytest.mark.parametrize('ratio', [0, 2])
 @pytest.mark.parametrize('scale', [0.25, 1.0])
 @pytest.mark.parametrize('size', [(2, 2), (3, 1)])
-def test_output_and_gradient(size: tuple[int, int], scale: float, ratio: int,
-                             aligned: bool) -> None:
+def test_output_and_gradient(
+    size: tuple[int, int], scale: float, ratio: int, aligned: bool
+) -> None:
     features = features_of().requires_grad_()
     rois = torch.tensor(ROIS, dtype=torch.float64)
     expected = naive_roi_align(features, rois, size, scale, ratio, aligned)
@@ -74,8 +90,8 @@ def test_output_and_gradient(size: tuple[int, int], scale: float, ratio: int,
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
 
     weight = torch.randn_like(expected)
-    theirs, = torch.autograd.grad((expected * weight).sum(), features)
-    ours, = torch.autograd.grad((output * weight).sum(), features)
+    (theirs,) = torch.autograd.grad((expected * weight).sum(), features)
+    (ours,) = torch.autograd.grad((output * weight).sum(), features)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     assert theirs.abs().sum() > 1
 
@@ -86,17 +102,20 @@ def test_gradcheck() -> None:
     assert gradcheck(lambda f: layer(f, rois), features_of().requires_grad_())
 
 
-@pytest.mark.parametrize('dtype',
-                         [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    'dtype', [torch.float32, torch.float16, torch.bfloat16]
+)
 def test_precisions_are_rounded_once(dtype: torch.dtype) -> None:
     features = features_of().to(dtype).requires_grad_()
     rois = torch.tensor(ROIS).to(dtype)
-    expected = naive_roi_align(features.detach().double(), rois.double(),
-                               (2, 2), 0.5, 2, True)
+    expected = naive_roi_align(
+        features.detach().double(), rois.double(), (2, 2), 0.5, 2, True
+    )
     output = RoIAlign(2, 0.5, 2)(features, rois)
     tolerance = torch.finfo(dtype).eps
     torch.testing.assert_close(
-        output.double(), expected, rtol=tolerance, atol=2 * tolerance)
+        output.double(), expected, rtol=tolerance, atol=2 * tolerance
+    )
     output.sum().backward()
     assert features.grad is not None and features.grad.dtype == dtype
 
@@ -114,11 +133,13 @@ def test_gradient_that_is_not_contiguous() -> None:
     rois = torch.tensor(ROIS, dtype=torch.float64)
     weight = torch.randn(4, 3, 2, 2, dtype=torch.float64)
     layer = RoIAlign(2, 0.5, 2)
-    straight, = torch.autograd.grad((layer(features, rois) * weight).sum(),
-                                    features)
+    (straight,) = torch.autograd.grad(
+        (layer(features, rois) * weight).sum(), features
+    )
     turned = layer(features, rois).permute(3, 1, 0, 2)
-    other, = torch.autograd.grad((turned * weight.permute(3, 1, 0, 2)).sum(),
-                                 features)
+    (other,) = torch.autograd.grad(
+        (turned * weight.permute(3, 1, 0, 2)).sum(), features
+    )
     assert torch.equal(straight, other)
 
 

@@ -6,58 +6,70 @@ from mmhgkd.utils import ConfigError, load_config
 from mmhgkd.utils.config_options import check_option
 
 CONFIG = {
-    'model': {
-        'backbone': {
-            'type': 'ResNet'
-        }
-    },
-    'optim_wrapper': {
-        'optimizer': {
-            'lr': 0.1
-        }
-    },
-    'train_dataloader': {
-        'dataset': {
-            'data_root': 'data'
-        }
-    },
-    'train_pipeline': [{
-        'type': 'Crop'
-    }, {
-        'type': 'Flip'
-    }],
+    'model': {'backbone': {'type': 'ResNet'}},
+    'optim_wrapper': {'optimizer': {'lr': 0.1}},
+    'train_dataloader': {'dataset': {'data_root': 'data'}},
+    'train_pipeline': [{'type': 'Crop'}, {'type': 'Flip'}],
     'val_dataloader': None,
 }
 
 
-@pytest.mark.parametrize('option', [
-    'optim_wrapper.optimizer.lr', 'optim_wrapper.clip_grad.max_norm',
-    'model.backbone.init_cfg.checkpoint', 'train_pipeline.1.prob',
-    'val_dataloader', 'randomness.seed', 'work_dir', 'sync_bn',
-    'model_wrapper_cfg.find_unused_parameters'
-])
+@pytest.mark.parametrize(
+    'option',
+    [
+        'optim_wrapper.optimizer.lr',
+        'optim_wrapper.clip_grad.max_norm',
+        'model.backbone.init_cfg.checkpoint',
+        'train_pipeline.1.prob',
+        'val_dataloader',
+        'randomness.seed',
+        'work_dir',
+        'sync_bn',
+        'model_wrapper_cfg.find_unused_parameters',
+    ],
+)
 def test_accepted(option: str) -> None:
     check_option(CONFIG, option)
 
 
-@pytest.mark.parametrize(('option', 'message'), [
-    ('lr', 'the config has no `lr`'),
-    ('train.batch_size', 'the config has no `train`'),
-    ('train_dataloder.batch_size',
-     'the config has no `train_dataloder`; did you mean `train_dataloader`?'),
-    ('model.backbones.depth',
-     '`model` has no `backbones`; did you mean `backbone`?'),
-    ('train_pipeline.2.prob',
-     '`train_pipeline` is of type list and has no `2`; set `train_pipeline` '
-     'as a whole'),
-    ('train_pipeline.0', '`train_pipeline` is of type list and has no `0`; '
-     'set `train_pipeline` as a whole'),
-    ('model.backbone.type.depth', '`model.backbone.type` is of type str and '
-     'has no `depth`; set `model.backbone.type` as a whole'),
-    ('val_dataloader.batch_size',
-     '`val_dataloader` is of type NoneType and has no `batch_size`; set '
-     '`val_dataloader` as a whole'),
-])
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('lr', 'the config has no `lr`'),
+        ('train.batch_size', 'the config has no `train`'),
+        (
+            'train_dataloder.batch_size',
+            'the config has no `train_dataloder`; did you mean '
+            '`train_dataloader`?',
+        ),
+        (
+            'model.backbones.depth',
+            '`model` has no `backbones`; did you mean `backbone`?',
+        ),
+        (
+            'train_pipeline.2.prob',
+            '`train_pipeline` is of type list and has no `2`; set '
+            '`train_pipeline` '
+            'as a whole',
+        ),
+        (
+            'train_pipeline.0',
+            '`train_pipeline` is of type list and has no `0`; '
+            'set `train_pipeline` as a whole',
+        ),
+        (
+            'model.backbone.type.depth',
+            '`model.backbone.type` is of type str and '
+            'has no `depth`; set `model.backbone.type` as a whole',
+        ),
+        (
+            'val_dataloader.batch_size',
+            '`val_dataloader` is of type NoneType and has no `batch_size`; '
+            'set '
+            '`val_dataloader` as a whole',
+        ),
+    ],
+)
 def test_refused(option: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         check_option(CONFIG, option)
@@ -65,7 +77,8 @@ def test_refused(option: str, message: str) -> None:
 
 
 def test_slip_in_the_last_key_is_pointed_out(
-        capsys: pytest.CaptureFixture[str]) -> None:
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     check_option(CONFIG, 'train_dataloader.dataset.dataroot')
     assert 'did you mean `data_root`?' in capsys.readouterr().out
     check_option(CONFIG, 'train_dataloader.dataset.indices')
@@ -81,10 +94,12 @@ def test_merge_into_a_list(tmp_path: Path) -> None:
 
 def test_variable_changes_where_its_value_is_used(tmp_path: Path) -> None:
     path = tmp_path / 'config.py'
-    path.write_text("data_root = 'data/a'\n"
-                    "work_dir = 'run'\n"
-                    "train = dict(root=data_root, other='data/ab')\n"
-                    "val = [dict(ann_file=data_root + '/x.json'), 'run']\n")
+    path.write_text(
+        "data_root = 'data/a'\n"
+        "work_dir = 'run'\n"
+        "train = dict(root=data_root, other='data/ab')\n"
+        "val = [dict(ann_file=data_root + '/x.json'), 'run']\n"
+    )
     cfg = load_config(str(path), {'data_root': 'b', 'work_dir': 'c'})
     assert cfg.data_root == 'b' and cfg.work_dir == 'c'
     assert cfg.train == {'root': 'b', 'other': 'data/ab'}

@@ -28,13 +28,15 @@ def start_task(rank: int) -> None:
     dist.destroy_process_group()
 
 
-def test_tasks_of_slurm_find_each_other(tmp_path: Path,
-                                        monkeypatch: pytest.MonkeyPatch
-                                        ) -> None:
+def test_tasks_of_slurm_find_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scontrol = tmp_path / 'scontrol'
-    scontrol.write_text('#!/bin/sh\n'
-                        '[ "$*" = "show hostnames n[1-2]" ] &&\n'
-                        'printf "localhost\\nn2\\n"\n')
+    scontrol.write_text(
+        '#!/bin/sh\n'
+        '[ "$*" = "show hostnames n[1-2]" ] &&\n'
+        'printf "localhost\\nn2\\n"\n'
+    )
     scontrol.chmod(0o755)
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))

@@ -15,8 +15,9 @@ CONTENT = dict(
     categories=[
         dict(id=3, name='cat'),
         dict(id=5, name='dog'),
-        dict(id=9, name='cow')
-    ])
+        dict(id=9, name='cow'),
+    ],
+)
 
 
 @pytest.fixture
@@ -36,10 +37,12 @@ def config(root: Path, classes: tuple[str, ...] = ('cat', 'dog')) -> Config:
         data_root=str(root),
         ann_file='a.json',
         data_prefix=dict(img='train2017/'),
-        metainfo=dict(classes=classes))
+        metainfo=dict(classes=classes),
+    )
     heads = dict(
         bbox_head=dict(num_classes=len(classes)),
-        mask_head=[dict(num_classes=len(classes))])
+        mask_head=[dict(num_classes=len(classes))],
+    )
     return Config(
         dict(
             default_scope='mmdet',
@@ -48,7 +51,9 @@ def config(root: Path, classes: tuple[str, ...] = ('cat', 'dog')) -> Config:
             val_dataloader=dict(dataset=copy.deepcopy(dataset)),
             val_evaluator=[
                 dict(type='CocoMetric', ann_file=str(root / 'a.json'))
-            ]))
+            ],
+        )
+    )
 
 
 def message(cfg: Config) -> str:
@@ -65,14 +70,16 @@ def test_missing_classes(root: Path) -> None:
     """Also what the file has, and both options that mend it."""
     text = message(config(root, ('cat', 'horse', 'cow')))
     assert text == (
-        f"the annotation file `{root}/a.json` lacks 1 of the 3 classes of "
+        f'the annotation file `{root}/a.json` lacks 1 of the 3 classes of '
         "`train_dataloader.dataset`, 'horse'; it has 'cat', 'dog', 'cow'; set "
         '`train_dataloader.dataset.metainfo.classes` to the categories of the '
-        'file, and `num_classes` of the heads to their number')
+        'file, and `num_classes` of the heads to their number'
+    )
 
 
 def test_classes_of_the_dataset_type_count_if_none_are_given(
-        root: Path) -> None:
+    root: Path,
+) -> None:
     cfg = config(root)
     del cfg.train_dataloader.dataset['metainfo']
     assert 'lacks 77 of the 80 classes' in message(cfg)
@@ -100,7 +107,8 @@ def test_size_of_the_heads(root: Path, head: str) -> None:
     option = f'model.roi_head.{head}{index}.num_classes'
     assert message(cfg) == (
         f'`{option}` is 80, but `train_dataloader.dataset` has 2 classes; '
-        f'add `--cfg-options {option}=2`')
+        f'add `--cfg-options {option}=2`'
+    )
 
 
 def test_missing_annotation_file(root: Path) -> None:
@@ -109,7 +117,8 @@ def test_missing_annotation_file(root: Path) -> None:
     assert message(cfg) == (
         f'cannot read the annotation file `{root}/none.json` of '
         '`train_dataloader.dataset.ann_file` (No such file or directory); '
-        'add `--cfg-options train_dataloader.dataset.ann_file=FILE`')
+        'add `--cfg-options train_dataloader.dataset.ann_file=FILE`'
+    )
 
 
 def test_missing_annotation_file_of_the_evaluator(root: Path) -> None:
@@ -122,9 +131,11 @@ def test_truncated_annotation_file(root: Path) -> None:
     path = root / 'a.json'
     path.write_text(path.read_text()[:-20])
     text = message(config(root))
-    assert text.startswith(f'the annotation file `{path}` of '
-                           '`train_dataloader.dataset.ann_file` is broken or '
-                           'cut off (')
+    assert text.startswith(
+        f'the annotation file `{path}` of '
+        '`train_dataloader.dataset.ann_file` is broken or '
+        'cut off ('
+    )
 
 
 @pytest.mark.parametrize('content', [[], dict(images=[], annotations=[])])
@@ -138,7 +149,8 @@ def test_missing_image_folder(root: Path) -> None:
     assert message(config(root)) == (
         f'the image folder `{root}/train2017/` of `train_dataloader.dataset` '
         'does not exist; add `--cfg-options '
-        'train_dataloader.dataset.data_prefix.img=FOLDER`')
+        'train_dataloader.dataset.data_prefix.img=FOLDER`'
+    )
 
 
 def test_what_is_not_checked(root: Path) -> None:
@@ -149,5 +161,6 @@ def test_what_is_not_checked(root: Path) -> None:
     cfg.val_dataloader.dataset.type = 'LVISV1Dataset'
     preflight.check_config(cfg, SECTIONS)
     cfg.val_dataloader.dataset.update(
-        type='CocoDataset', ann_file='s3://bucket/a.json')
+        type='CocoDataset', ann_file='s3://bucket/a.json'
+    )
     preflight.check_config(cfg, SECTIONS)

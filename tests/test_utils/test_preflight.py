@@ -6,19 +6,19 @@ from mmhgkd.utils import ConfigError, preflight
 
 def test_paths_of_nested_datasets() -> None:
     dataset = {'data_root': 'none'}
-    cfg = Config({
-        'train_dataloader': {
-            'dataset': {
-                'type': 'RepeatDataset',
+    cfg = Config(
+        {
+            'train_dataloader': {
                 'dataset': {
-                    'type': 'ConcatDataset',
-                    'datasets': [{
-                        'data_root': ''
-                    }, dataset]
+                    'type': 'RepeatDataset',
+                    'dataset': {
+                        'type': 'ConcatDataset',
+                        'datasets': [{'data_root': ''}, dataset],
+                    },
                 }
             }
         }
-    })
+    )
     path = 'train_dataloader.dataset.dataset.datasets.1.data_root'
     with pytest.raises(ConfigError, match=f'none` of `{path}` does not exist'):
         preflight.check_data_roots(cfg, ['train_dataloader'])
@@ -27,12 +27,12 @@ def test_paths_of_nested_datasets() -> None:
 def test_download_is_known_from_the_class_of_the_scope() -> None:
     """MMPretrain's CIFAR10 fetches itself, its ImageNet does not."""
     dataset = {'type': 'CIFAR10', 'data_root': 'none'}
-    cfg = Config({
-        'default_scope': 'mmpretrain',
-        'train_dataloader': {
-            'dataset': dataset
+    cfg = Config(
+        {
+            'default_scope': 'mmpretrain',
+            'train_dataloader': {'dataset': dataset},
         }
-    })
+    )
     preflight.check_data_roots(cfg, ['train_dataloader'])
     cfg.train_dataloader.dataset.type = 'ImageNet'
     with pytest.raises(ConfigError):
@@ -40,13 +40,11 @@ def test_download_is_known_from_the_class_of_the_scope() -> None:
 
 
 def test_remote_checkpoints_are_not_looked_for() -> None:
-    cfg = Config({
-        'load_from': 'https://example.org/a.pth',
-        'model': {
-            'init_cfg': {
-                'checkpoint': 'torchvision://resnet50'
-            }
+    cfg = Config(
+        {
+            'load_from': 'https://example.org/a.pth',
+            'model': {'init_cfg': {'checkpoint': 'torchvision://resnet50'}},
         }
-    })
+    )
     preflight.check_load_from(cfg)
     preflight.check_model_checkpoints(cfg)

@@ -40,17 +40,22 @@ def config(root: Path, num_classes: int = 3, **options: Any) -> Config:
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs')
-        ])
+            dict(type='PackSegInputs'),
+        ],
+    )
     dataset.update(options)
     return Config(
         dict(
             default_scope='mmseg',
             model=dict(
                 decode_head=[dict(num_classes=num_classes)],
-                auxiliary_head=dict(num_classes=num_classes)),
+                auxiliary_head=dict(num_classes=num_classes),
+            ),
             train_dataloader=dict(
-                dataset=dict(type='RepeatDataset', dataset=dataset))))
+                dataset=dict(type='RepeatDataset', dataset=dataset)
+            ),
+        )
+    )
 
 
 def test_masks_that_fit(root: Path) -> None:
@@ -58,13 +63,17 @@ def test_masks_that_fit(root: Path) -> None:
     check_segmentation(config(root), SECTIONS)
 
 
-@pytest.mark.parametrize(('value', 'reduce', 'read'), [
-    (4, True, 3),
-    (3, False, 3),
-    (254, True, 253),
-])
-def test_label_without_class(root: Path, value: int, reduce: bool,
-                             read: int) -> None:
+@pytest.mark.parametrize(
+    ('value', 'reduce', 'read'),
+    [
+        (4, True, 3),
+        (3, False, 3),
+        (254, True, 253),
+    ],
+)
+def test_label_without_class(
+    root: Path, value: int, reduce: bool, read: int
+) -> None:
     for index in range(3):
         write(root / 'masks' / f'{index}.png', [[0, 1], [1, 1]])
     write(root / 'masks' / '2.png', [[0, value], [1, 1]])
@@ -74,7 +83,8 @@ def test_label_without_class(root: Path, value: int, reduce: bool,
     assert message.startswith(
         f'the mask {root}/masks/2.png of `train_dataloader.dataset.dataset` '
         f'has the label {read} as read with `reduce_zero_label={reduce}`, '
-        'but the model has the classes 0 to 2, and 255 is ignored')
+        'but the model has the classes 0 to 2, and 255 is ignored'
+    )
 
 
 def test_many_labels_are_cut(root: Path) -> None:
@@ -102,7 +112,7 @@ def test_missing_and_broken_masks(root: Path) -> None:
         check_segmentation(config(root), SECTIONS)
 
 
-def test_coloured_mask(root: Path) -> None:
+def test_colored_mask(root: Path) -> None:
     write(root / 'masks' / '1.png', np.zeros((4, 5, 3)))
     with pytest.raises(ConfigError, match=r'has the shape \(4, 5, 3\); a '):
         check_segmentation(config(root), SECTIONS)
@@ -124,7 +134,8 @@ def test_classes_that_are_left_out_are_ignored(root: Path) -> None:
         root,
         num_classes=2,
         type='ADE20KDataset',
-        metainfo=dict(classes=('wall', 'sky')))
+        metainfo=dict(classes=('wall', 'sky')),
+    )
     check_segmentation(cfg, SECTIONS)
 
 

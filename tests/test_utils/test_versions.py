@@ -28,11 +28,15 @@ def test_tested_versions_are_silent() -> None:
 
 
 def test_tested_range_is_the_required_range() -> None:
-    lines = ''.join((REQUIREMENTS / f'{name}.txt').read_text()
-                    for name in ('mminstall', 'det', 'seg'))
+    lines = ''.join(
+        (REQUIREMENTS / f'{name}.txt').read_text()
+        for name in ('mminstall', 'det', 'seg')
+    )
     required = set(re.findall(r'^(\S+)>=(\S+),<(\S+)$', lines, re.MULTILINE))
-    assert required == {(package.maintained, package.minimum, package.below)
-                        for package in PACKAGES}
+    assert required == {
+        (package.maintained, package.minimum, package.below)
+        for package in PACKAGES
+    }
 
 
 def test_version_is_that_of_the_module() -> None:
@@ -42,23 +46,29 @@ def test_version_is_that_of_the_module() -> None:
     assert versions._module_version('no_such_module') is None
 
 
-@pytest.mark.parametrize(('version', 'silent'), [('2.3.5', False),
-                                                 ('2.3.6', True),
-                                                 ('2.3.99', True),
-                                                 ('2.4.0', False)])
-def test_untested_version(version: str, silent: bool,
-                          monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ('version', 'silent'),
+    [('2.3.5', False), ('2.3.6', True), ('2.3.99', True), ('2.4.0', False)],
+)
+def test_untested_version(
+    version: str, silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = {'mmcv': version}
     monkeypatch.setattr(versions, '_module_version', found.get)
-    expected = [] if silent else [
-        f'mmcv {version} is not among the tested versions; if something '
-        'breaks, run `pip install "onedl-mmcv>=2.3.6,<2.4"`'
-    ]
+    expected = (
+        []
+        if silent
+        else [
+            f'mmcv {version} is not among the tested versions; if something '
+            'breaks, run `pip install "onedl-mmcv>=2.3.6,<2.4"`'
+        ]
+    )
     assert collect() == expected
 
 
-def test_mixed_families(monkeypatch: pytest.MonkeyPatch,
-                        tmp_path: Path) -> None:
+def test_mixed_families(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     info = tmp_path / 'mmsegmentation-1.2.2.dist-info'
     info.mkdir()
     (info / 'METADATA').write_text('Name: mmsegmentation\nVersion: 1.2.2\n')
@@ -66,8 +76,9 @@ def test_mixed_families(monkeypatch: pytest.MonkeyPatch,
     if not versions._is_installed('onedl-mmsegmentation'):
         other = tmp_path / 'onedl_mmsegmentation-1.4.2.dist-info'
         other.mkdir()
-        (other /
-         'METADATA').write_text('Name: onedl-mmsegmentation\nVersion: 1.4.2\n')
+        (other / 'METADATA').write_text(
+            'Name: onedl-mmsegmentation\nVersion: 1.4.2\n'
+        )
     assert metadata.version('mmsegmentation') == '1.2.2'
     assert collect() == [
         'both `mmsegmentation` and `onedl-mmsegmentation` are installed and '
@@ -77,17 +88,23 @@ def test_mixed_families(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_official_family_alone_is_no_mixture(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, '_is_installed',
-                        lambda name: not name.startswith('onedl-'))
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        versions, '_is_installed', lambda name: not name.startswith('onedl-')
+    )
     assert collect() == []
 
 
 def test_import_does_not_import_the_downstream_packages() -> None:
-    code = ('import sys, mmhgkd; '
-            'print({"mmdet", "mmseg", "mmpretrain"} & set(sys.modules))')
-    process = subprocess.run([sys.executable, '-c', code],
-                             capture_output=True,
-                             text=True,
-                             check=True)
+    code = (
+        'import sys, mmhgkd; '
+        'print({"mmdet", "mmseg", "mmpretrain"} & set(sys.modules))'
+    )
+    process = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert process.stdout == 'set()\n'

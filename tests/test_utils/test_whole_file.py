@@ -15,7 +15,8 @@ def test_replaces_the_file(tmp_path: Path) -> None:
 
 
 def test_keeps_the_old_file_where_writing_fails(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / 'a.pth'
     write_whole(path, b'old')
 
@@ -34,5 +35,6 @@ def test_removes_only_its_own_leftovers(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_partial_files(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        '.other.partial', 'epoch_1.pth'
+        '.other.partial',
+        'epoch_1.pth',
     ]

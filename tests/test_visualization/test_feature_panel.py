@@ -7,7 +7,7 @@ import torch
 
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.visualization import Saliency, TokenPCA, feature_panel
-from mmhgkd.visualization.feature_panel import GAP, GREY, HEADER, token_error
+from mmhgkd.visualization.feature_panel import GAP, GRAY, HEADER, token_error
 
 HEIGHT, WIDTH = 64, 96
 
@@ -15,12 +15,14 @@ HEIGHT, WIDTH = 64, 96
 def make_inputs() -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(
-        0, 256, (2, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
+        0, 256, (2, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator
+    )
     visible = RandomUnitMask()(2, HEIGHT, WIDTH).visible(1)
     teacher = torch.randn(2, 4, 6, 8, generator=generator)
     student = torch.randn(2, 4, 6, 8, generator=generator)
     return dict(
-        images=images, visible=visible, student=student, teacher=teacher)
+        images=images, visible=visible, student=student, teacher=teacher
+    )
 
 
 def tiles(panel: np.ndarray, column: int) -> np.ndarray:
@@ -28,11 +30,12 @@ def tiles(panel: np.ndarray, column: int) -> np.ndarray:
     left = GAP + column * (WIDTH + GAP)
     tops = [HEADER + row * (HEIGHT + GAP) for row in range(2)]
     return np.stack(
-        [panel[top:top + HEIGHT, left:left + WIDTH] for top in tops])
+        [panel[top : top + HEIGHT, left : left + WIDTH] for top in tops]
+    )
 
 
 def tokens(panel: np.ndarray, column: int) -> np.ndarray:
-    """The pixels of a column at the centre of each token."""
+    """The pixels of a column at the center of each token."""
     return tiles(panel, column)[:, 8::16, 8::16]
 
 
@@ -44,26 +47,28 @@ def test_size_of_the_panel(height: int, width: int) -> None:
         torch.ones(1, 1, 64, width, dtype=torch.bool),
         torch.randn(1, 2, 3, 4),
         torch.randn(1, 2, 3, 4),
-        height=height)
+        height=height,
+    )
     columns = 5 * (round(height * width / 64) + GAP)
-    colour_bar = 62  # and its labels
+    color_bar = 62  # and its labels
     assert panel.dtype == np.uint8
-    assert panel.shape == (HEADER + height + GAP, GAP + columns + colour_bar,
-                           3)
+    assert panel.shape == (HEADER + height + GAP, GAP + columns + color_bar, 3)
 
 
 def test_image_columns_show_the_pixels() -> None:
     inputs = make_inputs()
     reconstruction = inputs['images'].flip(3)
     panel = feature_panel(
-        **inputs, reconstruction=reconstruction, height=HEIGHT)
+        **inputs, reconstruction=reconstruction, height=HEIGHT
+    )
     images = inputs['images'].permute(0, 2, 3, 1).numpy()
     seen = inputs['visible'].permute(0, 2, 3, 1).numpy()
-    grey = round(255 * float(GREY))
+    gray = round(255 * float(GRAY))
     assert 0 < seen.mean() < 1
     np.testing.assert_array_equal(tiles(panel, 0), images)
     np.testing.assert_allclose(
-        tiles(panel, 1), np.where(seen, images, grey), atol=1)
+        tiles(panel, 1), np.where(seen, images, gray), atol=1
+    )
     np.testing.assert_array_equal(tiles(panel, 2), images[:, :, ::-1])
 
 
@@ -80,7 +85,8 @@ def test_token_columns_share_the_basis_of_the_teacher() -> None:
     pca = TokenPCA(inputs['teacher'])
     for column, name in ((2, 'teacher'), (3, 'student')):
         np.testing.assert_allclose(
-            tokens(panel, column), 255 * pca(inputs[name]), atol=1)
+            tokens(panel, column), 255 * pca(inputs[name]), atol=1
+        )
 
 
 @pytest.mark.parametrize('distance', ['mse', 'cosine'])
@@ -90,16 +96,17 @@ def test_error_column_is_the_error_of_each_token(distance: str) -> None:
     expected = np.zeros((2, 4, 6))
     for index in np.ndindex(expected.shape):
         s, t = (
-            inputs[k][index].double().numpy() for k in ('student', 'teacher'))
+            inputs[k][index].double().numpy() for k in ('student', 'teacher')
+        )
         if distance == 'mse':
-            expected[index] = sum((s - t)**2) / 8
+            expected[index] = sum((s - t) ** 2) / 8
         else:
             expected[index] = 1 - s @ t / np.sqrt(s @ s) / np.sqrt(t @ t)
     np.testing.assert_allclose(
-        token_error(inputs['student'], inputs['teacher'], distance), expected)
-    colours = matplotlib.colormaps['inferno'](expected / expected.max())
-    np.testing.assert_allclose(
-        tokens(panel, 4), 255 * colours[..., :3], atol=1)
+        token_error(inputs['student'], inputs['teacher'], distance), expected
+    )
+    colors = matplotlib.colormaps['inferno'](expected / expected.max())
+    np.testing.assert_allclose(tokens(panel, 4), 255 * colors[..., :3], atol=1)
 
 
 @pytest.mark.parametrize('distance', ['mse', 'cosine'])
@@ -116,7 +123,8 @@ def test_panel_is_deterministic() -> None:
     inputs = make_inputs()
     panel = feature_panel(**inputs, distance='cosine', height=50)
     np.testing.assert_array_equal(
-        feature_panel(**inputs, distance='cosine', height=50), panel)
+        feature_panel(**inputs, distance='cosine', height=50), panel
+    )
 
 
 def test_error_is_left_out_where_it_does_not_count() -> None:
@@ -128,12 +136,12 @@ def test_error_is_left_out_where_it_does_not_count() -> None:
     panel = feature_panel(**inputs, counted=counted, height=HEIGHT)
     error = token_error(inputs['student'], inputs['teacher'])
     scale = error[counted.numpy()].max()
-    colours = matplotlib.colormaps['inferno'](error / scale)[..., :3]
-    expected = np.where(counted[..., None], colours, GREY)
+    colors = matplotlib.colormaps['inferno'](error / scale)[..., :3]
+    expected = np.where(counted[..., None], colors, GRAY)
     np.testing.assert_allclose(tokens(panel, 4), 255 * expected, atol=1)
     counted[:] = False
     panel = feature_panel(**inputs, counted=counted, height=HEIGHT)
-    np.testing.assert_allclose(tokens(panel, 4), 255 * GREY, atol=1)
+    np.testing.assert_allclose(tokens(panel, 4), 255 * GRAY, atol=1)
 
 
 def test_saliency_column_shows_units_and_frames_the_token() -> None:
@@ -147,8 +155,8 @@ def test_saliency_column_shows_units_and_frames_the_token() -> None:
         image, row, column = index
         seen = bool(inputs['visible'][image, 0, 32 * row, 32 * column])
         share = float(units[index] / units[image].max())
-        colour = matplotlib.colormaps['inferno'](share)[:3]
-        expected = 255 * np.array(colour if seen else [GREY] * 3)
+        color = matplotlib.colormaps['inferno'](share)[:3]
+        expected = 255 * np.array(color if seen else [GRAY] * 3)
         # Beside the frames, which lie in two corners.
         corner = shown[image, 32 * row + 20, 32 * column + 12]
         np.testing.assert_allclose(corner, expected, atol=1)
@@ -156,22 +164,29 @@ def test_saliency_column_shows_units_and_frames_the_token() -> None:
     assert (shown[1, -1, -16:] == 255).all()
     assert not (shown[1, 0, :16] == 255).all()
     np.testing.assert_array_equal(
-        tiles(panel, 5), tiles(feature_panel(**inputs, height=HEIGHT), 4))
+        tiles(panel, 5), tiles(feature_panel(**inputs, height=HEIGHT), 4)
+    )
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (dict(images=torch.randn(2, 3, HEIGHT, WIDTH)), 'undo the normalisation'),
-    (dict(images=torch.ones(2, 1, HEIGHT, WIDTH)), '`images` must be RGB'),
-    (dict(visible=torch.ones(2, 1, 2, 3, dtype=torch.bool)), 'visible'),
-    (dict(visible=torch.ones(2, 1, HEIGHT, WIDTH)), 'must be bool'),
-    (dict(student=torch.randn(2, 24, 8)), '`student` and `teacher`'),
-    (dict(student=torch.full((2, 4, 6, 8), float('nan'))), 'NaN'),
-    (dict(teacher=torch.randn(2, 4, 6, 9)), '`student` and `teacher`'),
-    (dict(reconstruction=torch.rand(2, 3, 8, 8)), '`reconstruction`'),
-    (dict(distance='l1'), "'mse', 'cosine'"),
-    (dict(height=0), '`height`'),
-    (dict(counted=torch.ones(2, 4, 6)), '`counted`'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            dict(images=torch.randn(2, 3, HEIGHT, WIDTH)),
+            'undo the normalization',
+        ),
+        (dict(images=torch.ones(2, 1, HEIGHT, WIDTH)), '`images` must be RGB'),
+        (dict(visible=torch.ones(2, 1, 2, 3, dtype=torch.bool)), 'visible'),
+        (dict(visible=torch.ones(2, 1, HEIGHT, WIDTH)), 'must be bool'),
+        (dict(student=torch.randn(2, 24, 8)), '`student` and `teacher`'),
+        (dict(student=torch.full((2, 4, 6, 8), float('nan'))), 'NaN'),
+        (dict(teacher=torch.randn(2, 4, 6, 9)), '`student` and `teacher`'),
+        (dict(reconstruction=torch.rand(2, 3, 8, 8)), '`reconstruction`'),
+        (dict(distance='l1'), "'mse', 'cosine'"),
+        (dict(height=0), '`height`'),
+        (dict(counted=torch.ones(2, 4, 6)), '`counted`'),
+    ],
+)
 def test_wrong_inputs_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         feature_panel(**{**make_inputs(), **change})

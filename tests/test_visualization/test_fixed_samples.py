@@ -22,7 +22,8 @@ class Augmented(Dataset):
             index=self.start + index,
             python=random.random(),
             numpy=np.random.rand(),
-            torch=torch.rand(()).item())
+            torch=torch.rand(()).item(),
+        )
 
 
 def test_samples_are_spread_over_the_last_part() -> None:

@@ -18,28 +18,34 @@ def build(teacher: dict, channels: int) -> torch.nn.Module:
         dict(
             type='mmhgkd.HGKD',
             data_preprocessor=dict(
-                type='mmpretrain.SelfSupDataPreprocessor', mean=MEAN, std=STD),
+                type='mmpretrain.SelfSupDataPreprocessor', mean=MEAN, std=STD
+            ),
             teacher=teacher,
             backbone=dict(
                 type='mmhgkd.SparseResNet',
                 depth=18,
                 stem_channels=8,
-                base_channels=8),
+                base_channels=8,
+            ),
             neck=dict(
                 type='mmhgkd.UNetNeck',
                 in_channels=(8, 16, 32, 64),
                 width=16,
-                out_channels=channels),
+                out_channels=channels,
+            ),
             head=dict(
                 type='mmhgkd.DistillationHead',
-                feature_loss=dict(type='mmhgkd.FeatureImitationLoss'))))
+                feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),
+            ),
+        )
+    )
 
 
 def pixels() -> torch.Tensor:
     return torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
 
 
-def normalised(images: torch.Tensor) -> torch.Tensor:
+def normalized(images: torch.Tensor) -> torch.Tensor:
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
     return (images * 255 - mean) / std
 
@@ -53,21 +59,27 @@ def test_panel_shows_the_images_and_both_maps(tmp_path: Path) -> None:
                 embed_dims=24,
                 num_layers=1,
                 num_heads=2,
-                feedforward_channels=24),
+                feedforward_channels=24,
+            ),
             img_size=64,
-            patch_size=16),
-        allow_random=True)
+            patch_size=16,
+        ),
+        allow_random=True,
+    )
     model = build(teacher, 24).train()
-    inputs = normalised(pixels())
+    inputs = normalized(pixels())
     save_model_panel(tmp_path / 'panel.png', model, inputs, draw=3)
     assert model.training
     mask = model.mask.draw(2, 64, 96, 3)
     model.eval()
     with torch.no_grad():
         student = model.neck(model.backbone(inputs, mask))
-    expected = feature_panel(pixels(), mask.visible(1),
-                             student.permute(0, 2, 3, 1),
-                             model.teacher(inputs).view(2, 4, 6, 24))
+    expected = feature_panel(
+        pixels(),
+        mask.visible(1),
+        student.permute(0, 2, 3, 1),
+        model.teacher(inputs).view(2, 4, 6, 24),
+    )
     actual = np.asarray(Image.open(tmp_path / 'panel.png'))
     # Rounding to bytes may differ by one.
     assert np.abs(actual.astype(int) - expected.astype(int)).max() <= 2
@@ -75,7 +87,7 @@ def test_panel_shows_the_images_and_both_maps(tmp_path: Path) -> None:
 
 def test_pixel_teacher_adds_the_reconstruction(tmp_path: Path) -> None:
     model = build(dict(type='mmhgkd.PixelTeacher'), 768)
-    inputs = normalised(pixels())
+    inputs = normalized(pixels())
     save_model_panel(tmp_path / 'pixels.png', model, inputs)
     mask = model.mask.draw(2, 64, 96, 0)
     model.eval()
@@ -87,8 +99,9 @@ def test_pixel_teacher_adds_the_reconstruction(tmp_path: Path) -> None:
     restored = model.teacher.to_images(tokens.flatten(1, 2), inputs)
     restored = ((restored * std + mean) / 255).clamp(0, 1)
     restored = torch.where(mask.visible(1), pixels(), restored)
-    expected = feature_panel(pixels(), mask.visible(1), tokens, target,
-                             restored)
+    expected = feature_panel(
+        pixels(), mask.visible(1), tokens, target, restored
+    )
     actual = np.asarray(Image.open(tmp_path / 'pixels.png'))
     assert np.abs(actual.astype(int) - expected.astype(int)).max() <= 2
 
@@ -96,23 +109,24 @@ def test_pixel_teacher_adds_the_reconstruction(tmp_path: Path) -> None:
 @pytest.mark.parametrize('region', ['masked', 'visible'])
 def test_error_is_shown_where_the_loss_counts_it(region: str) -> None:
     model = build(dict(type='mmhgkd.PixelTeacher'), 768)
-    inputs = normalised(pixels())
+    inputs = normalized(pixels())
     everywhere = model_panel(model, inputs)
     model.head.feature_loss.region = region
     panel = model_panel(model, inputs)
-    # The last column, at the centre of each token.
+    # The last column, at the center of each token.
     left = panel.shape[1] - 62 - 8 - 288
-    shown = panel[30:, left:left + 288][:192, :][24::48, 24::48]
+    shown = panel[30:, left : left + 288][:192, :][24::48, 24::48]
     hidden = np.isclose(shown, 255 * 0.55, atol=1).all(-1)
     seen = model.mask.draw(2, 64, 96, 0).visible(16)[0, 0].numpy()
-    np.testing.assert_array_equal(hidden,
-                                  seen if region == 'masked' else ~seen)
+    np.testing.assert_array_equal(
+        hidden, seen if region == 'masked' else ~seen
+    )
     assert panel.shape == everywhere.shape
 
 
 def test_saliency_is_one_more_column() -> None:
     model = build(dict(type='mmhgkd.PixelTeacher'), 768).train()
-    inputs = normalised(pixels())
+    inputs = normalized(pixels())
     plain = model_panel(model, inputs)
     panel = model_panel(model, inputs, saliency='output')
     assert panel.shape[1] == plain.shape[1] + 288 + 8

@@ -17,12 +17,13 @@ from mmhgkd.utils import ConfigError
 from mmhgkd.visualization import fixed_samples, model_panel
 
 
-def config(data_root: Path, work_dir: Path, hooks: list[dict],
-           with_val: bool) -> Config:
+def config(
+    data_root: Path, work_dir: Path, hooks: list[dict], with_val: bool
+) -> Config:
     pipeline = [
         dict(type='mmhgkd.LoadImage'),
         dict(type='RandomResizedCrop', scale=64),
-        dict(type='PackInputs')
+        dict(type='PackInputs'),
     ]
     loader = dict(
         batch_size=4,
@@ -33,7 +34,9 @@ def config(data_root: Path, work_dir: Path, hooks: list[dict],
             type='mmhgkd.ImageFolder',
             data_root=str(data_root),
             split='train',
-            pipeline=pipeline))
+            pipeline=pipeline,
+        ),
+    )
     val = dict(
         val_dataloader=dict(
             batch_size=4,
@@ -46,10 +49,13 @@ def config(data_root: Path, work_dir: Path, hooks: list[dict],
                 pipeline=[
                     dict(type='mmhgkd.LoadImage'),
                     dict(type='CenterCrop', crop_size=64),
-                    dict(type='PackInputs', meta_keys=('split', ))
-                ])),
+                    dict(type='PackInputs', meta_keys=('split',)),
+                ],
+            ),
+        ),
         val_cfg=dict(type='mmhgkd.RepresentationLoop'),
-        val_evaluator=[dict(type='mmhgkd.KNNAccuracy', k=2)])
+        val_evaluator=[dict(type='mmhgkd.KNNAccuracy', k=2)],
+    )
     return Config(
         dict(
             **(val if with_val else {}),
@@ -61,22 +67,27 @@ def config(data_root: Path, work_dir: Path, hooks: list[dict],
                 data_preprocessor=dict(
                     type='SelfSupDataPreprocessor',
                     mean=[123.675, 116.28, 103.53],
-                    std=[58.395, 57.12, 57.375]),
+                    std=[58.395, 57.12, 57.375],
+                ),
                 teacher=dict(type='mmhgkd.PixelTeacher'),
                 mask=dict(type='mmhgkd.RandomUnitMask', mask_ratio=0.5),
                 backbone=dict(
                     type='mmhgkd.SparseResNet',
                     depth=18,
                     stem_channels=8,
-                    base_channels=8),
+                    base_channels=8,
+                ),
                 neck=dict(
                     type='mmhgkd.UNetNeck',
                     in_channels=(8, 16, 32, 64),
                     width=16,
-                    out_channels=768),
+                    out_channels=768,
+                ),
                 head=dict(
                     type='mmhgkd.DistillationHead',
-                    feature_loss=dict(type='mmhgkd.FeatureImitationLoss'))),
+                    feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),
+                ),
+            ),
             train_dataloader=loader,
             train_cfg=dict(by_epoch=True, max_epochs=3, val_interval=3),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
@@ -84,10 +95,13 @@ def config(data_root: Path, work_dir: Path, hooks: list[dict],
                 type='UniversalVisualizer',
                 vis_backends=[
                     dict(type='LocalVisBackend'),
-                    dict(type='TensorboardVisBackend')
-                ]),
+                    dict(type='TensorboardVisBackend'),
+                ],
+            ),
             custom_hooks=hooks,
-            randomness=dict(seed=0)))
+            randomness=dict(seed=0),
+        )
+    )
 
 
 def train(settings: Config) -> Runner:
@@ -99,9 +113,9 @@ def train(settings: Config) -> Runner:
 
 
 @pytest.mark.parametrize('with_val', [True, False])
-def test_panels_reach_all_backends_and_change_no_run(class_folders: Path,
-                                                     tmp_path: Path,
-                                                     with_val: bool) -> None:
+def test_panels_reach_all_backends_and_change_no_run(
+    class_folders: Path, tmp_path: Path, with_val: bool
+) -> None:
     hook = dict(type='mmhgkd.PanelHook', interval=2, num_images=2)
     runner = train(config(class_folders, tmp_path / 'a', [hook], with_val))
     folder = Path(runner.log_dir) / 'vis_data'
@@ -112,9 +126,11 @@ def test_panels_reach_all_backends_and_change_no_run(class_folders: Path,
     batch = default_collate(fixed_samples(loader.dataset, 2))
     inputs = runner.model.data_preprocessor(batch)['inputs']
     np.testing.assert_array_equal(
-        np.asarray(Image.open(files[-1])), model_panel(runner.model, inputs))
+        np.asarray(Image.open(files[-1])), model_panel(runner.model, inputs)
+    )
     events = event_accumulator.EventAccumulator(
-        str(folder), size_guidance=dict(images=0))
+        str(folder), size_guidance=dict(images=0)
+    )
     events.Reload()
     assert [event.step for event in events.Images('panel')] == [2, 3]
     plain = train(config(class_folders, tmp_path / 'b', [], with_val))
@@ -123,23 +139,28 @@ def test_panels_reach_all_backends_and_change_no_run(class_folders: Path,
 
 
 def test_another_model_is_refused(class_folders: Path, tmp_path: Path) -> None:
-    settings = config(class_folders, tmp_path, [dict(type='mmhgkd.PanelHook')],
-                      False)
+    settings = config(
+        class_folders, tmp_path, [dict(type='mmhgkd.PanelHook')], False
+    )
     settings.model = dict(
         type='ImageClassifier',
         backbone=dict(type='LeNet5', num_classes=2),
-        head=dict(type='ClsHead'))
+        head=dict(type='ClsHead'),
+    )
     with pytest.raises(ConfigError, match=r'ImageClassifier.*custom_hooks'):
         train(settings)
     for registry in (MessageHub, MMLogger, Visualizer):
         registry._instance_dict.clear()
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(interval=0), '`interval`'),
-    (dict(num_images=0), '`num_images`'),
-    (dict(saliency='attention'), '`saliency`'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(interval=0), '`interval`'),
+        (dict(num_images=0), '`num_images`'),
+        (dict(saliency='attention'), '`saliency`'),
+    ],
+)
 def test_wrong_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PanelHook(**options)

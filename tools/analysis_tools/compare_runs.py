@@ -13,13 +13,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compare; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'work_dirs', nargs='+', help='work folders, a row each')
+        'work_dirs', nargs='+', help='work folders, a row each'
+    )
     parser.add_argument(
-        '--out', help='file to write too: .csv, or anything else for Markdown')
+        '--out', help='file to write too: .csv, or anything else for Markdown'
+    )
     args = parser.parse_args(argv)
     try:
         rows = compare_runs(
-            [RunRecord(work_dir) for work_dir in args.work_dirs])
+            [RunRecord(work_dir) for work_dir in args.work_dirs]
+        )
         if args.out:
             write = to_csv if args.out.endswith('.csv') else to_markdown
             path = Path(args.out)

@@ -17,9 +17,9 @@ from mmhgkd.utils import ConfigError, command_line, load_config
 from mmhgkd.visualization.trained_model import image_size
 
 
-def count(path: str,
-          shape: Sequence[int] | None = None,
-          options: dict | None = None) -> list[Complexity]:
+def count(
+    path: str, shape: Sequence[int] | None = None, options: dict | None = None
+) -> list[Complexity]:
     """Count the model of a config. No weights are read.
 
     Args:
@@ -39,13 +39,16 @@ def count(path: str,
     init_default_scope(config.get('default_scope') or 'mmpretrain')
     settings = config.get('model') or {}
     if MODELS.get(settings.get('type', '')) is not HGKD:
-        raise ConfigError(f'{path} holds no mmhgkd.HGKD; for other models '
-                          "use MMPretrain's tools/analysis_tools/get_flops.py")
+        raise ConfigError(
+            f'{path} holds no mmhgkd.HGKD; for other models '
+            "use MMPretrain's tools/analysis_tools/get_flops.py"
+        )
     settings = {**settings, 'compile': False}
     if 'checkpoint' in settings['teacher']:
         settings['teacher'] = {
-            **settings['teacher'], 'checkpoint': None,
-            'allow_random': True
+            **settings['teacher'],
+            'checkpoint': None,
+            'allow_random': True,
         }
     size = tuple(shape) if shape else image_size(config)
     return model_complexity(MODELS.build(settings), size[0], size[-1])
@@ -54,13 +57,22 @@ def count(path: str,
 def print_table(rows: Sequence[Complexity]) -> None:
     """Print the count in millions."""
     table = Table(title='One image')
-    for column in ('part', 'parameters M', 'dense GMACs', 'sparse GMACs',
-                   'sparse / dense'):
+    for column in (
+        'part',
+        'parameters M',
+        'dense GMACs',
+        'sparse GMACs',
+        'sparse / dense',
+    ):
         table.add_column(column, justify='right' if table.columns else 'left')
     for row in rows:
-        table.add_row(row.part, f'{row.params / 1e6:.2f}',
-                      f'{row.dense / 1e9:.3f}', f'{row.sparse / 1e9:.3f}',
-                      f'{row.sparse / max(row.dense, 1):.3f}')
+        table.add_row(
+            row.part,
+            f'{row.params / 1e6:.2f}',
+            f'{row.dense / 1e9:.3f}',
+            f'{row.sparse / 1e9:.3f}',
+            f'{row.sparse / max(row.dense, 1):.3f}',
+        )
     Console(width=80).print(table)
 
 
@@ -72,9 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--shape',
         type=int,
         nargs='+',
-        help="side, or height and width, in pixels; defaults to the config's")
+        help="side, or height and width, in pixels; defaults to the config's",
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE'
+    )
     args = parser.parse_args(argv)
     # The random teacher would list its initial weights.
     MMLogger.get_current_instance().setLevel('WARNING')

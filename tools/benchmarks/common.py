@@ -25,27 +25,30 @@ Numbers = dict[str, float]
 Build = Callable[[str, argparse.Namespace], Callable[[], Numbers]]
 
 
-def add_arguments(parser: argparse.ArgumentParser,
-                  image_size: int | None = 224) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, image_size: int | None = 224
+) -> None:
     """Add the options that all benchmarks have."""
     parser.add_argument('--batch-size', type=int, default=16)
     if image_size:
         parser.add_argument(
-            '--image-size',
-            type=int,
-            default=image_size,
-            help='side in pixels')
+            '--image-size', type=int, default=image_size, help='side in pixels'
+        )
     parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
     parser.add_argument(
         '--dtype',
         choices=list(DTYPES),
         default='fp32',
-        help='bf16 and fp16 mean autocast')
+        help='bf16 and fp16 mean autocast',
+    )
     parser.add_argument(
-        '--threads', type=int, default=2, help='of each process on the CPU')
+        '--threads', type=int, default=2, help='of each process on the CPU'
+    )
     parser.add_argument(
-        '--repeats', type=int, default=3, help='timed steps of each row')
+        '--repeats', type=int, default=3, help='timed steps of each row'
+    )
     parser.add_argument('--json', metavar='OUT', help='file for the numbers')
 
 
@@ -54,7 +57,8 @@ def autocast(args: argparse.Namespace) -> torch.autocast:
     return torch.autocast(
         torch.device(args.device).type,
         DTYPES[args.dtype],
-        enabled=args.dtype != 'fp32')
+        enabled=args.dtype != 'fp32',
+    )
 
 
 def now(device: str) -> float:
@@ -72,8 +76,9 @@ def peak_memory(device: str) -> int:
     return peak if sys.platform == 'darwin' else 1024 * peak
 
 
-def take_turns(build: Build, args: argparse.Namespace,
-               rows: Sequence[str]) -> dict[str, list[Numbers]]:
+def take_turns(
+    build: Build, args: argparse.Namespace, rows: Sequence[str]
+) -> dict[str, list[Numbers]]:
     """Run the steps of all rows in turns, each row in its own process.
 
     Args:
@@ -97,7 +102,8 @@ def take_turns(build: Build, args: argparse.Namespace,
     for row in rows:
         pipes[row], end = context.Pipe()
         context.Process(
-            target=_serve, args=(build, row, args, end), daemon=True).start()
+            target=_serve, args=(build, row, args, end), daemon=True
+        ).start()
         end.close()
     steps: dict[str, list[Numbers]] = {row: [] for row in rows}
     for _ in range(args.repeats + 1):
@@ -116,8 +122,9 @@ def take_turns(build: Build, args: argparse.Namespace,
     return {row: numbers[1:] for row, numbers in steps.items()}
 
 
-def _serve(build: Build, row: str, args: argparse.Namespace,
-           pipe: Connection) -> None:
+def _serve(
+    build: Build, row: str, args: argparse.Namespace, pipe: Connection
+) -> None:
     torch.set_num_threads(args.threads)
     before = peak_memory(args.device)
     step = build(row, args)
@@ -142,8 +149,9 @@ def quiet() -> Iterator[None]:
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Lay text out as a Markdown table, the first column to the left."""
     rule = ['---'] + ['---:'] * (len(header) - 1)
-    return '\n'.join(f'| {" | ".join(line)} |'
-                     for line in (header, rule, *lines))
+    return '\n'.join(
+        f'| {" | ".join(line)} |' for line in (header, rule, *lines)
+    )
 
 
 def write_json(args: argparse.Namespace, **report: Any) -> None:

@@ -24,8 +24,9 @@ TORCHVISION = 'torchvision'
 
 
 @contextmanager
-def image_folder(data_root: str | None, count: int,
-                 side: int) -> Iterator[str]:
+def image_folder(
+    data_root: str | None, count: int, side: int
+) -> Iterator[str]:
     """A folder of images, drawn in a temporary place if there is none."""
     if data_root is not None:
         yield data_root
@@ -35,7 +36,8 @@ def image_folder(data_root: str | None, count: int,
         for index in range(count):
             write_image(
                 Path(folder) / f'{index:04}.jpg',
-                scenes.scene('train', index).image)
+                scenes.scene('train', index).image,
+            )
         yield folder
 
 
@@ -52,19 +54,22 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(cv2_threads)
 
 
-def build_dataset(config: dict[str, Any],
-                  data_root: str,
-                  decoder: str | None = None) -> BaseDataset:
+def build_dataset(
+    config: dict[str, Any], data_root: str, decoder: str | None = None
+) -> BaseDataset:
     """Build the data set of a config on a folder, with a decode backend."""
     load, *rest = config['pipeline']
     if decoder is not None:
         load = {**load, 'imdecode_backend': decoder}
     with quiet():
-        return DATASETS.build({
-            **config, '_scope_': 'mmpretrain',
-            'data_root': data_root,
-            'pipeline': [load, *rest]
-        })
+        return DATASETS.build(
+            {
+                **config,
+                '_scope_': 'mmpretrain',
+                'data_root': data_root,
+                'pipeline': [load, *rest],
+            }
+        )
 
 
 def decoders(path: str) -> dict[str, Callable[[bytes], Any]]:
@@ -92,8 +97,9 @@ def _decode_by_torchvision(data: bytes) -> torch.Tensor:
     return decode_image(encoded, ImageReadMode.RGB)
 
 
-def measure(config: dict[str, Any], data_root: str, count: int,
-            repeats: int) -> dict[str, Numbers]:
+def measure(
+    config: dict[str, Any], data_root: str, count: int, repeats: int
+) -> dict[str, Numbers]:
     """Time decoding alone and the whole pipeline, by decode backend.
 
     The backends take turns over all images.

@@ -34,27 +34,32 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument(
         '--depth',
         type=int,
         choices=list(SparseResNet.arch_settings),
         default=50,
-        help='of the ResNet')
+        help='of the ResNet',
+    )
     parser.add_argument(
         '--mask-ratios',
         type=float,
         nargs='+',
         default=[0.0, 0.2, 0.4, 0.6, 0.75, 0.9],
         metavar='RATIO',
-        help='shares that are hidden')
+        help='shares that are hidden',
+    )
     parser.add_argument(
         '--backends',
         nargs='+',
         choices=list(BACKENDS),
-        default=['masked', 'packed'])
+        default=['masked', 'packed'],
+    )
     parser.add_argument(
-        '--compile', action='store_true', help='compile all networks')
+        '--compile', action='store_true', help='compile all networks'
+    )
     parser.add_argument('--plot', metavar='PNG', help='file for a picture')
     common.add_arguments(parser)
     return parser.parse_args(argv)
@@ -64,7 +69,9 @@ def build(backend: str, args: argparse.Namespace) -> nn.Module:
     """Build an encoder."""
     net = (
         ResNet(args.depth, out_indices=STAGES)
-        if backend == DENSE else SparseResNet(args.depth, backend=backend))
+        if backend == DENSE
+        else SparseResNet(args.depth, backend=backend)
+    )
     net.to(args.device)
     if backend == DENSE:
         net.to(memory_format=torch.channels_last)
@@ -74,8 +81,12 @@ def build(backend: str, args: argparse.Namespace) -> nn.Module:
     return net
 
 
-def step(net: nn.Module, images: Tensor, mask: UnitMask | None,
-         args: argparse.Namespace) -> float:
+def step(
+    net: nn.Module,
+    images: Tensor,
+    mask: UnitMask | None,
+    args: argparse.Namespace,
+) -> float:
     """Milliseconds of a forward and a backward pass."""
     start = common.now(args.device)
     with common.autocast(args):
@@ -103,7 +114,8 @@ def measure(args: argparse.Namespace) -> list[Numbers]:
     dense_images = images.to(memory_format=torch.channels_last)
     masks = [
         RandomUnitMask(mask_ratio=ratio)(
-            args.batch_size, side, side, device=args.device)
+            args.batch_size, side, side, device=args.device
+        )
         for ratio in args.mask_ratios
     ]
     nets = {name: build(name, args) for name in (DENSE, *args.backends)}
@@ -113,20 +125,22 @@ def measure(args: argparse.Namespace) -> list[Numbers]:
         dense.append(step(nets[DENSE], dense_images, None, args))
         for index, mask in enumerate(masks):
             for backend in args.backends:
-                times.setdefault(
-                    (backend, index),
-                    []).append(step(nets[backend], images, mask, args))
+                times.setdefault((backend, index), []).append(
+                    step(nets[backend], images, mask, args)
+                )
     # The first turn allocates, compiles and chooses kernels.
     dense_ms = statistics.median(dense[1:])
     rows = []
-    for index, (ratio,
-                mask) in enumerate(zip(args.mask_ratios, masks, strict=True)):
+    for index, (ratio, mask) in enumerate(
+        zip(args.mask_ratios, masks, strict=True)
+    ):
         visible = mask.num_visible / mask.num_units
         row = dict(
             mask_ratio=ratio,
             visible=visible,
             dense_ms=dense_ms,
-            ideal_ms=visible * dense_ms)
+            ideal_ms=visible * dense_ms,
+        )
         for backend in args.backends:
             row[f'{backend}_ms'] = statistics.median(times[backend, index][1:])
         rows.append(row)
@@ -135,13 +149,26 @@ def measure(args: argparse.Namespace) -> list[Numbers]:
 
 def render(rows: list[Numbers], backends: Sequence[str]) -> str:
     """Lay the numbers out as a Markdown table."""
-    return common.markdown([
-        'mask ratio', 'visible', 'dense ms', 'ideal ms',
-        *(f'{backend} ms' for backend in backends)
-    ], [[
-        f'{row["mask_ratio"]:g}', f'{row["visible"]:.2f}',
-        *(f'{row[f"{name}_ms"]:.0f}' for name in (DENSE, 'ideal', *backends))
-    ] for row in rows])
+    return common.markdown(
+        [
+            'mask ratio',
+            'visible',
+            'dense ms',
+            'ideal ms',
+            *(f'{backend} ms' for backend in backends),
+        ],
+        [
+            [
+                f'{row["mask_ratio"]:g}',
+                f'{row["visible"]:.2f}',
+                *(
+                    f'{row[f"{name}_ms"]:.0f}'
+                    for name in (DENSE, 'ideal', *backends)
+                ),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def plot(rows: list[Numbers], backends: Sequence[str], path: str) -> None:
@@ -149,13 +176,16 @@ def plot(rows: list[Numbers], backends: Sequence[str], path: str) -> None:
     figure = Figure(figsize=(6, 4), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(
-        xlabel='mask ratio', ylabel='forward + backward, ms')
+        xlabel='mask ratio', ylabel='forward + backward, ms'
+    )
     ratios = [row['mask_ratio'] for row in rows]
     for name in (DENSE, *backends, 'ideal'):
         axes.plot(
-            ratios, [row[f'{name}_ms'] for row in rows],
+            ratios,
+            [row[f'{name}_ms'] for row in rows],
             '--' if name == 'ideal' else 'o-',
-            label='visible share x dense' if name == 'ideal' else name)
+            label='visible share x dense' if name == 'ideal' else name,
+        )
     axes.set_ylim(bottom=0)
     axes.legend()
     Path(path).parent.mkdir(parents=True, exist_ok=True)

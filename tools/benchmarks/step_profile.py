@@ -1,7 +1,7 @@
 """Measure what each part of a distillation step takes.
 
 The step is that of a config: the images come through its pipeline, the queue
-is full, the optimiser is the config's. The weights are random. Without
+is full, the optimizer is the config's. The weights are random. Without
 ``--data-root`` the images are JPEGs that the tool draws. The clock waits for
 the device after every part, so the parts add up to the step, and a step is
 slower than it is in a run on a GPU.
@@ -34,9 +34,19 @@ from mmhgkd.utils import ConfigError, load_config
 from mmhgkd.utils.command_line import report
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/hgkd/r50_mae.py'
-PARTS = ('data', 'preprocessing', 'teacher', 'encoder', 'decoder', 'losses',
-         'losses backward', 'decoder backward', 'encoder backward',
-         'optimiser', 'other')
+PARTS = (
+    'data',
+    'preprocessing',
+    'teacher',
+    'encoder',
+    'decoder',
+    'losses',
+    'losses backward',
+    'decoder backward',
+    'encoder backward',
+    'optimizer',
+    'other',
+)
 
 
 class Stopwatch:
@@ -90,25 +100,31 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument(
         'config',
         nargs='?',
         default=str(CONFIG),
-        help='config of an HGKD model')
+        help='config of an HGKD model',
+    )
     parser.add_argument(
         '--backend',
         choices=list(BACKENDS),
-        help='of the student, by default that of the config')
+        help='of the student, by default that of the config',
+    )
     parser.add_argument(
-        '--data-root', metavar='FOLDER', help='images to use instead')
+        '--data-root', metavar='FOLDER', help='images to use instead'
+    )
     parser.add_argument(
-        '--images', type=int, default=16, help='to draw, or to read')
+        '--images', type=int, default=16, help='to draw, or to read'
+    )
     parser.add_argument(
         '--source-size',
         type=int,
         default=480,
-        help='side of the drawn images in pixels')
+        help='side of the drawn images in pixels',
+    )
     parser.add_argument('--plot', metavar='PNG', help='file for a picture')
     common.add_arguments(parser, image_size=None)
     return parser.parse_args(argv)
@@ -122,8 +138,10 @@ def read_config(args: argparse.Namespace) -> Config:
     """
     cfg = load_config(args.config)
     if cfg.get('model', {}).get('type') != 'mmhgkd.HGKD':
-        raise ConfigError(f'`{args.config}` has no model of type mmhgkd.HGKD; '
-                          'name a config of configs/hgkd or configs/spark')
+        raise ConfigError(
+            f'`{args.config}` has no model of type mmhgkd.HGKD; '
+            'name a config of configs/hgkd or configs/spark'
+        )
     if 'checkpoint' in cfg.model.teacher:
         cfg.model.teacher.update(checkpoint=None, allow_random=True)
     if args.backend:
@@ -132,11 +150,13 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def measure(cfg: Config, data_root: str,
-            args: argparse.Namespace) -> list[Numbers]:
+def measure(
+    cfg: Config, data_root: str, args: argparse.Namespace
+) -> list[Numbers]:
     """Milliseconds of the parts of each timed step."""
-    dataset = data_loading.build_dataset(cfg.train_dataloader.dataset,
-                                         data_root)
+    dataset = data_loading.build_dataset(
+        cfg.train_dataloader.dataset, data_root
+    )
     step = TrainingStep(cfg.model, cfg.optim_wrapper, args)
     model, watch = step.model, Stopwatch(args.device)
     watch.watch(model.teacher, 'forward', 'teacher')
@@ -161,13 +181,13 @@ def measure(cfg: Config, data_root: str,
         watch.lap('encoder backward')
         step.optim_wrapper.step()
         step.optim_wrapper.zero_grad()
-        watch.lap('optimiser')
+        watch.lap('optimizer')
         steps.append(watch.parts)
     # The first step allocates and chooses kernels.
     return steps[1:]
 
 
-def summarise(steps: list[Numbers]) -> dict[str, Numbers]:
+def summarize(steps: list[Numbers]) -> dict[str, Numbers]:
     """Median of each part, and its share of the sum of the medians."""
     medians = {
         part: statistics.median(parts[part] for parts in steps)
@@ -180,24 +200,38 @@ def summarise(steps: list[Numbers]) -> dict[str, Numbers]:
     }
 
 
-def render(parts: dict[str, Numbers], loading: dict[str, Numbers],
-           batch_size: int) -> str:
+def render(
+    parts: dict[str, Numbers], loading: dict[str, Numbers], batch_size: int
+) -> str:
     """Lay the numbers out as two Markdown tables and a sentence."""
     tables = [
-        common.markdown(['part', 'ms', 'share'],
-                        [[part, f'{row["ms"]:.1f}', f'{row["share"]:.1%}']
-                         for part, row in parts.items()]),
+        common.markdown(
+            ['part', 'ms', 'share'],
+            [
+                [part, f'{row["ms"]:.1f}', f'{row["share"]:.1%}']
+                for part, row in parts.items()
+            ],
+        ),
         common.markdown(
             ['decode backend', 'decode, images/s', 'whole pipeline, images/s'],
-            [[
-                name, *(f'{speeds[kind]:.0f}' if kind in speeds else '-'
-                        for kind in ('decode', 'pipeline'))
-            ] for name, speeds in loading.items()])
+            [
+                [
+                    name,
+                    *(
+                        f'{speeds[kind]:.0f}' if kind in speeds else '-'
+                        for kind in ('decode', 'pipeline')
+                    ),
+                ]
+                for name, speeds in loading.items()
+            ],
+        ),
     ]
     step_ms = sum(row['ms'] for part, row in parts.items() if part != 'data')
-    tables.append(f'Without the data a step takes {step_ms:.0f} ms, '
-                  f'{1e3 * batch_size / step_ms:.1f} images/s. '
-                  'Images/s of the data are those of one core.')
+    tables.append(
+        f'Without the data a step takes {step_ms:.0f} ms, '
+        f'{1e3 * batch_size / step_ms:.1f} images/s. '
+        'Images/s of the data are those of one core.'
+    )
     return '\n\n'.join(tables)
 
 
@@ -213,7 +247,8 @@ def plot(parts: dict[str, Numbers], path: str) -> None:
             row['ms'],
             left=left,
             color=colormaps['tab20'](index),
-            label=f'{part} {row["share"]:.0%}')
+            label=f'{part} {row["share"]:.0%}',
+        )
         left += row['ms']
     figure.legend(loc='outside upper center', ncols=4, fontsize='small')
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -231,12 +266,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     try:
         cfg = read_config(args)
-        with data_loading.image_folder(args.data_root, args.images,
-                                       args.source_size) as data_root:
-            parts = summarise(measure(cfg, data_root, args))
-            loading = data_loading.measure(cfg.train_dataloader.dataset,
-                                           data_root, args.images,
-                                           args.repeats)
+        with data_loading.image_folder(
+            args.data_root, args.images, args.source_size
+        ) as data_root:
+            parts = summarize(measure(cfg, data_root, args))
+            loading = data_loading.measure(
+                cfg.train_dataloader.dataset,
+                data_root,
+                args.images,
+                args.repeats,
+            )
     except ConfigError as error:
         return report(error)
     finally:

@@ -1,8 +1,8 @@
 """Time the whole distillation step with each backend of the student.
 
 A step is the teacher's forward pass, the student's encoder, the decoder, the
-losses with a full queue, the backward pass, clipping and the optimiser of
-``configs/hgkd/r50_mae.py``. The neighbours are the same step with MMPretrain's
+losses with a full queue, the backward pass, clipping and the optimizer of
+``configs/hgkd/r50_mae.py``. The neighbors are the same step with MMPretrain's
 SparseResNet as the encoder, and with a dense encoder of the same size that
 sees the whole image. Images and weights are random: only the speed means
 anything.
@@ -40,7 +40,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TEACHERS = {
     'vit-s': ('deit-small', 384),
     'vit-b': ('base', 768),
-    'vit-l': ('large', 1024)
+    'vit-l': ('large', 1024),
 }
 """Architecture and width of each teacher."""
 
@@ -62,35 +62,41 @@ class DenseBackbone(ResNet):
         return _features(super().forward(x), x, mask)
 
 
-def _features(maps: Sequence[Tensor], images: Tensor,
-              mask: UnitMask) -> tuple[MaskedFeature, ...]:
+def _features(
+    maps: Sequence[Tensor], images: Tensor, mask: UnitMask
+) -> tuple[MaskedFeature, ...]:
     return tuple(
-        MaskedFeature(x, mask,
-                      images.size(2) // x.size(2)) for x in maps)
+        MaskedFeature(x, mask, images.size(2) // x.size(2)) for x in maps
+    )
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument(
         '--depth',
         type=int,
         choices=list(SparseResNet.arch_settings),
         default=50,
-        help='of the ResNet')
+        help='of the ResNet',
+    )
     parser.add_argument(
         '--teacher',
         choices=[*TEACHERS, 'none'],
         default='vit-b',
-        help="none means SparK's step, with pixels as the target")
+        help="none means SparK's step, with pixels as the target",
+    )
     parser.add_argument(
-        '--mask-ratio', type=float, default=0.6, help='share that is hidden')
+        '--mask-ratio', type=float, default=0.6, help='share that is hidden'
+    )
     parser.add_argument(
         '--compile',
         action='store_true',
-        help='compile teacher, encoder and decoder of every row')
+        help='compile teacher, encoder and decoder of every row',
+    )
     add_rows(parser)
     common.add_arguments(parser)
     args = parser.parse_args(argv)
@@ -99,7 +105,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def step_config(row: str, args: argparse.Namespace) -> Config:
-    """Config of the model and the optimiser of a row."""
+    """Config of the model and the optimizer of a row."""
     name = 'spark/r50_pixels' if args.teacher == 'none' else 'hgkd/r50_mae'
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     model = cfg.model
@@ -122,7 +128,8 @@ def step_config(row: str, args: argparse.Namespace) -> Config:
     elif row in PEERS:
         model.backbone.update(
             type=PeerBackbone,
-            norm_cfg=dict(type='mmpretrain.SparseBatchNorm2d'))
+            norm_cfg=dict(type='mmpretrain.SparseBatchNorm2d'),
+        )
     else:
         model.backbone.type = DenseBackbone
         # One visible unit, the whole image, so that no row is reordered.
@@ -148,21 +155,24 @@ def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
     return timed_step
 
 
-def summarise(steps: dict[str, list[Numbers]],
-              batch_size: int) -> dict[str, Numbers]:
-    """Medians, and the speed relative to the neighbours in the same run."""
+def summarize(
+    steps: dict[str, list[Numbers]], batch_size: int
+) -> dict[str, Numbers]:
+    """Medians, and the speed relative to the neighbors in the same run."""
     table = {}
     for row, numbers in steps.items():
         median = statistics.median(step['step_ms'] for step in numbers)
         table[row] = dict(
             step_ms=median,
             images_per_second=1e3 * batch_size / median,
-            peak_gib=max(step['peak_gib'] for step in numbers))
-    for name, rivals in (('mmpretrain', PEERS), (DENSE, (DENSE, ))):
+            peak_gib=max(step['peak_gib'] for step in numbers),
+        )
+    for name, rivals in (('mmpretrain', PEERS), (DENSE, (DENSE,))):
         times = [table[row]['step_ms'] for row in rivals if row in table]
         for numbers_of_row in table.values() if times else ():
             numbers_of_row[f'times_{name}'] = (
-                min(times) / numbers_of_row['step_ms'])
+                min(times) / numbers_of_row['step_ms']
+            )
     return table
 
 
@@ -173,12 +183,16 @@ def render(table: dict[str, Numbers]) -> str:
         images_per_second=('images/s', '.1f'),
         peak_gib=('peak GiB', '.2f'),
         times_mmpretrain=('x mmpretrain SparseResNet', '.2f'),
-        times_dense=('x dense', '.2f'))
+        times_dense=('x dense', '.2f'),
+    )
     shown = [name for name in columns if name in next(iter(table.values()))]
     return common.markdown(
         ['encoder', *(columns[name][0] for name in shown)],
-        [[row, *(format(numbers[name], columns[name][1]) for name in shown)]
-         for row, numbers in table.items()])
+        [
+            [row, *(format(numbers[name], columns[name][1]) for name in shown)]
+            for row, numbers in table.items()
+        ],
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -191,11 +205,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # Refuses what does not fit before any process starts.
         RandomUnitMask(mask_ratio=args.mask_ratio).draw(
-            1, args.image_size, args.image_size, index=0)
+            1, args.image_size, args.image_size, index=0
+        )
         steps = common.take_turns(build, args, args.rows)
     except ConfigError as error:
         return report(error)
-    table = summarise(steps, args.batch_size)
+    table = summarize(steps, args.batch_size)
     print(render(table))
     common.write_json(args, rows=table)
     return 0

@@ -1,6 +1,6 @@
-"""Time the sparse student's encoder against its neighbours.
+"""Time the sparse student's encoder against its neighbors.
 
-The neighbours are the same dense network of MMPretrain, which sees the whole
+The neighbors are the same dense network of MMPretrain, which sees the whole
 image, and for a ResNet MMPretrain's sparse one. Images and weights are random:
 only the speed means anything.
 
@@ -50,15 +50,27 @@ STAGES = (0, 1, 2, 3)
 RESNET = 'resnet'
 STUDENTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     RESNET: (SparseResNet, ResNet, dict(out_indices=STAGES)),
-    'convnext': (SparseConvNeXt, ConvNeXt,
-                 dict(out_indices=STAGES, gap_before_final_norm=False)),
-    'mobilenet_v2': (SparseMobileNetV2, MobileNetV2,
-                     dict(out_indices=(1, 2, 4, 7))),
-    'mobilenet_v3': (SparseMobileNetV3, MobileNetV3,
-                     dict(out_indices=(1, 3, 8, 12))),
-    'efficientnet': (SparseEfficientNet, EfficientNet,
-                     dict(out_indices=(2, 3, 4, 6)))
-}  # yapf: disable
+    'convnext': (
+        SparseConvNeXt,
+        ConvNeXt,
+        dict(out_indices=STAGES, gap_before_final_norm=False),
+    ),
+    'mobilenet_v2': (
+        SparseMobileNetV2,
+        MobileNetV2,
+        dict(out_indices=(1, 2, 4, 7)),
+    ),
+    'mobilenet_v3': (
+        SparseMobileNetV3,
+        MobileNetV3,
+        dict(out_indices=(1, 3, 8, 12)),
+    ),
+    'efficientnet': (
+        SparseEfficientNet,
+        EfficientNet,
+        dict(out_indices=(2, 3, 4, 6)),
+    ),
+}
 """Student, dense network, and what makes that return the same maps."""
 
 # Returns the features of all stages.
@@ -69,17 +81,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument(
         '--student',
         choices=list(STUDENTS),
         default=RESNET,
-        help='in its default size, except for the depth of the ResNet')
+        help='in its default size, except for the depth of the ResNet',
+    )
     parser.add_argument('--depth', type=int, default=50, help='of the ResNet')
     parser.add_argument(
-        '--mask-ratio', type=float, default=0.6, help='share that is hidden')
+        '--mask-ratio', type=float, default=0.6, help='share that is hidden'
+    )
     parser.add_argument(
-        '--compile', action='store_true', help='compile the student')
+        '--compile', action='store_true', help='compile the student'
+    )
     add_rows(parser)
     common.add_arguments(parser)
     args = parser.parse_args(argv)
@@ -96,18 +112,22 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
         choices=rows,
         metavar='ROW',
         help=f'networks to time, by default all that can run of: '
-        f'{", ".join(rows)}')
+        f'{", ".join(rows)}',
+    )
 
 
-def choose_rows(parser: argparse.ArgumentParser,
-                args: argparse.Namespace,
-                student: str = RESNET) -> None:
+def choose_rows(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    student: str = RESNET,
+) -> None:
     """Choose the rows that run, or refuse those that were asked for."""
     cuda = args.device.startswith('cuda')
     reasons = {}
     if not cuda or importlib.util.find_spec('spconv') is None:
-        reasons['spconv'] = ("needs a CUDA device and the package: pip "
-                             "install 'mmhgkd[spconv]'")
+        reasons['spconv'] = (
+            "needs a CUDA device and the package: pip install 'mmhgkd[spconv]'"
+        )
     if student != RESNET:
         reasons['spconv'] = 'has no depthwise convolutions'
         reasons |= dict.fromkeys(PEERS, 'has a sparse ResNet only')
@@ -119,8 +139,9 @@ def choose_rows(parser: argparse.ArgumentParser,
     ]
 
 
-def build_network(row: str,
-                  args: argparse.Namespace) -> tuple[nn.Module, Forward]:
+def build_network(
+    row: str, args: argparse.Namespace
+) -> tuple[nn.Module, Forward]:
     """Build a network.
 
     Returns:
@@ -130,7 +151,8 @@ def build_network(row: str,
     torch.manual_seed(0)
     size = (args.batch_size, args.image_size, args.image_size)
     mask = RandomUnitMask(mask_ratio=args.mask_ratio)(
-        *size, device=args.device)
+        *size, device=args.device
+    )
     images = torch.randn(size[0], 3, *size[1:], device=args.device)
     sparse, dense, options = STUDENTS[args.student]
     sizes = [args.depth] if args.student == RESNET else []
@@ -148,7 +170,8 @@ def build_network(row: str,
         net = PeerSparseResNet(
             args.depth,
             out_indices=STAGES,
-            norm_cfg=dict(type='mmpretrain.SparseBatchNorm2d'))
+            norm_cfg=dict(type='mmpretrain.SparseBatchNorm2d'),
+        )
     net.to(args.device)
     if row != PEERS[0]:
         net.to(memory_format=torch.channels_last)
@@ -157,9 +180,10 @@ def build_network(row: str,
     return net, lambda: net(images)
 
 
-def step(net: nn.Module, forward: Forward,
-         args: argparse.Namespace) -> Numbers:
-    """Run one training step without the optimiser.
+def step(
+    net: nn.Module, forward: Forward, args: argparse.Namespace
+) -> Numbers:
+    """Run one training step without the optimizer.
 
     Returns:
         dict: Milliseconds of the forward pass, and of the forward and the
@@ -173,7 +197,8 @@ def step(net: nn.Module, forward: Forward,
     torch.stack([x.float().mean() for x in features]).sum().backward()
     return dict(
         forward_ms=1e3 * (middle - start),
-        step_ms=1e3 * (common.now(args.device) - start))
+        step_ms=1e3 * (common.now(args.device) - start),
+    )
 
 
 def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
@@ -182,26 +207,32 @@ def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
     return lambda: step(net, forward, args)
 
 
-def summarise(steps: dict[str, list[Numbers]],
-              batch_size: int) -> dict[str, Numbers]:
-    """Medians, and the speed relative to the neighbours in the same run."""
+def summarize(
+    steps: dict[str, list[Numbers]], batch_size: int
+) -> dict[str, Numbers]:
+    """Medians, and the speed relative to the neighbors in the same run."""
     table: dict[str, Numbers] = {}
     for row, numbers in steps.items():
         forward, both = (
             statistics.median(step[name] for step in numbers)
-            for name in ('forward_ms', 'step_ms'))
+            for name in ('forward_ms', 'step_ms')
+        )
         table[row] = dict(
             forward_ms=forward,
             step_ms=both,
             images_per_second=1e3 * batch_size / both,
-            peak_gib=max(step['peak_gib'] for step in numbers))
-    for name, rivals in ((DENSE, (DENSE, )), (PEERS[0], PEERS)):
-        rival = min((table[row]['step_ms'] for row in rivals if row in table),
-                    default=None)
+            peak_gib=max(step['peak_gib'] for step in numbers),
+        )
+    for name, rivals in ((DENSE, (DENSE,)), (PEERS[0], PEERS)):
+        rival = min(
+            (table[row]['step_ms'] for row in rivals if row in table),
+            default=None,
+        )
         if rival is not None:
             for numbers_of_row in table.values():
                 numbers_of_row[f'times_{name}'] = (
-                    rival / numbers_of_row['step_ms'])
+                    rival / numbers_of_row['step_ms']
+                )
     return table
 
 
@@ -213,12 +244,16 @@ def render(table: dict[str, Numbers]) -> str:
         images_per_second=('images/s', '.1f'),
         peak_gib=('peak GiB', '.2f'),
         times_dense=('x dense', '.2f'),
-        times_mmpretrain=('x mmpretrain sparse', '.2f'))
+        times_mmpretrain=('x mmpretrain sparse', '.2f'),
+    )
     shown = [name for name in columns if name in next(iter(table.values()))]
     return common.markdown(
         ['', *(columns[name][0] for name in shown)],
-        [[row, *(format(numbers[name], columns[name][1]) for name in shown)]
-         for row, numbers in table.items()])
+        [
+            [row, *(format(numbers[name], columns[name][1]) for name in shown)]
+            for row, numbers in table.items()
+        ],
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -231,11 +266,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # Refuses what does not fit before any process starts.
         RandomUnitMask(mask_ratio=args.mask_ratio).draw(
-            1, args.image_size, args.image_size, index=0)
+            1, args.image_size, args.image_size, index=0
+        )
         steps = common.take_turns(build, args, args.rows)
     except ConfigError as error:
         return report(error)
-    table = summarise(steps, args.batch_size)
+    table = summarize(steps, args.batch_size)
     print(render(table))
     common.write_json(args, rows=table)
     return 0

@@ -29,35 +29,43 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        'study', help='YAML file, such as those in '
-        'configs/study')
+        'study', help='YAML file, such as those in configs/study'
+    )
     parser.add_argument(
-        '--data-root', help='folder with images in {train,val}/CLASS')
+        '--data-root', help='folder with images in {train,val}/CLASS'
+    )
     parser.add_argument(
         '--teacher',
         metavar='CHECKPOINT',
-        help='use this teacher and train none')
+        help='use this teacher and train none',
+    )
     parser.add_argument('--work-dir', help='defaults to work_dirs/study/NAME')
     parser.add_argument('--arms', nargs='+', help='run these only')
     parser.add_argument('--seeds', nargs='+', type=int, help='run these only')
     parser.add_argument(
-        '--jobs', type=int, default=1, help='arms that are run at once')
+        '--jobs', type=int, default=1, help='arms that are run at once'
+    )
     parser.add_argument(
-        '--workers', type=int, help='processes that load images for a job')
+        '--workers', type=int, help='processes that load images for a job'
+    )
     parser.add_argument(
         '--table-only',
         action='store_true',
-        help='run nothing, and print the table of what is there')
+        help='run nothing, and print the table of what is there',
+    )
     parser.add_argument(
         '--page',
         help='Markdown file that receives the table, between the lines '
-        '`<!-- table NAME -->` and `<!-- end -->`')
+        '`<!-- table NAME -->` and `<!-- end -->`',
+    )
     parser.add_argument(
         '--picture',
         help='file (.png, .svg, .pdf) that receives a drawing of the '
-        "differences from the study's `reference`")
+        "differences from the study's `reference`",
+    )
     return parser.parse_args(argv)
 
 
@@ -72,8 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.teacher:
             study.teacher = Teacher(checkpoint=args.teacher)
         work_dir = Path(args.work_dir or f'work_dirs/study/{study.name}')
-        options = StudyOptions(work_dir, args.arms, args.seeds, args.jobs,
-                               args.workers)
+        options = StudyOptions(
+            work_dir, args.arms, args.seeds, args.jobs, args.workers
+        )
         arms = choose_arms(study, args.arms)
         if not args.table_only:
             run_study(study, options)
@@ -84,8 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_table(Path(args.page), study.name, table)
         if args.picture:
             write_picture(
-                Path(args.picture), read_rows(work_dir, arms, seeds),
-                study.reference)
+                Path(args.picture),
+                read_rows(work_dir, arms, seeds),
+                study.reference,
+            )
 
     return command_line.run_tool(body)
 

@@ -14,19 +14,23 @@ from mmhgkd.registry import MODELS
 
 
 class TrainingStep:
-    """A model and its optimiser, on random weights.
+    """A model and its optimizer, on random weights.
 
     The queue is full from the first step on, as it is in all but the
     beginning of a training run.
 
     Args:
         model (dict): Config of the model.
-        optim_wrapper (dict): Config of the optimiser, as in a run.
+        optim_wrapper (dict): Config of the optimizer, as in a run.
         args (argparse.Namespace): Options: device, dtype.
     """
 
-    def __init__(self, model: dict[str, Any], optim_wrapper: dict[str, Any],
-                 args: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        model: dict[str, Any],
+        optim_wrapper: dict[str, Any],
+        args: argparse.Namespace,
+    ) -> None:
         torch.manual_seed(0)
         self.args = args
         # mmengine's wrapper for mixed precision refuses some devices.
@@ -37,7 +41,8 @@ class TrainingStep:
         }
         wrapper['type'] = 'OptimWrapper'
         wrapper['optimizer'] = {
-            **wrapper['optimizer'], '_scope_': 'mmpretrain'
+            **wrapper['optimizer'],
+            '_scope_': 'mmpretrain',
         }
         with quiet():
             self.model: HGKD = MODELS.build(model).to(args.device)

@@ -17,18 +17,21 @@ from mmhgkd.utils import ConfigError, command_line
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Make data sets of procedural scenes.')
+        description='Make data sets of procedural scenes.'
+    )
     parser.add_argument(
         'out',
         type=Path,
         help='folder of the data set; with --task all, its sub-folders cls, '
-        'det and seg hold one each')
+        'det and seg hold one each',
+    )
     parser.add_argument(
         '--task',
         choices=(*TASKS, 'all'),
         default='cls',
         help='cls: one folder a class, det: as MS COCO, seg: as ADE20K '
-        '(default: %(default)s)')
+        '(default: %(default)s)',
+    )
     for option, default, text in (
         ('--num-train', 5000, 'training pictures'),
         ('--num-val', 1000, 'validation pictures'),
@@ -40,7 +43,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             option,
             type=int,
             default=default,
-            help=f'{text} (default: %(default)s)')
+            help=f'{text} (default: %(default)s)',
+        )
     return parser.parse_args(argv)
 
 
@@ -56,8 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         roots = {task: args.out / task for task in TASKS}
     for task, root in roots.items():
         try:
-            root = write_scenes(root, task, args.num_train, args.num_val,
-                                args.image_size, args.seed, args.workers)
+            root = write_scenes(
+                root,
+                task,
+                args.num_train,
+                args.num_val,
+                args.image_size,
+                args.seed,
+                args.workers,
+            )
         except ConfigError as error:
             return command_line.report(error)
         print(f'{task}: {root}')

@@ -19,21 +19,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Import; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        'source', help='checkpoint of SparK, facebookresearch/mae or unilm')
+        'source', help='checkpoint of SparK, facebookresearch/mae or unilm'
+    )
     parser.add_argument('out', help='file to write: .pth')
     parser.add_argument(
         '--num-heads',
         type=int,
-        help='heads of a ViT whose size is none of the published ones')
+        help='heads of a ViT whose size is none of the published ones',
+    )
     args = parser.parse_args(argv)
     try:
         found = import_checkpoint(args.source, args.out, args.num_heads)
     except (OSError, ValueError) as error:
         return command_line.report(error)
-    print(f'{found.tensors} tensors of a {found.backbone["type"]} written to '
-          f'{args.out}, read back and equal')
+    print(
+        f'{found.tensors} tensors of a {found.backbone["type"]} written to '
+        f'{args.out}, read back and equal'
+    )
     if found.absent:
         print(f'not in the checkpoint: {", ".join(found.absent)}')
     print(f'\n{found.usage}')

@@ -44,8 +44,10 @@ def save_backbone(checkpoint: str, out: str, half: bool = False) -> int:
                 value = value.half()
             weights[key.removeprefix(PREFIX)] = value.contiguous()
     if not weights:
-        raise ConfigError(f'{checkpoint} holds no key that starts with '
-                          f'`{PREFIX}`; pass a checkpoint of tools/train.py')
+        raise ConfigError(
+            f'{checkpoint} holds no key that starts with '
+            f'`{PREFIX}`; pass a checkpoint of tools/train.py'
+        )
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, out, metadata=dict(format='pt'))
     # Temporary files of safetensors are private to their owner.
@@ -57,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('checkpoint')
     parser.add_argument('out')
     parser.add_argument('--half', action='store_true', help='store fp16')

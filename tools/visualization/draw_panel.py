@@ -24,19 +24,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         'images',
         nargs='*',
-        help='image files; without any, images of the evaluation data')
+        help='image files; without any, images of the evaluation data',
+    )
     parser.add_argument(
-        '--checkpoint', help='weights; defaults to the latest of the run')
+        '--checkpoint', help='weights; defaults to the latest of the run'
+    )
     parser.add_argument(
-        '--out', help='file to write; defaults to WORK_DIR/panel.png')
+        '--out', help='file to write; defaults to WORK_DIR/panel.png'
+    )
     parser.add_argument(
-        '--num-images', type=int, default=4, help='defaults to 4')
+        '--num-images', type=int, default=4, help='defaults to 4'
+    )
     parser.add_argument(
-        '--draw', type=int, default=0, help='number of the mask')
+        '--draw', type=int, default=0, help='number of the mask'
+    )
     parser.add_argument(
         '--saliency',
         choices=SOURCES,
-        help='add the visible units that drive a hidden token')
+        help='add the visible units that drive a hidden token',
+    )
     args = parser.parse_args(argv)
     try:
         record = RunRecord(args.work_dir)

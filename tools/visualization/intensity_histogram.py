@@ -29,15 +29,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         'images',
         nargs='*',
-        help='image files; without any, images of the evaluation data')
+        help='image files; without any, images of the evaluation data',
+    )
     parser.add_argument(
-        '--checkpoint', help='weights; defaults to the latest of the run')
+        '--checkpoint', help='weights; defaults to the latest of the run'
+    )
     parser.add_argument(
-        '--out', help='file to write; defaults to WORK_DIR/intensities.png')
+        '--out', help='file to write; defaults to WORK_DIR/intensities.png'
+    )
     parser.add_argument(
-        '--num-images', type=int, default=64, help='defaults to 64')
+        '--num-images', type=int, default=64, help='defaults to 64'
+    )
     parser.add_argument(
-        '--mask-ratio', type=float, help="defaults to the run's")
+        '--mask-ratio', type=float, help="defaults to the run's"
+    )
     args = parser.parse_args(argv)
     try:
         record = RunRecord(args.work_dir)
@@ -57,8 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print('shift of the distribution against full images (total variation)')
     print(f'{"":8}   dense  sparse')
     for histogram in histograms:
-        print(f'{histogram.name:8}  {histogram.shift["zero_filled"]:6.3f}  '
-              f'{histogram.shift["sparse"]:6.3f}')
+        print(
+            f'{histogram.name:8}  {histogram.shift["zero_filled"]:6.3f}  '
+            f'{histogram.shift["sparse"]:6.3f}'
+        )
     print(f'drawn to {out}')
     return 0
 

@@ -7,7 +7,8 @@ train_pipeline = [
         type='RandomResizedCrop',
         scale=160,
         backend='pillow',
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='RandAugment',
@@ -16,9 +17,11 @@ train_pipeline = [
         total_level=10,
         magnitude_level=6,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic')),
-    dict(type='PackInputs')
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+    ),
+    dict(type='PackInputs'),
 ]
 
 train_dataloader = dict(
-    sampler=dict(type='DefaultSampler'), dataset=dict(pipeline=train_pipeline))
+    sampler=dict(type='DefaultSampler'), dataset=dict(pipeline=train_pipeline)
+)

@@ -6,7 +6,8 @@ data_preprocessor = dict(
     num_classes=1000,
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    to_rgb=True)
+    to_rgb=True,
+)
 
 train_pipeline = [
     dict(type='mmhgkd.LoadImage'),
@@ -14,7 +15,8 @@ train_pipeline = [
         type='RandomResizedCrop',
         scale=224,
         backend='pillow',
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='RandAugment',
@@ -23,8 +25,9 @@ train_pipeline = [
         total_level=10,
         magnitude_level=7,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic')),
-    dict(type='PackInputs')
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+    ),
+    dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='mmhgkd.LoadImage'),
@@ -33,9 +36,10 @@ test_pipeline = [
         scale=236,
         edge='short',
         backend='pillow',
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs')
+    dict(type='PackInputs'),
 ]
 
 train_dataloader = dict(
@@ -50,7 +54,9 @@ train_dataloader = dict(
         data_root=data_root,
         split='train',
         with_label=True,
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=256,
     num_workers=8,
@@ -62,7 +68,9 @@ val_dataloader = dict(
         data_root=data_root,
         split='val',
         with_label=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_cfg = dict()

@@ -3,20 +3,31 @@
 # Other data of this layout: set `data_root` and `classes`. Value 0 of a mask
 # is ignored, value n is the n-th class.
 data_root = 'data/scenes_seg'
-classes = ('circle', 'square', 'triangle', 'star', 'ring', 'cross', 'crescent',
-           'hexagon', 'heart', 'arrow', 'background')
+classes = (
+    'circle',
+    'square',
+    'triangle',
+    'star',
+    'ring',
+    'cross',
+    'crescent',
+    'hexagon',
+    'heart',
+    'arrow',
+    'background',
+)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 
 train_dataloader = dict(
@@ -28,10 +39,13 @@ train_dataloader = dict(
         type='BaseSegDataset',
         data_root=data_root,
         data_prefix=dict(
-            img_path='images/training', seg_map_path='annotations/training'),
+            img_path='images/training', seg_map_path='annotations/training'
+        ),
         metainfo=dict(classes=classes),
         reduce_zero_label=True,
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
@@ -41,11 +55,13 @@ val_dataloader = dict(
         type='BaseSegDataset',
         data_root=data_root,
         data_prefix=dict(
-            img_path='images/validation',
-            seg_map_path='annotations/validation'),
+            img_path='images/validation', seg_map_path='annotations/validation'
+        ),
         metainfo=dict(classes=classes),
         reduce_zero_label=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_cfg = dict(type='ValLoop')

@@ -8,13 +8,15 @@ train_pipeline = [
         scale=96,
         crop_ratio_range=(0.67, 1.0),
         backend='pillow',
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackInputs')
+    dict(type='PackInputs'),
 ]
 
 train_dataloader = dict(
     batch_size=64,
     num_workers=2,
     drop_last=False,
-    dataset=dict(data_root='data/scenes', pipeline=train_pipeline))
+    dataset=dict(data_root='data/scenes', pipeline=train_pipeline),
+)

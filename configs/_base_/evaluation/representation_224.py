@@ -6,8 +6,14 @@ eval_pipeline = [
     dict(type='CenterCrop', crop_size=224),
     dict(
         type='PackInputs',
-        meta_keys=('sample_idx', 'img_path', 'ori_shape', 'img_shape',
-                   'split'))
+        meta_keys=(
+            'sample_idx',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'split',
+        ),
+    ),
 ]
 
 val_dataloader = dict(
@@ -20,7 +26,9 @@ val_dataloader = dict(
         type='mmhgkd.ProbeImages',
         data_root='data/imagenet',
         max_bank_images=100000,
-        pipeline=eval_pipeline))
+        pipeline=eval_pipeline,
+    ),
+)
 val_cfg = dict(type='mmhgkd.RepresentationLoop')
 val_evaluator = [dict(type='mmhgkd.KNNAccuracy', k=20, temperature=0.07)]
 

@@ -5,8 +5,14 @@ eval_pipeline = [
     dict(type='CenterCrop', crop_size=96),
     dict(
         type='PackInputs',
-        meta_keys=('sample_idx', 'img_path', 'ori_shape', 'img_shape',
-                   'split'))
+        meta_keys=(
+            'sample_idx',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'split',
+        ),
+    ),
 ]
 
 val_dataloader = dict(
@@ -18,11 +24,13 @@ val_dataloader = dict(
     dataset=dict(
         type='mmhgkd.ProbeImages',
         data_root='data/scenes',
-        pipeline=eval_pipeline))
+        pipeline=eval_pipeline,
+    ),
+)
 val_cfg = dict(type='mmhgkd.RepresentationLoop')
 val_evaluator = [
     dict(type='mmhgkd.KNNAccuracy', k=20, temperature=0.07),
-    dict(type='mmhgkd.LinearProbeAccuracy')
+    dict(type='mmhgkd.LinearProbeAccuracy'),
 ]
 
 test_dataloader = val_dataloader

@@ -6,4 +6,6 @@ model = dict(
         type='LinearClsHead',
         num_classes=10,
         in_channels=512,
-        loss=dict(type='CrossEntropyLoss')))
+        loss=dict(type='CrossEntropyLoss'),
+    ),
+)

@@ -4,14 +4,19 @@ model = dict(
     backbone=dict(
         type='ResNet',
         depth=50,
-        norm_cfg=dict(type='SyncBN', requires_grad=True)),
+        norm_cfg=dict(type='SyncBN', requires_grad=True),
+    ),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
         type='LinearClsHead',
         num_classes=1000,
         in_channels=2048,
-        loss=dict(type='CrossEntropyLoss', use_sigmoid=True)),
-    train_cfg=dict(augments=[
-        dict(type='Mixup', alpha=0.1),
-        dict(type='CutMix', alpha=1.0)
-    ]))
+        loss=dict(type='CrossEntropyLoss', use_sigmoid=True),
+    ),
+    train_cfg=dict(
+        augments=[
+            dict(type='Mixup', alpha=0.1),
+            dict(type='CutMix', alpha=1.0),
+        ]
+    ),
+)

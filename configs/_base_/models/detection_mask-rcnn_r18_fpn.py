@@ -1,4 +1,4 @@
-# For laptops: few images a step, so plain batch normalisation, and light
+# For laptops: few images a step, so plain batch normalization, and light
 # heads.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 
@@ -10,8 +10,11 @@ model = dict(
         bbox_roi_extractor=dict(out_channels=64),
         bbox_head=dict(in_channels=64, fc_out_channels=256),
         mask_roi_extractor=dict(out_channels=64),
-        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64)),
+        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64),
+    ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=250),
-        rcnn=dict(sampler=dict(num=64))),
-    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=250)))
+        rcnn=dict(sampler=dict(num=64)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=250)),
+)

@@ -1,5 +1,5 @@
 # The head of MoCo (arXiv 1911.05722) and SparK (arXiv 2301.03580) for
-# comparing pre-trainings: all layers train, all are normalised over all GPUs.
+# comparing pre-trainings: all layers train, all are normalized over all GPUs.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 
 norm_cfg = dict(type='SyncBN', requires_grad=True)
@@ -9,4 +9,6 @@ model = dict(
     neck=dict(norm_cfg=norm_cfg),
     roi_head=dict(
         bbox_head=dict(type='Shared4Conv1FCBBoxHead', norm_cfg=norm_cfg),
-        mask_head=dict(norm_cfg=norm_cfg)))
+        mask_head=dict(norm_cfg=norm_cfg),
+    ),
+)

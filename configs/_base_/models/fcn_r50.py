@@ -5,7 +5,8 @@ norm_cfg = dict(type='SyncBN', requires_grad=True)
 
 model = dict(
     backbone=dict(
-        dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1), contract_dilation=True),
+        dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1), contract_dilation=True
+    ),
     decode_head=dict(
         _delete_=True,
         type='FCNHead',
@@ -18,4 +19,6 @@ model = dict(
         num_classes=150,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss')))
+        loss_decode=dict(type='CrossEntropyLoss'),
+    ),
+)

@@ -8,9 +8,12 @@ model = dict(
         decoder_embed_dim=512,
         decoder_depth=8,
         decoder_num_heads=16,
-        mlp_ratio=4.0),
+        mlp_ratio=4.0,
+    ),
     head=dict(
         type='MAEPretrainHead',
         norm_pix=True,
         patch_size=16,
-        loss=dict(type='PixelReconstructionLoss', criterion='L2')))
+        loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+    ),
+)

@@ -3,7 +3,8 @@
 _base_ = 'upernet_r50.py'
 
 custom_imports = dict(
-    imports=['mmhgkd.transfer.segmentation'], allow_failed_imports=False)
+    imports=['mmhgkd.transfer.segmentation'], allow_failed_imports=False
+)
 
 model = dict(
     decode_head=dict(
@@ -12,4 +13,6 @@ model = dict(
         in_channels=[256, 512, 1024, 2048],
         in_index=[0, 1, 2, 3],
         decoder=dict(width=768),
-        num_classes=150))
+        num_classes=150,
+    )
+)

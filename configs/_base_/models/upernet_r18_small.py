@@ -10,5 +10,7 @@ model = dict(
         in_channels=[64, 128, 256, 512],
         channels=64,
         num_classes=11,
-        norm_cfg=norm_cfg),
-    auxiliary_head=None)
+        norm_cfg=norm_cfg,
+    ),
+    auxiliary_head=None,
+)

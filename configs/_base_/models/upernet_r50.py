@@ -11,7 +11,8 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
-        size=(512, 512)),
+        size=(512, 512),
+    ),
     backbone=dict(type='ResNet', depth=50, norm_cfg=norm_cfg),
     decode_head=dict(
         type='UPerHead',
@@ -23,7 +24,8 @@ model = dict(
         num_classes=150,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss')),
+        loss_decode=dict(type='CrossEntropyLoss'),
+    ),
     auxiliary_head=dict(
         type='FCNHead',
         in_channels=1024,
@@ -35,6 +37,8 @@ model = dict(
         num_classes=150,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4)),
+        loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4),
+    ),
     train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+    test_cfg=dict(mode='whole'),
+)

@@ -5,7 +5,9 @@ optim_wrapper = dict(
     dtype='bfloat16',
     optimizer=dict(type='mmhgkd.Lamb', lr=0.005, weight_decay=0.02),
     paramwise_cfg=dict(
-        bias_decay_mult=0.0, norm_decay_mult=0.0, flat_decay_mult=0.0))
+        bias_decay_mult=0.0, norm_decay_mult=0.0, flat_decay_mult=0.0
+    ),
+)
 
 param_scheduler = [
     dict(
@@ -14,7 +16,8 @@ param_scheduler = [
         by_epoch=True,
         begin=0,
         end=5,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-6,
@@ -22,7 +25,8 @@ param_scheduler = [
         begin=5,
         end=300,
         T_max=295,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=300)

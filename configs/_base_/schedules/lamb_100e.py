@@ -7,14 +7,16 @@ param_scheduler = [
         by_epoch=True,
         begin=0,
         end=5,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=5,
         end=100,
         T_max=95,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingWeightDecay',
         eta_min=0.2,
@@ -22,7 +24,8 @@ param_scheduler = [
         begin=0,
         end=100,
         T_max=100,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 
 train_cfg = dict(max_epochs=100)

@@ -7,13 +7,16 @@ optim_wrapper = dict(
         betas=(0.9, 0.95),
         weight_decay=0.04,
         # The norm below is the only limit.
-        max_grad_norm=None),
+        max_grad_norm=None,
+    ),
     clip_grad=dict(max_norm=5.0),
     paramwise_cfg=dict(
         bias_decay_mult=0.0,
         norm_decay_mult=0.0,
         flat_decay_mult=0.0,
-        custom_keys=dict(mask_token=dict(decay_mult=0.0))))
+        custom_keys=dict(mask_token=dict(decay_mult=0.0)),
+    ),
+)
 
 param_scheduler = [
     dict(
@@ -22,14 +25,16 @@ param_scheduler = [
         by_epoch=True,
         begin=0,
         end=15,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=15,
         end=300,
         T_max=285,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingWeightDecay',
         eta_min=0.2,
@@ -37,7 +42,8 @@ param_scheduler = [
         begin=0,
         end=300,
         T_max=300,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=300)

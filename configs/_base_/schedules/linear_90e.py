@@ -3,7 +3,9 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     dtype='bfloat16',
     optimizer=dict(
-        type='LARS', lr=0.1 * 4096 / 256, momentum=0.9, weight_decay=0.0))
+        type='LARS', lr=0.1 * 4096 / 256, momentum=0.9, weight_decay=0.0
+    ),
+)
 
 param_scheduler = [
     dict(
@@ -12,14 +14,16 @@ param_scheduler = [
         by_epoch=True,
         begin=0,
         end=10,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=10,
         end=90,
         T_max=80,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=90)

@@ -6,14 +6,18 @@ optim_wrapper = dict(
         type='AdamW',
         lr=1.5e-4 * 4096 / 256,
         betas=(0.9, 0.95),
-        weight_decay=0.05),
+        weight_decay=0.05,
+    ),
     paramwise_cfg=dict(
         bias_decay_mult=0.0,
         norm_decay_mult=0.0,
         custom_keys=dict(
             pos_embed=dict(decay_mult=0.0),
             mask_token=dict(decay_mult=0.0),
-            cls_token=dict(decay_mult=0.0))))
+            cls_token=dict(decay_mult=0.0),
+        ),
+    ),
+)
 
 param_scheduler = [
     dict(
@@ -22,14 +26,16 @@ param_scheduler = [
         by_epoch=True,
         begin=0,
         end=40,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=40,
         end=300,
         T_max=260,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=300)

@@ -23,8 +23,9 @@ class DetectionWriter(SceneWriter):
         (self.root / f'{split}2017').mkdir()
         (self.root / 'annotations').mkdir(exist_ok=True)
 
-    def write(self, split: str,
-              index: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def write(
+        self, split: str, index: int
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Write a picture and return its JSON entries."""
         scene = self.generator.scene(split, index)
         image_id = index + 1
@@ -32,7 +33,8 @@ class DetectionWriter(SceneWriter):
         write_image(self.root / f'{split}2017' / name, scene.image)
         height, width = scene.instances.shape
         image = dict(
-            id=image_id, file_name=name, height=height, width=width, license=1)
+            id=image_id, file_name=name, height=height, width=width, license=1
+        )
         annotations = []
         for number, label in enumerate(scene.labels):
             mask = scene.mask(number)
@@ -45,7 +47,10 @@ class DetectionWriter(SceneWriter):
                     area=int(mask.sum()),
                     iscrowd=0,
                     segmentation=dict(
-                        size=rle['size'], counts=rle['counts'].decode())))
+                        size=rle['size'], counts=rle['counts'].decode()
+                    ),
+                )
+            )
         return image, annotations
 
     def finish(self, split: str, records: list[Any]) -> None:
@@ -57,18 +62,21 @@ class DetectionWriter(SceneWriter):
             info=dict(
                 description='Procedural scenes of mmhgkd; they hold patches '
                 'of photos by danielbuechele and vultilion (CC BY 2.0)',
-                version='1.0'),
+                version='1.0',
+            ),
             licenses=[
                 dict(
                     id=1,
                     name='CC BY 2.0',
-                    url='https://creativecommons.org/licenses/by/2.0/')
+                    url='https://creativecommons.org/licenses/by/2.0/',
+                )
             ],
             images=[image for image, _ in records],
             annotations=annotations,
             categories=[
                 dict(id=number, name=shape, supercategory='shape')
                 for number, shape in enumerate(SHAPES, 1)
-            ])
+            ],
+        )
         path = self.root / 'annotations' / f'instances_{split}2017.json'
         path.write_text(json.dumps(content))

@@ -21,12 +21,21 @@ class Light(NamedTuple):
     def direction(self) -> tuple[float, float, float]:
         """Unit vector (x, y, z) towards the light; z leaves the image."""
         flat = math.cos(self.elevation)
-        return (flat * math.cos(self.azimuth), flat * math.sin(self.azimuth),
-                math.sin(self.elevation))
+        return (
+            flat * math.cos(self.azimuth),
+            flat * math.sin(self.azimuth),
+            math.sin(self.elevation),
+        )
 
 
-def paint(canvas: np.ndarray, coverage: np.ndarray, texture: np.ndarray,
-          light: Light, bevel: float, gloss: float) -> None:
+def paint(
+    canvas: np.ndarray,
+    coverage: np.ndarray,
+    texture: np.ndarray,
+    light: Light,
+    bevel: float,
+    gloss: float,
+) -> None:
     """Paint a lit object and its soft shadow on a canvas, in place.
 
     The object is a plate with a round edge: its height follows from the
@@ -37,7 +46,7 @@ def paint(canvas: np.ndarray, coverage: np.ndarray, texture: np.ndarray,
         canvas (ndarray): RGB in [0, 1], ``(H, W, 3)``.
         coverage (ndarray): Share of each pixel that the object covers,
             ``(H, W)``.
-        texture (ndarray): Colours of the object in [0, 1], ``(H, W, 3)``.
+        texture (ndarray): Colors of the object in [0, 1], ``(H, W, 3)``.
         light (Light): The light.
         bevel (float): Width of the round edge in pixels.
         gloss (float): Strength of the highlight, 0 = matt.
@@ -52,15 +61,24 @@ def paint(canvas: np.ndarray, coverage: np.ndarray, texture: np.ndarray,
     norm = np.sqrt(1 + slope_x**2 + slope_y**2)
     diffuse = np.maximum(z - x * slope_x - y * slope_y, 0) / norm
     # The viewer looks along z, so the halfway vector is (x, y, z + 1).
-    halfway = np.maximum(z + 1 - x * slope_x - y * slope_y,
-                         0) / norm / math.sqrt(2 + 2 * z)
+    halfway = (
+        np.maximum(z + 1 - x * slope_x - y * slope_y, 0)
+        / norm
+        / math.sqrt(2 + 2 * z)
+    )
     shade = 0.4 + 0.6 * diffuse / z
-    lit = texture * np.minimum(shade, 1.5)[..., None] + (
-        gloss * halfway**40)[..., None]
+    lit = (
+        texture * np.minimum(shade, 1.5)[..., None]
+        + (gloss * halfway**40)[..., None]
+    )
 
     throw = 0.35 * bevel / math.tan(light.elevation)
-    shift = np.array([[1, 0, -throw * math.cos(light.azimuth)],
-                      [0, 1, -throw * math.sin(light.azimuth)]])
+    shift = np.array(
+        [
+            [1, 0, -throw * math.cos(light.azimuth)],
+            [0, 1, -throw * math.sin(light.azimuth)],
+        ]
+    )
     shadow = cv2.warpAffine(coverage, shift, coverage.shape[::-1])
     shadow = cv2.GaussianBlur(shadow, (0, 0), 0.5 + 0.2 * bevel)
     canvas *= (1 - 0.55 * shadow)[..., None]

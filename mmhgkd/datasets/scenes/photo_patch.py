@@ -4,9 +4,10 @@ import numpy as np
 from .photos import load_photos
 
 
-def photo_patch(rng: np.random.Generator, height: int,
-                width: int) -> np.ndarray:
-    """Cut a random patch out of a random photo and change its colours.
+def photo_patch(
+    rng: np.random.Generator, height: int, width: int
+) -> np.ndarray:
+    """Cut a random patch out of a random photo and change its colors.
 
     Args:
         rng (Generator): Source of randomness.
@@ -24,9 +25,11 @@ def photo_patch(rng: np.random.Generator, height: int,
     y = rng.integers(photo.shape[0] - rows + 1)
     x = rng.integers(photo.shape[1] - columns + 1)
     patch = cv2.resize(
-        photo[y:y + rows, x:x + columns], (width, height),
-        interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR)
-    patch = patch[:, ::rng.choice((-1, 1)), rng.permutation(3)]
+        photo[y : y + rows, x : x + columns],
+        (width, height),
+        interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR,
+    )
+    patch = patch[:, :: rng.choice((-1, 1)), rng.permutation(3)]
     gain = rng.uniform(0.75, 1.25, 3).astype(np.float32)
     offset = np.float32(rng.uniform(-0.1, 0.1))
     return np.clip(patch.astype(np.float32) / 255 * gain + offset, 0, 1)

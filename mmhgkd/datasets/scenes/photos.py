@@ -6,8 +6,15 @@ import numpy as np
 
 _FILES = {
     'sklearn.datasets.images': ('china.jpg', 'flower.jpg'),
-    'skimage.data': ('astronaut.png', 'brick.png', 'chelsea.png', 'coffee.png',
-                     'grass.png', 'gravel.png', 'rocket.jpg')
+    'skimage.data': (
+        'astronaut.png',
+        'brick.png',
+        'chelsea.png',
+        'coffee.png',
+        'grass.png',
+        'gravel.png',
+        'rocket.jpg',
+    ),
 }
 
 
@@ -34,8 +41,11 @@ def load_photos() -> tuple[np.ndarray, ...]:
                 raise FileNotFoundError(
                     f'the photo {name} is missing from the installed package '
                     f'`{package.split(".")[0]}` ({path}); reinstall '
-                    'scikit-learn and scikit-image from their wheels')
+                    'scikit-learn and scikit-image from their wheels'
+                )
             photos.append(
                 mmcv.imfrombytes(
-                    path.read_bytes(), channel_order='rgb', backend='cv2'))
+                    path.read_bytes(), channel_order='rgb', backend='cv2'
+                )
+            )
     return tuple(photos)

@@ -41,26 +41,31 @@ class SceneGenerator:
         ConfigError: If an argument is out of range.
     """
 
-    def __init__(self,
-                 image_size: int = 96,
-                 seed: int = 0,
-                 num_objects: tuple[int, int] = (2, 6)) -> None:
+    def __init__(
+        self,
+        image_size: int = 96,
+        seed: int = 0,
+        num_objects: tuple[int, int] = (2, 6),
+    ) -> None:
         if image_size < 32:
-            raise ConfigError('`image_size` must be at least 32 px for shapes '
-                              f'to be recognisable, got {image_size}')
+            raise ConfigError(
+                '`image_size` must be at least 32 px for shapes '
+                f'to be recognizable, got {image_size}'
+            )
         if seed < 0:
             raise ConfigError(f'`seed` must not be negative, got {seed}')
         if not 1 <= num_objects[0] <= num_objects[1] <= 255:
-            raise ConfigError('`num_objects` must be (smallest, largest) '
-                              f'within [1, 255], got {num_objects}')
+            raise ConfigError(
+                '`num_objects` must be (smallest, largest) '
+                f'within [1, 255], got {num_objects}'
+            )
         self.image_size = image_size
         self.seed = seed
         self.num_objects = num_objects
 
-    def scene(self,
-              split: str,
-              index: int,
-              main_label: int | None = None) -> Scene:
+    def scene(
+        self, split: str, index: int, main_label: int | None = None
+    ) -> Scene:
         """Draw scene ``index`` of a split.
 
         Args:
@@ -75,7 +80,8 @@ class SceneGenerator:
             Scene: Picture, instances and labels.
         """
         rng = np.random.default_rng(
-            [self.seed, zlib.crc32(split.encode()), index])
+            [self.seed, zlib.crc32(split.encode()), index]
+        )
         border = self.image_size // _BORDER
         extent = self.image_size + 2 * border
         canvas = _background(rng, extent)
@@ -93,18 +99,27 @@ class SceneGenerator:
             height, width = coverage.shape
             texture = random_texture(rng, height, width, side)
             texture = _contrast(rng, texture, canvas[window], solid)
-            paint(canvas[window], coverage, texture, light,
-                  side * rng.uniform(0.1, 0.3), rng.uniform(0, 0.35))
+            paint(
+                canvas[window],
+                coverage,
+                texture,
+                light,
+                side * rng.uniform(0.1, 0.3),
+                rng.uniform(0, 0.35),
+            )
             areas.append(int(solid.sum()))
             placed.append(label)
             instances[window][solid] = len(placed)
         inner = slice(border, border + self.image_size)
         return Scene(
-            _photograph(rng, canvas[inner, inner]), instances[inner, inner],
-            tuple(placed))
+            _photograph(rng, canvas[inner, inner]),
+            instances[inner, inner],
+            tuple(placed),
+        )
 
-    def _cast(self, rng: np.random.Generator,
-              main_label: int | None) -> list[tuple[int, float]]:
+    def _cast(
+        self, rng: np.random.Generator, main_label: int | None
+    ) -> list[tuple[int, float]]:
         """Label and side of the objects that are to appear, back to front.
 
         The side is the square root of the area, in pixels.
@@ -120,10 +135,12 @@ class SceneGenerator:
             labels.insert(0, main_label)
             sides = np.insert(sides, 0, rng.uniform(0.55, 0.75))
         return list(
-            zip(labels, (sides * self.image_size).tolist(), strict=True))
+            zip(labels, (sides * self.image_size).tolist(), strict=True)
+        )
 
-    def _pose(self, rng: np.random.Generator, label: int,
-              side: float) -> list[np.ndarray]:
+    def _pose(
+        self, rng: np.random.Generator, label: int, side: float
+    ) -> list[np.ndarray]:
         """Outlines of a shape after a random area-preserving linear map."""
         tilt = rng.uniform(-_MAX_TILT, _MAX_TILT)
         axis = rng.uniform(0, math.pi)
@@ -149,26 +166,34 @@ def _rotation(angle: float) -> np.ndarray:
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def _rasterize(rng: np.random.Generator, contours: list[np.ndarray],
-               border: int) -> np.ndarray:
+def _rasterize(
+    rng: np.random.Generator, contours: list[np.ndarray], border: int
+) -> np.ndarray:
     """Share of each pixel that the outlines enclose, with a free border."""
     low, high = contours[0].min(0), contours[0].max(0)
     width, height = (np.ceil(high - low).astype(int) + 1).tolist()
     shift = rng.random(2) * ((width, height) - (high - low)) - low
-    # OpenCV counts from the centre of a pixel and takes fixed-point numbers.
+    # OpenCV counts from the center of a pixel and takes fixed-point numbers.
     fixed = [
-        np.round(((contour + shift) * _SUPERSAMPLING - 0.5) *
-                 2**_SUBPIXEL_BITS).astype(np.int32) for contour in contours
+        np.round(
+            ((contour + shift) * _SUPERSAMPLING - 0.5) * 2**_SUBPIXEL_BITS
+        ).astype(np.int32)
+        for contour in contours
     ]
-    fine = np.zeros((height * _SUPERSAMPLING, width * _SUPERSAMPLING),
-                    np.uint8)
+    fine = np.zeros(
+        (height * _SUPERSAMPLING, width * _SUPERSAMPLING), np.uint8
+    )
     cv2.fillPoly(fine, fixed, 255, shift=_SUBPIXEL_BITS)
     coverage = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
     return np.pad(coverage.astype(np.float32) / 255, border)
 
 
-def _place(rng: np.random.Generator, solid: np.ndarray, instances: np.ndarray,
-           areas: list[int]) -> tuple[slice, slice] | None:
+def _place(
+    rng: np.random.Generator,
+    solid: np.ndarray,
+    instances: np.ndarray,
+    areas: list[int],
+) -> tuple[slice, slice] | None:
     """Find a window where an object hides little of the earlier ones.
 
     Returns:
@@ -187,8 +212,12 @@ def _place(rng: np.random.Generator, solid: np.ndarray, instances: np.ndarray,
     return None
 
 
-def _contrast(rng: np.random.Generator, texture: np.ndarray,
-              behind: np.ndarray, solid: np.ndarray) -> np.ndarray:
+def _contrast(
+    rng: np.random.Generator,
+    texture: np.ndarray,
+    behind: np.ndarray,
+    solid: np.ndarray,
+) -> np.ndarray:
     """Make a texture brighter or darker where it would melt into the rest."""
     difference = float(texture[solid].mean() - behind[solid].mean())
     wanted = rng.uniform(0.15, 0.35)
@@ -201,7 +230,7 @@ def _contrast(rng: np.random.Generator, texture: np.ndarray,
 
 
 def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """Blur a canvas a little, add sensor noise and quantise it."""
+    """Blur a canvas a little, add sensor noise and quantize it."""
     sigma = rng.uniform(0.3, 0.8)
     noise = rng.standard_normal(canvas.shape, np.float32)
     strength = np.float32(rng.uniform(0, 0.03))

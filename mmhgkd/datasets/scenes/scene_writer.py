@@ -39,12 +39,13 @@ class SceneWriter(ABC):
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write RGB ``(H, W, 3)`` or grey ``(H, W)`` uint8 pixels to a file.
+    """Write RGB ``(H, W, 3)`` or gray ``(H, W)`` uint8 pixels to a file.
 
     Raises:
         OSError: If the file cannot be written.
     """
     pixels = image[..., ::-1] if image.ndim == 3 else image
-    data = cv2.imencode(path.suffix, pixels,
-                        [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    data = cv2.imencode(
+        path.suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )[1]
     path.write_bytes(data.tobytes())

@@ -31,5 +31,6 @@ class SegmentationWriter(SceneWriter):
         annotation = np.array(values, np.uint8)[scene.instances]
         folder, name = _FOLDERS[split], f'{index + 1:06}'
         write_image(self.root / 'images' / folder / f'{name}.jpg', scene.image)
-        write_image(self.root / 'annotations' / folder / f'{name}.png',
-                    annotation)
+        write_image(
+            self.root / 'annotations' / folder / f'{name}.png', annotation
+        )

@@ -3,8 +3,18 @@ import math
 
 import numpy as np
 
-SHAPES = ('circle', 'square', 'triangle', 'star', 'ring', 'cross', 'crescent',
-          'hexagon', 'heart', 'arrow')
+SHAPES = (
+    'circle',
+    'square',
+    'triangle',
+    'star',
+    'ring',
+    'cross',
+    'crescent',
+    'hexagon',
+    'heart',
+    'arrow',
+)
 """Names of the shape classes; a label is an index into them."""
 
 
@@ -27,7 +37,8 @@ def shape_contours(name: str) -> tuple[np.ndarray, ...]:
     area = areas[0] - sum(areas[1:])
     centroid = (moments[0] - sum(moments[1:])) / area
     return tuple(
-        (contour - centroid) / math.sqrt(area) for contour in contours)
+        (contour - centroid) / math.sqrt(area) for contour in contours
+    )
 
 
 def _outlines(name: str) -> list[np.ndarray]:
@@ -60,14 +71,27 @@ def _outlines(name: str) -> list[np.ndarray]:
         inner_arc[:, 0] += shift
         return [np.concatenate([outer_arc, inner_arc])]
     if name == 'heart':
-        x = 16 * np.sin(turn)**3
-        y = (5 * np.cos(2 * turn) + 2 * np.cos(3 * turn) + np.cos(4 * turn) -
-             13 * np.cos(turn))
+        x = 16 * np.sin(turn) ** 3
+        y = (
+            5 * np.cos(2 * turn)
+            + 2 * np.cos(3 * turn)
+            + np.cos(4 * turn)
+            - 13 * np.cos(turn)
+        )
         return [np.stack([x, y], 1)]
     if name == 'arrow':
         return [
-            np.array([(-1.0, -0.3), (0.1, -0.3), (0.1, -0.8), (1.1, 0.0),
-                      (0.1, 0.8), (0.1, 0.3), (-1.0, 0.3)])
+            np.array(
+                [
+                    (-1.0, -0.3),
+                    (0.1, -0.3),
+                    (0.1, -0.8),
+                    (1.1, 0.0),
+                    (0.1, 0.8),
+                    (0.1, 0.3),
+                    (-1.0, 0.3),
+                ]
+            )
         ]
     raise ValueError(f'unknown shape {name!r}; use one of {SHAPES}')
 
@@ -79,7 +103,7 @@ def _polar(angle: np.ndarray, radius: float | np.ndarray = 1.0) -> np.ndarray:
 def _area_and_moment(contour: np.ndarray) -> tuple[float, np.ndarray]:
     """Area and first moments of a polygon (shoelace formula)."""
     following = np.roll(contour, -1, axis=0)
-    cross = (contour[:, 0] * following[:, 1] - contour[:, 1] * following[:, 0])
+    cross = contour[:, 0] * following[:, 1] - contour[:, 1] * following[:, 0]
     area = cross.sum() / 2
     moment = ((contour + following) * cross[:, None]).sum(0) / 6
     return abs(area), moment * np.sign(area)

@@ -7,15 +7,15 @@ import numpy as np
 from .photo_patch import photo_patch
 
 # Smooth surfaces are as common as all others, as in the world.
-_PATTERNS = ('gradient', ) * 5 + ('stripes', 'checks', 'dots', 'noise',
-                                  'photo')
+_PATTERNS = ('gradient',) * 5 + ('stripes', 'checks', 'dots', 'noise', 'photo')
 
 
-def random_texture(rng: np.random.Generator, height: int, width: int,
-                   side: float) -> np.ndarray:
+def random_texture(
+    rng: np.random.Generator, height: int, width: int, side: float
+) -> np.ndarray:
     """Draw a random texture for an object.
 
-    Patterns, colours and sizes are drawn without regard to the shape, so
+    Patterns, colors and sizes are drawn without regard to the shape, so
     they tell nothing about its class.
 
     Args:
@@ -31,20 +31,28 @@ def random_texture(rng: np.random.Generator, height: int, width: int,
     pattern = _PATTERNS[rng.integers(len(_PATTERNS))]
     if pattern == 'photo':
         return photo_patch(rng, height, width)
-    dark, light = _colour_pair(rng)
+    dark, light = _color_pair(rng)
     weight = _weight(rng, pattern, height, width, side)[..., None]
     return dark + weight * (light - dark)
 
 
-def _weight(rng: np.random.Generator, pattern: str, height: int, width: int,
-            side: float) -> np.ndarray:
-    """Share of the second colour at each pixel, in [0, 1]."""
+def _weight(
+    rng: np.random.Generator,
+    pattern: str,
+    height: int,
+    width: int,
+    side: float,
+) -> np.ndarray:
+    """Share of the second color at each pixel, in [0, 1]."""
     if pattern == 'noise':
         cells = int(rng.integers(3, 9))
         octaves = [
             cv2.resize(
-                rng.random((count, count), dtype=np.float32), (width, height),
-                interpolation=cv2.INTER_CUBIC) for count in (cells, 3 * cells)
+                rng.random((count, count), dtype=np.float32),
+                (width, height),
+                interpolation=cv2.INTER_CUBIC,
+            )
+            for count in (cells, 3 * cells)
         ]
         return np.clip(2 * (octaves[0] + 0.5 * octaves[1]) - 1, 0, 1)
 
@@ -71,12 +79,15 @@ def _weight(rng: np.random.Generator, pattern: str, height: int, width: int,
     return np.clip(0.5 + slope * level, 0, 1).astype(np.float32)
 
 
-def _colour_pair(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two random colours that differ in brightness."""
+def _color_pair(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two random colors that differ in brightness."""
     dark = rng.uniform(0.15, 0.65)
     values = (dark, dark + rng.uniform(0.1, 0.3))
     first, second = (
         np.array(
             colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.15, 0.9), value),
-            np.float32) for value in values)
+            np.float32,
+        )
+        for value in values
+    )
     return (first, second) if rng.random() < 0.5 else (second, first)

@@ -15,7 +15,8 @@ from .segmentation_writer import SegmentationWriter
 from .shapes import SHAPES
 
 TASKS: dict[str, type[SceneWriter]] = dict(
-    cls=ClassificationWriter, det=DetectionWriter, seg=SegmentationWriter)
+    cls=ClassificationWriter, det=DetectionWriter, seg=SegmentationWriter
+)
 """Writer of each task."""
 
 _SETTINGS = 'scenes.json'
@@ -23,13 +24,15 @@ _SETTINGS = 'scenes.json'
 _VERSION = 1
 
 
-def write_scenes(root: str | Path,
-                 task: str = 'cls',
-                 num_train: int = 5000,
-                 num_val: int = 1000,
-                 image_size: int = 96,
-                 seed: int = 0,
-                 workers: int = 1) -> Path:
+def write_scenes(
+    root: str | Path,
+    task: str = 'cls',
+    num_train: int = 5000,
+    num_val: int = 1000,
+    image_size: int = 96,
+    seed: int = 0,
+    workers: int = 1,
+) -> Path:
     """Write a data set of procedural scenes, unless it is there already.
 
     The settings lie in ``root/scenes.json``. A data set appears under its
@@ -55,9 +58,11 @@ def write_scenes(root: str | Path,
     """
     if task not in TASKS:
         raise ConfigError(
-            f'`task` must be one of {", ".join(TASKS)}, got {task!r}')
+            f'`task` must be one of {", ".join(TASKS)}, got {task!r}'
+        )
     for name, value in dict(
-            num_train=num_train, num_val=num_val, workers=workers).items():
+        num_train=num_train, num_val=num_val, workers=workers
+    ).items():
         if value < 1:
             raise ConfigError(f'`{name}` must be at least 1, got {value}')
     generator = SceneGenerator(image_size, seed)
@@ -68,14 +73,16 @@ def write_scenes(root: str | Path,
         image_size=image_size,
         seed=seed,
         classes=list(SHAPES),
-        version=_VERSION)
+        version=_VERSION,
+    )
     root = Path(root).expanduser().absolute()
     if _is_written(root, settings):
         return root
 
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
-            prefix=f'.{root.name}-', dir=root.parent) as temporary:
+        prefix=f'.{root.name}-', dir=root.parent
+    ) as temporary:
         # Made by mkdir, for the usual permissions of a folder.
         folder = Path(temporary) / root.name
         folder.mkdir()
@@ -83,7 +90,8 @@ def write_scenes(root: str | Path,
         for split, count in (('train', num_train), ('val', num_val)):
             writer.prepare(split)
             records = Parallel(n_jobs=workers)(
-                delayed(writer.write)(split, index) for index in range(count))
+                delayed(writer.write)(split, index) for index in range(count)
+            )
             writer.finish(split, records)
         (folder / _SETTINGS).write_text(json.dumps(settings, indent=2))
         folder.rename(root)
@@ -98,15 +106,18 @@ def _is_written(root: Path, settings: dict[str, Any]) -> bool:
     if not path.is_file():
         raise ConfigError(
             f'{root} exists and holds no data set of scenes (no {_SETTINGS}); '
-            'choose another output folder')
+            'choose another output folder'
+        )
     found = json.loads(path.read_text())
     different = [
         f'{name} is {found.get(name)!r} there, {value!r} asked for'
-        for name, value in settings.items() if found.get(name) != value
+        for name, value in settings.items()
+        if found.get(name) != value
     ]
     if different:
         raise ConfigError(
             f'{root} holds scenes with other settings: '
             f'{"; ".join(different)}; choose another output folder or delete '
-            'that one')
+            'that one'
+        )
     return True

@@ -14,8 +14,13 @@ from .weight_gradient import depthwise_weight_gradient, weight_gradient
 __all__ = ['triton_conv']
 
 
-def triton_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
-                window: Window) -> Tensor:
+def triton_conv(
+    rows: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    stride: int,
+    window: Window,
+) -> Tensor:
     """Convolve without writing down what the outputs read.
 
     Both gradients gather as well: the input gradient is a convolution of the
@@ -35,18 +40,29 @@ def triton_conv(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
     if fits_stem(rows, weight, geometry, stride, window):
         return stem(rows, weight, geometry, stride, window)
     phases = geometry.phases(stride, window) if rows.requires_grad else ()
-    return _TritonConv.apply(rows, weight, geometry.table(stride, window),
-                             geometry.mask.block(stride), window.stride,
-                             tuple(phase.taps for phase in phases),
-                             *(phase.table for phase in phases))
+    return _TritonConv.apply(
+        rows,
+        weight,
+        geometry.table(stride, window),
+        geometry.mask.block(stride),
+        window.stride,
+        tuple(phase.taps for phase in phases),
+        *(phase.table for phase in phases),
+    )
 
 
 class _TritonConv(torch.autograd.Function):
-
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, table: Tensor,
-                block: int, stride: int, taps: tuple[tuple[int, ...], ...],
-                *phases: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        table: Tensor,
+        block: int,
+        stride: int,
+        taps: tuple[tuple[int, ...], ...],
+        *phases: Tensor,
+    ) -> Tensor:
         ctx.save_for_backward(rows, weight, table, *phases)
         ctx.block, ctx.stride, ctx.taps = block, stride, taps
         if _is_depthwise(rows, weight):

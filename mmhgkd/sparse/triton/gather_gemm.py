@@ -32,9 +32,11 @@ def gather_gemm(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     out = rows.new_empty(num_out, c_out)
     blocks = gather_gemm_blocks(c_in, c_out, rows.element_size())
     tiles = triton.cdiv(num_out, blocks.height) * triton.cdiv(
-        c_out, blocks.width)
+        c_out, blocks.width
+    )
     launch(
-        _gather_gemm, (tiles, ),
+        _gather_gemm,
+        (tiles,),
         rows,
         weight,
         table.contiguous(),
@@ -49,7 +51,8 @@ def gather_gemm(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
         DEPTH=blocks.depth,
         PRECISION=precision(),
         num_warps=blocks.warps,
-        num_stages=blocks.stages)
+        num_stages=blocks.stages,
+    )
     return out
 
 
@@ -86,7 +89,8 @@ def gather_depthwise(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
         CHANNELS=channels,
         TAPS=taps,
         HEIGHT=height,
-        WIDTH=width)
+        WIDTH=width,
+    )
     return out
 
 
@@ -96,10 +100,21 @@ def _(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
 
 
 @triton.jit
-def _gather_gemm(rows, weight, table, out, num_out, num_in, C_IN: tl.constexpr,
-                 C_OUT: tl.constexpr, TAPS: tl.constexpr, HEIGHT: tl.constexpr,
-                 WIDTH: tl.constexpr, DEPTH: tl.constexpr,
-                 PRECISION: tl.constexpr):
+def _gather_gemm(
+    rows,
+    weight,
+    table,
+    out,
+    num_out,
+    num_in,
+    C_IN: tl.constexpr,
+    C_OUT: tl.constexpr,
+    TAPS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     # Tiles of the same rows come one after another and share them in L2.
     tile = tl.program_id(0)
     column_tiles = tl.cdiv(C_OUT, WIDTH)
@@ -122,23 +137,37 @@ def _gather_gemm(rows, weight, table, out, num_out, num_in, C_IN: tl.constexpr,
         a = tl.load(
             rows + read.to(tl.int64)[:, None] * C_IN + channel[None, :],
             mask=visible,
-            other=0.0)
+            other=0.0,
+        )
         b = tl.load(
-            weight + tap * C_IN * C_OUT + channel[:, None] * C_OUT +
-            column[None, :],
+            weight
+            + tap * C_IN * C_OUT
+            + channel[:, None] * C_OUT
+            + column[None, :],
             mask=inside,
-            other=0.0)
+            other=0.0,
+        )
         total = tl.dot(a, b, total, input_precision=PRECISION)
     tl.store(
         out + row[:, None] * C_OUT + column[None, :],
         total.to(out.dtype.element_ty),
-        mask=in_rows[:, None] & in_columns[None, :])
+        mask=in_rows[:, None] & in_columns[None, :],
+    )
 
 
 @triton.jit
-def _gather_depthwise(rows, weight, table, out, num_out, num_in,
-                      CHANNELS: tl.constexpr, TAPS: tl.constexpr,
-                      HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
+def _gather_depthwise(
+    rows,
+    weight,
+    table,
+    out,
+    num_out,
+    num_in,
+    CHANNELS: tl.constexpr,
+    TAPS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     row = tl.program_id(0).to(tl.int64) * HEIGHT + tl.arange(0, HEIGHT)
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     in_rows, in_channels = row < num_out, channel < CHANNELS
@@ -148,11 +177,14 @@ def _gather_depthwise(rows, weight, table, out, num_out, num_in,
         value = tl.load(
             rows + read.to(tl.int64)[:, None] * CHANNELS + channel[None, :],
             mask=(read < num_in)[:, None] & in_channels[None, :],
-            other=0.0)
+            other=0.0,
+        )
         factor = tl.load(
-            weight + tap * CHANNELS + channel, mask=in_channels, other=0.0)
+            weight + tap * CHANNELS + channel, mask=in_channels, other=0.0
+        )
         total += value.to(tl.float32) * factor.to(tl.float32)[None, :]
     tl.store(
         out + row[:, None] * CHANNELS + channel[None, :],
         total.to(out.dtype.element_ty),
-        mask=in_rows[:, None] & in_channels[None, :])
+        mask=in_rows[:, None] & in_channels[None, :],
+    )

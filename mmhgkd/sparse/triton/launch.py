@@ -6,8 +6,13 @@ from torch import Tensor
 __all__ = ['launch', 'precision']
 
 
-def launch(kernel: Any, grid: tuple[int, ...], first: Tensor, *args: Any,
-           **constants: Any) -> None:
+def launch(
+    kernel: Any,
+    grid: tuple[int, ...],
+    first: Tensor,
+    *args: Any,
+    **constants: Any,
+) -> None:
     """Run a kernel on the device of its first argument."""
     with torch.cuda.device_of(first):
         kernel[grid](first, *args, **constants)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.sparse.batch_norm import (
-    SyncBatchNorm,
+    DistributedBatchNorm,
     sum_over_ranks,
     track_statistics,
 )
@@ -17,10 +17,12 @@ from .row_statistics import row_statistics
 __all__ = ['norm_act']
 
 
-def norm_act(module: _BatchNorm,
-             rows: Tensor,
-             residual: Tensor | None = None,
-             relu: bool = False) -> Tensor:
+def norm_act(
+    module: _BatchNorm,
+    rows: Tensor,
+    residual: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
     """Batch norm, residual addition and ReLU in two passes over the rows.
 
     It computes what :func:`mmhgkd.sparse.batch_norm.batch_norm` does, with
@@ -28,7 +30,7 @@ def norm_act(module: _BatchNorm,
 
     Args:
         module (_BatchNorm): Any of PyTorch's batch norms. The statistics of
-            a synchronised one span all ranks.
+            a synchronized one span all ranks.
         rows (Tensor): ``(N, C)``.
         residual (Tensor, optional): Added before ReLU, ``(N, C)``. Defaults
             to None.
@@ -38,14 +40,24 @@ def norm_act(module: _BatchNorm,
         Tensor: ``(N, C)``.
     """
     running = None
-    if (not module.training and module.running_mean is not None
-            and module.running_var is not None):
+    if (
+        not module.training
+        and module.running_mean is not None
+        and module.running_var is not None
+    ):
         running = torch.stack([module.running_mean, module.running_var])
-    synchronised = isinstance(module, (SyncBatchNorm, nn.SyncBatchNorm))
-    ranks = get_world_size() if synchronised and running is None else 1
-    out, statistics = _NormAct.apply(rows, module.weight, module.bias,
-                                     residual, running, module.eps, relu,
-                                     ranks)
+    synchronized = isinstance(module, (DistributedBatchNorm, nn.SyncBatchNorm))
+    ranks = get_world_size() if synchronized and running is None else 1
+    out, statistics = _NormAct.apply(
+        rows,
+        module.weight,
+        module.bias,
+        residual,
+        running,
+        module.eps,
+        relu,
+        ranks,
+    )
     if module.training:
         mean, variance = statistics
         track_statistics(module, mean, variance, rows.size(0) * ranks)
@@ -53,12 +65,18 @@ def norm_act(module: _BatchNorm,
 
 
 class _NormAct(torch.autograd.Function):
-
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor | None,
-                bias: Tensor | None, residual: Tensor | None,
-                running: Tensor | None, eps: float, relu: bool,
-                ranks: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        running: Tensor | None,
+        eps: float,
+        relu: bool,
+        ranks: int,
+    ) -> tuple[Tensor, Tensor]:
         if running is None:
             statistics = _statistics(rows, ranks)
         else:
@@ -67,17 +85,20 @@ class _NormAct(torch.autograd.Function):
         inverse_std = (variance + eps).rsqrt()
         scale = inverse_std if weight is None else inverse_std * weight
         shift = torch.zeros_like(mean) if bias is None else bias.float()
-        out = apply_norm(rows, torch.stack([mean, scale, shift]), residual,
-                         relu)
-        ctx.save_for_backward(rows, weight, mean, inverse_std,
-                              out if relu else None)
+        out = apply_norm(
+            rows, torch.stack([mean, scale, shift]), residual, relu
+        )
+        ctx.save_for_backward(
+            rows, weight, mean, inverse_std, out if relu else None
+        )
         ctx.ranks, ctx.batch_statistics = ranks, running is None
         ctx.mark_non_differentiable(statistics)
         return out, statistics
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor,
-                 _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, grad: Tensor, _: Tensor
+    ) -> tuple[Tensor | None, ...]:
         rows, weight, mean, inverse_std, out = ctx.saved_tensors
         sums = norm_gradient_sums(grad, rows, out, mean, inverse_std)
         d_weight = d_bias = None
@@ -94,9 +115,13 @@ class _NormAct(torch.autograd.Function):
             coefficients = [mean, scale, zero, zero]
         # Without ReLU the gradient of the residual is that of the output.
         wanted = ctx.needs_input_grad[3]
-        d_rows, d_residual = norm_gradient(grad, rows, out,
-                                           torch.stack(coefficients), wanted
-                                           and out is not None)
+        d_rows, d_residual = norm_gradient(
+            grad,
+            rows,
+            out,
+            torch.stack(coefficients),
+            wanted and out is not None,
+        )
         if not wanted:
             d_residual = None
         elif out is None:

@@ -17,8 +17,9 @@ __all__ = ['apply_norm', 'norm_gradient', 'norm_gradient_sums']
 
 
 @torch.library.custom_op('mmhgkd::apply_norm', mutates_args=())
-def apply_norm(rows: Tensor, coefficients: Tensor, residual: Tensor | None,
-               relu: bool) -> Tensor:
+def apply_norm(
+    rows: Tensor, coefficients: Tensor, residual: Tensor | None, relu: bool
+) -> Tensor:
     """Compute ``(rows - m) * a + b (+ residual)``, then perhaps ReLU.
 
     Args:
@@ -46,20 +47,27 @@ def apply_norm(rows: Tensor, coefficients: Tensor, residual: Tensor | None,
         RELU=relu,
         CHANNELS=channels,
         HEIGHT=height,
-        WIDTH=width)
+        WIDTH=width,
+    )
     return out
 
 
 @apply_norm.register_fake
-def _(rows: Tensor, coefficients: Tensor, residual: Tensor | None,
-      relu: bool) -> Tensor:
+def _(
+    rows: Tensor, coefficients: Tensor, residual: Tensor | None, relu: bool
+) -> Tensor:
     return rows.new_empty(rows.shape)
 
 
 @torch.library.custom_op('mmhgkd::norm_gradient_sums', mutates_args=())
-def norm_gradient_sums(grad: Tensor, rows: Tensor, out: Tensor | None,
-                       mean: Tensor, inverse_std: Tensor) -> Tensor:
-    """Sums over rows of the gradient, and of it times the normalised rows.
+def norm_gradient_sums(
+    grad: Tensor,
+    rows: Tensor,
+    out: Tensor | None,
+    mean: Tensor,
+    inverse_std: Tensor,
+) -> Tensor:
+    """Sums over rows of the gradient, and of it times the normalized rows.
 
     Args:
         grad (Tensor): Gradient of the output, ``(N, C)``.
@@ -78,7 +86,8 @@ def norm_gradient_sums(grad: Tensor, rows: Tensor, out: Tensor | None,
     splits, chunk = split_rows(num_rows, tiles, height)
     partial = rows.new_empty(splits, 2, channels, dtype=torch.float32)
     launch(
-        _norm_gradient_sums, (tiles, splits),
+        _norm_gradient_sums,
+        (tiles, splits),
         grad,
         rows,
         rows if out is None else out.contiguous(),
@@ -90,20 +99,30 @@ def norm_gradient_sums(grad: Tensor, rows: Tensor, out: Tensor | None,
         RELU=out is not None,
         CHANNELS=channels,
         HEIGHT=height,
-        WIDTH=width)
+        WIDTH=width,
+    )
     return partial.sum(0)
 
 
 @norm_gradient_sums.register_fake
-def _(grad: Tensor, rows: Tensor, out: Tensor | None, mean: Tensor,
-      inverse_std: Tensor) -> Tensor:
+def _(
+    grad: Tensor,
+    rows: Tensor,
+    out: Tensor | None,
+    mean: Tensor,
+    inverse_std: Tensor,
+) -> Tensor:
     return rows.new_empty(2, rows.size(1), dtype=torch.float32)
 
 
 @torch.library.custom_op('mmhgkd::norm_gradient', mutates_args=())
-def norm_gradient(grad: Tensor, rows: Tensor, out: Tensor | None,
-                  coefficients: Tensor,
-                  residual: bool) -> tuple[Tensor, Tensor]:
+def norm_gradient(
+    grad: Tensor,
+    rows: Tensor,
+    out: Tensor | None,
+    coefficients: Tensor,
+    residual: bool,
+) -> tuple[Tensor, Tensor]:
     """Gradients of the rows and of the residual.
 
     With ``g`` the gradient where ReLU passed, the former is
@@ -123,7 +142,7 @@ def norm_gradient(grad: Tensor, rows: Tensor, out: Tensor | None,
     grad, rows = grad.contiguous(), rows.contiguous()
     num_rows, channels = rows.shape
     d_rows = torch.empty_like(rows)
-    d_residual = rows.new_empty(rows.shape if residual else (0, ))
+    d_residual = rows.new_empty(rows.shape if residual else (0,))
     height, width = norm_blocks(channels)
     launch(
         _norm_gradient,
@@ -139,22 +158,38 @@ def norm_gradient(grad: Tensor, rows: Tensor, out: Tensor | None,
         RESIDUAL=residual,
         CHANNELS=channels,
         HEIGHT=height,
-        WIDTH=width)
+        WIDTH=width,
+    )
     return d_rows, d_residual
 
 
 @norm_gradient.register_fake
-def _(grad: Tensor, rows: Tensor, out: Tensor | None, coefficients: Tensor,
-      residual: bool) -> tuple[Tensor, Tensor]:
-    return (rows.new_empty(rows.shape),
-            rows.new_empty(rows.shape if residual else (0, )))
+def _(
+    grad: Tensor,
+    rows: Tensor,
+    out: Tensor | None,
+    coefficients: Tensor,
+    residual: bool,
+) -> tuple[Tensor, Tensor]:
+    return (
+        rows.new_empty(rows.shape),
+        rows.new_empty(rows.shape if residual else (0,)),
+    )
 
 
 @triton.jit
-def _apply_norm(rows, coefficients, residual, out, num_rows,
-                HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr,
-                CHANNELS: tl.constexpr, HEIGHT: tl.constexpr,
-                WIDTH: tl.constexpr):
+def _apply_norm(
+    rows,
+    coefficients,
+    residual,
+    out,
+    num_rows,
+    HAS_RESIDUAL: tl.constexpr,
+    RELU: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     row = tl.program_id(0).to(tl.int64) * HEIGHT + tl.arange(0, HEIGHT)
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     in_channels = channel < CHANNELS
@@ -164,11 +199,13 @@ def _apply_norm(rows, coefficients, residual, out, num_rows,
     m = tl.load(coefficients + channel, mask=in_channels, other=0.0)
     a = tl.load(coefficients + CHANNELS + channel, mask=in_channels, other=0.0)
     b = tl.load(
-        coefficients + 2 * CHANNELS + channel, mask=in_channels, other=0.0)
+        coefficients + 2 * CHANNELS + channel, mask=in_channels, other=0.0
+    )
     value = (value - m[None, :]) * a[None, :] + b[None, :]
     if HAS_RESIDUAL:
-        value += tl.load(
-            residual + place, mask=inside, other=0.0).to(tl.float32)
+        value += tl.load(residual + place, mask=inside, other=0.0).to(
+            tl.float32
+        )
     if RELU:
         # Unlike a maximum it keeps NaN.
         value = tl.where(value < 0, 0.0, value)
@@ -176,13 +213,24 @@ def _apply_norm(rows, coefficients, residual, out, num_rows,
 
 
 @triton.jit
-def _norm_gradient_sums(grad, rows, out, mean, inverse_std, partial, num_rows,
-                        chunk, RELU: tl.constexpr, CHANNELS: tl.constexpr,
-                        HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
+def _norm_gradient_sums(
+    grad,
+    rows,
+    out,
+    mean,
+    inverse_std,
+    partial,
+    num_rows,
+    chunk,
+    RELU: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     channel = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
     split = tl.program_id(1).to(tl.int64)
     in_channels = channel < CHANNELS
-    centre = tl.load(mean + channel, mask=in_channels, other=0.0)
+    center = tl.load(mean + channel, mask=in_channels, other=0.0)
     factor = tl.load(inverse_std + channel, mask=in_channels, other=0.0)
     plain = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     weighted = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
@@ -196,17 +244,27 @@ def _norm_gradient_sums(grad, rows, out, mean, inverse_std, partial, num_rows,
             after = tl.load(out + place, mask=inside, other=0.0)
             slope = tl.where(after > 0, slope, 0.0)
         plain += slope
-        weighted += slope * (value - centre[None, :])
+        weighted += slope * (value - center[None, :])
     place = partial + split * 2 * CHANNELS + channel
     tl.store(place, tl.sum(plain, 0), mask=in_channels)
     tl.store(place + CHANNELS, tl.sum(weighted, 0) * factor, mask=in_channels)
 
 
 @triton.jit
-def _norm_gradient(grad, rows, out, coefficients, d_rows, d_residual, num_rows,
-                   RELU: tl.constexpr, RESIDUAL: tl.constexpr,
-                   CHANNELS: tl.constexpr, HEIGHT: tl.constexpr,
-                   WIDTH: tl.constexpr):
+def _norm_gradient(
+    grad,
+    rows,
+    out,
+    coefficients,
+    d_rows,
+    d_residual,
+    num_rows,
+    RELU: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     row = tl.program_id(0).to(tl.int64) * HEIGHT + tl.arange(0, HEIGHT)
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     in_channels = channel < CHANNELS
@@ -221,13 +279,15 @@ def _norm_gradient(grad, rows, out, coefficients, d_rows, d_residual, num_rows,
         tl.store(
             d_residual + place,
             slope.to(d_residual.dtype.element_ty),
-            mask=inside)
+            mask=inside,
+        )
     m = tl.load(coefficients + channel, mask=in_channels, other=0.0)
     a = tl.load(coefficients + CHANNELS + channel, mask=in_channels, other=0.0)
     b = tl.load(
-        coefficients + 2 * CHANNELS + channel, mask=in_channels, other=0.0)
+        coefficients + 2 * CHANNELS + channel, mask=in_channels, other=0.0
+    )
     c = tl.load(
-        coefficients + 3 * CHANNELS + channel, mask=in_channels, other=0.0)
-    value = (
-        slope * a[None, :] + (value - m[None, :]) * b[None, :] + c[None, :])
+        coefficients + 3 * CHANNELS + channel, mask=in_channels, other=0.0
+    )
+    value = slope * a[None, :] + (value - m[None, :]) * b[None, :] + c[None, :]
     tl.store(d_rows + place, value.to(d_rows.dtype.element_ty), mask=inside)

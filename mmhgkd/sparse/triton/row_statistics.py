@@ -29,19 +29,22 @@ def row_statistics(rows: Tensor) -> Tensor:
     splits, chunk = split_rows(num_rows, tiles, height)
     partial = rows.new_empty(splits, 2, channels, dtype=torch.float32)
     launch(
-        _row_statistics, (tiles, splits),
+        _row_statistics,
+        (tiles, splits),
         rows,
         partial,
         num_rows,
         chunk,
         CHANNELS=channels,
         HEIGHT=height,
-        WIDTH=width)
+        WIDTH=width,
+    )
     if splits == 1:
         return partial[0]
     out = rows.new_empty(2, channels, dtype=torch.float32)
     launch(
-        _merge_statistics, (triton.cdiv(channels, 16), ),
+        _merge_statistics,
+        (triton.cdiv(channels, 16),),
         partial,
         out,
         num_rows,
@@ -49,7 +52,8 @@ def row_statistics(rows: Tensor) -> Tensor:
         splits,
         CHANNELS=channels,
         HEIGHT=triton.next_power_of_2(splits),
-        WIDTH=16)
+        WIDTH=16,
+    )
     return out
 
 
@@ -59,13 +63,20 @@ def _(rows: Tensor) -> Tensor:
 
 
 @triton.jit
-def _row_statistics(rows, partial, num_rows, chunk, CHANNELS: tl.constexpr,
-                    HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
+def _row_statistics(
+    rows,
+    partial,
+    num_rows,
+    chunk,
+    CHANNELS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     channel = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
     split = tl.program_id(1).to(tl.int64)
     in_channels = channel < CHANNELS
     # Every row of the tile keeps statistics of its own, merged at the end.
-    count = tl.zeros((HEIGHT, ), dtype=tl.float32)
+    count = tl.zeros((HEIGHT,), dtype=tl.float32)
     mean = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     square = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     for start in range(0, chunk, HEIGHT):
@@ -74,19 +85,28 @@ def _row_statistics(rows, partial, num_rows, chunk, CHANNELS: tl.constexpr,
         value = tl.load(
             rows + row[:, None] * CHANNELS + channel[None, :],
             mask=in_rows[:, None] & in_channels[None, :],
-            other=0.0).to(tl.float32)
+            other=0.0,
+        ).to(tl.float32)
         count += in_rows.to(tl.float32)
         delta = tl.where(in_rows[:, None], value - mean, 0.0)
         mean += delta * (1.0 / tl.maximum(count, 1.0))[:, None]
         square += delta * (value - mean)
-    _store_merged(partial + split * 2 * CHANNELS, count, mean, square, channel,
-                  CHANNELS)
+    _store_merged(
+        partial + split * 2 * CHANNELS, count, mean, square, channel, CHANNELS
+    )
 
 
 @triton.jit
-def _merge_statistics(partial, out, num_rows, chunk, splits,
-                      CHANNELS: tl.constexpr, HEIGHT: tl.constexpr,
-                      WIDTH: tl.constexpr):
+def _merge_statistics(
+    partial,
+    out,
+    num_rows,
+    chunk,
+    splits,
+    CHANNELS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     channel = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
     split = tl.arange(0, HEIGHT)
     inside = (split < splits)[:, None] & (channel < CHANNELS)[None, :]

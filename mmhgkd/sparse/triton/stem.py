@@ -2,7 +2,7 @@
 """Convolutions of images, whose few channels fill no tile of a tap.
 
 All taps and channels together are one axis of the product, and the rows that
-a window reads are computed from the neighbours of its unit: at 7x7 taps the
+a window reads are computed from the neighbors of its unit: at 7x7 taps the
 table would be larger than the image.
 """
 
@@ -24,38 +24,61 @@ __all__ = ['fits_stem', 'stem']
 AROUND = Window((3, 3), padding=(1, 1))
 
 
-def fits_stem(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
-              window: Window) -> bool:
+def fits_stem(
+    rows: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    stride: int,
+    window: Window,
+) -> bool:
     """Whether :func:`stem` serves this convolution.
 
     It gives no gradient of the rows, which images do not need.
     """
     block = geometry.mask.block(stride)
-    return (rows.size(1) <= 4 and weight.size(1) == rows.size(1)
-            and not rows.requires_grad
-            and all(window.padding[axis] <= block and window.reach(axis) -
-                    window.padding[axis] <= block for axis in range(2)))
+    return (
+        rows.size(1) <= 4
+        and weight.size(1) == rows.size(1)
+        and not rows.requires_grad
+        and all(
+            window.padding[axis] <= block
+            and window.reach(axis) - window.padding[axis] <= block
+            for axis in range(2)
+        )
+    )
 
 
-def stem(rows: Tensor, weight: Tensor, geometry: Geometry, stride: int,
-         window: Window) -> Tensor:
+def stem(
+    rows: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    stride: int,
+    window: Window,
+) -> Tensor:
     """Convolve the visible pixels of images.
 
     See :func:`mmhgkd.sparse.gather_conv.gather_conv`.
     """
     around = geometry.table(geometry.mask.unit, AROUND)
     shape = [
-        geometry.mask.block(stride), window.stride, *window.kernel,
-        *window.padding, *window.dilation
+        geometry.mask.block(stride),
+        window.stride,
+        *window.kernel,
+        *window.padding,
+        *window.dilation,
     ]
     return _StemConv.apply(rows, weight, around, shape)
 
 
 class _StemConv(torch.autograd.Function):
-
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, around: Tensor,
-                shape: list[int]) -> Tensor:
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        around: Tensor,
+        shape: list[int],
+    ) -> Tensor:
         ctx.save_for_backward(rows, weight, around)
         ctx.shape = shape
         return stem_forward(rows, weight.flatten(1), around, shape)
@@ -68,14 +91,15 @@ class _StemConv(torch.autograd.Function):
 
 
 @torch.library.custom_op('mmhgkd::stem', mutates_args=())
-def stem_forward(rows: Tensor, weight: Tensor, around: Tensor,
-                 shape: list[int]) -> Tensor:
+def stem_forward(
+    rows: Tensor, weight: Tensor, around: Tensor, shape: list[int]
+) -> Tensor:
     """Convolve packed pixels.
 
     Args:
         rows (Tensor): ``(N_in, C_in)``.
         weight (Tensor): ``(C_out, C_in * taps)``.
-        around (Tensor): Numbers of each unit's neighbours and itself,
+        around (Tensor): Numbers of each unit's neighbors and itself,
             ``(U, 9)`` int32; ``U`` is a masked one.
         shape (list[int]): Positions along the side of a unit, stride, then
             (height, width) of kernel, padding and dilation.
@@ -85,12 +109,15 @@ def stem_forward(rows: Tensor, weight: Tensor, around: Tensor,
     """
     rows, weight = rows.contiguous(), weight.contiguous()
     num_units, c_out = around.size(0), weight.size(0)
-    num_out = num_units * (shape[0] // shape[1])**2
+    num_out = num_units * (shape[0] // shape[1]) ** 2
     out = rows.new_empty(num_out, c_out)
     blocks = stem_blocks(c_out)
     launch(
-        _stem, (triton.cdiv(num_out,
-                            blocks.height), triton.cdiv(c_out, blocks.width)),
+        _stem,
+        (
+            triton.cdiv(num_out, blocks.height),
+            triton.cdiv(c_out, blocks.width),
+        ),
         rows,
         weight,
         around.contiguous(),
@@ -104,20 +131,24 @@ def stem_forward(rows: Tensor, weight: Tensor, around: Tensor,
         PRECISION=precision(),
         num_warps=blocks.warps,
         num_stages=blocks.stages,
-        **_constants(rows, shape))
+        **_constants(rows, shape),
+    )
     return out
 
 
 @stem_forward.register_fake
-def _(rows: Tensor, weight: Tensor, around: Tensor,
-      shape: list[int]) -> Tensor:
+def _(
+    rows: Tensor, weight: Tensor, around: Tensor, shape: list[int]
+) -> Tensor:
     return rows.new_empty(
-        around.size(0) * (shape[0] // shape[1])**2, weight.size(0))
+        around.size(0) * (shape[0] // shape[1]) ** 2, weight.size(0)
+    )
 
 
 @torch.library.custom_op('mmhgkd::stem_weight_gradient', mutates_args=())
-def stem_weight_gradient(rows: Tensor, grad: Tensor, around: Tensor,
-                         shape: list[int]) -> Tensor:
+def stem_weight_gradient(
+    rows: Tensor, grad: Tensor, around: Tensor, shape: list[int]
+) -> Tensor:
     """Weight gradient of :func:`stem_forward`.
 
     Args:
@@ -134,11 +165,13 @@ def stem_weight_gradient(rows: Tensor, grad: Tensor, around: Tensor,
     summands = rows.size(1) * shape[2] * shape[3]
     blocks = stem_blocks(c_out)
     tiles = triton.cdiv(c_out, blocks.width) * triton.cdiv(
-        summands, blocks.depth)
+        summands, blocks.depth
+    )
     splits, chunk = split_rows(num_out, tiles, blocks.height)
     partial = rows.new_empty(splits, c_out, summands, dtype=torch.float32)
     launch(
-        _stem_weight_gradient, (tiles, splits),
+        _stem_weight_gradient,
+        (tiles, splits),
         rows,
         grad,
         around.contiguous(),
@@ -153,86 +186,168 @@ def stem_weight_gradient(rows: Tensor, grad: Tensor, around: Tensor,
         PRECISION=precision(),
         num_warps=blocks.warps,
         num_stages=blocks.stages,
-        **_constants(rows, shape))
+        **_constants(rows, shape),
+    )
     return partial.sum(0)
 
 
 @stem_weight_gradient.register_fake
 def _(rows: Tensor, grad: Tensor, around: Tensor, shape: list[int]) -> Tensor:
     return rows.new_empty(
-        grad.size(1), rows.size(1) * shape[2] * shape[3], dtype=torch.float32)
+        grad.size(1), rows.size(1) * shape[2] * shape[3], dtype=torch.float32
+    )
 
 
 def _constants(rows: Tensor, shape: list[int]) -> dict[str, int]:
-    names = ('BLOCK', 'STRIDE', 'TAPS_Y', 'TAPS_X', 'PAD_Y', 'PAD_X',
-             'DILATION_Y', 'DILATION_X')
+    names = (
+        'BLOCK',
+        'STRIDE',
+        'TAPS_Y',
+        'TAPS_X',
+        'PAD_Y',
+        'PAD_X',
+        'DILATION_Y',
+        'DILATION_X',
+    )
     return dict(zip(names, shape, strict=True), C_IN=rows.size(1))
 
 
 @triton.jit
-def _read(rows, around, row, summand, num_out, num_units, C_IN: tl.constexpr,
-          BLOCK: tl.constexpr, STRIDE: tl.constexpr, TAPS_Y: tl.constexpr,
-          TAPS_X: tl.constexpr, PAD_Y: tl.constexpr, PAD_X: tl.constexpr,
-          DILATION_Y: tl.constexpr, DILATION_X: tl.constexpr):
+def _read(
+    rows,
+    around,
+    row,
+    summand,
+    num_out,
+    num_units,
+    C_IN: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STRIDE: tl.constexpr,
+    TAPS_Y: tl.constexpr,
+    TAPS_X: tl.constexpr,
+    PAD_Y: tl.constexpr,
+    PAD_X: tl.constexpr,
+    DILATION_Y: tl.constexpr,
+    DILATION_X: tl.constexpr,
+):
     """What output rows read through each (channel, tap): (rows, summands)."""
     side: tl.constexpr = BLOCK // STRIDE
     # Counted from the corner of the unit above and to the left.
     y = (
-        BLOCK - PAD_Y + (row // side % side * STRIDE)[:, None] +
-        (summand // TAPS_X % TAPS_Y * DILATION_Y)[None, :])
+        BLOCK
+        - PAD_Y
+        + (row // side % side * STRIDE)[:, None]
+        + (summand // TAPS_X % TAPS_Y * DILATION_Y)[None, :]
+    )
     x = (
-        BLOCK - PAD_X + (row % side * STRIDE)[:, None] +
-        (summand % TAPS_X * DILATION_X)[None, :])
-    inside = ((row < num_out)[:, None]
-              & (summand < C_IN * TAPS_Y * TAPS_X)[None, :])
+        BLOCK
+        - PAD_X
+        + (row % side * STRIDE)[:, None]
+        + (summand % TAPS_X * DILATION_X)[None, :]
+    )
+    inside = (row < num_out)[:, None] & (summand < C_IN * TAPS_Y * TAPS_X)[
+        None, :
+    ]
     unit = tl.load(
-        around + (row // (side * side) * 9)[:, None] + y // BLOCK * 3 +
-        x // BLOCK,
+        around
+        + (row // (side * side) * 9)[:, None]
+        + y // BLOCK * 3
+        + x // BLOCK,
         mask=inside,
-        other=num_units)
+        other=num_units,
+    )
     read = (unit.to(tl.int64) * BLOCK + y % BLOCK) * BLOCK + x % BLOCK
     channel = summand // (TAPS_Y * TAPS_X)
     return tl.load(
         rows + read * C_IN + channel[None, :],
         mask=inside & (unit < num_units),
-        other=0.0)
+        other=0.0,
+    )
 
 
 @triton.jit
-def _stem(rows, weight, around, out, num_out, num_units, C_IN: tl.constexpr,
-          C_OUT: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr,
-          TAPS_Y: tl.constexpr, TAPS_X: tl.constexpr, PAD_Y: tl.constexpr,
-          PAD_X: tl.constexpr, DILATION_Y: tl.constexpr,
-          DILATION_X: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
-          DEPTH: tl.constexpr, PRECISION: tl.constexpr):
+def _stem(
+    rows,
+    weight,
+    around,
+    out,
+    num_out,
+    num_units,
+    C_IN: tl.constexpr,
+    C_OUT: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STRIDE: tl.constexpr,
+    TAPS_Y: tl.constexpr,
+    TAPS_X: tl.constexpr,
+    PAD_Y: tl.constexpr,
+    PAD_X: tl.constexpr,
+    DILATION_Y: tl.constexpr,
+    DILATION_X: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     summands: tl.constexpr = C_IN * TAPS_Y * TAPS_X
     row = tl.program_id(0) * HEIGHT + tl.arange(0, HEIGHT)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     total = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     for start in range(0, summands, DEPTH):
         summand = start + tl.arange(0, DEPTH)
-        a = _read(rows, around, row, summand, num_out, num_units, C_IN, BLOCK,
-                  STRIDE, TAPS_Y, TAPS_X, PAD_Y, PAD_X, DILATION_Y, DILATION_X)
+        a = _read(
+            rows,
+            around,
+            row,
+            summand,
+            num_out,
+            num_units,
+            C_IN,
+            BLOCK,
+            STRIDE,
+            TAPS_Y,
+            TAPS_X,
+            PAD_Y,
+            PAD_X,
+            DILATION_Y,
+            DILATION_X,
+        )
         b = tl.load(
             weight + column[None, :] * summands + summand[:, None],
             mask=(column < C_OUT)[None, :] & (summand < summands)[:, None],
-            other=0.0)
+            other=0.0,
+        )
         total = tl.dot(a, b, total, input_precision=PRECISION)
     tl.store(
         out + row.to(tl.int64)[:, None] * C_OUT + column[None, :],
         total.to(out.dtype.element_ty),
-        mask=(row < num_out)[:, None] & (column < C_OUT)[None, :])
+        mask=(row < num_out)[:, None] & (column < C_OUT)[None, :],
+    )
 
 
 @triton.jit
-def _stem_weight_gradient(rows, grad, around, partial, num_out, num_units,
-                          chunk, C_IN: tl.constexpr, C_OUT: tl.constexpr,
-                          BLOCK: tl.constexpr, STRIDE: tl.constexpr,
-                          TAPS_Y: tl.constexpr, TAPS_X: tl.constexpr,
-                          PAD_Y: tl.constexpr, PAD_X: tl.constexpr,
-                          DILATION_Y: tl.constexpr, DILATION_X: tl.constexpr,
-                          HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
-                          DEPTH: tl.constexpr, PRECISION: tl.constexpr):
+def _stem_weight_gradient(
+    rows,
+    grad,
+    around,
+    partial,
+    num_out,
+    num_units,
+    chunk,
+    C_IN: tl.constexpr,
+    C_OUT: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STRIDE: tl.constexpr,
+    TAPS_Y: tl.constexpr,
+    TAPS_X: tl.constexpr,
+    PAD_Y: tl.constexpr,
+    PAD_X: tl.constexpr,
+    DILATION_Y: tl.constexpr,
+    DILATION_X: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     summands: tl.constexpr = C_IN * TAPS_Y * TAPS_X
     tile, split = tl.program_id(0), tl.program_id(1)
     column_tiles = tl.cdiv(C_OUT, WIDTH)
@@ -245,12 +360,30 @@ def _stem_weight_gradient(rows, grad, around, partial, num_out, num_units,
         a = tl.load(
             grad + row.to(tl.int64)[:, None] * C_OUT + column[None, :],
             mask=(row < num_out)[:, None] & in_columns[None, :],
-            other=0.0)
-        b = _read(rows, around, row, summand, num_out, num_units, C_IN, BLOCK,
-                  STRIDE, TAPS_Y, TAPS_X, PAD_Y, PAD_X, DILATION_Y, DILATION_X)
+            other=0.0,
+        )
+        b = _read(
+            rows,
+            around,
+            row,
+            summand,
+            num_out,
+            num_units,
+            C_IN,
+            BLOCK,
+            STRIDE,
+            TAPS_Y,
+            TAPS_X,
+            PAD_Y,
+            PAD_X,
+            DILATION_Y,
+            DILATION_X,
+        )
         total = tl.dot(tl.trans(a), b, total, input_precision=PRECISION)
     tl.store(
-        partial + (split * C_OUT + column[:, None]) * summands +
-        summand[None, :],
+        partial
+        + (split * C_OUT + column[:, None]) * summands
+        + summand[None, :],
         total,
-        mask=in_columns[:, None] & (summand < summands)[None, :])
+        mask=in_columns[:, None] & (summand < summands)[None, :],
+    )

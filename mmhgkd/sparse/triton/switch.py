@@ -38,6 +38,13 @@ def uses_triton(*tensors: Tensor) -> bool:
 
     That needs Triton, CUDA and one dtype among float32, bfloat16, float16.
     """
-    return (_enabled and _installed
-            and all((x.is_cuda or _interpreted) and x.dtype == tensors[0].dtype
-                    and x.dtype in DTYPES for x in tensors))
+    return (
+        _enabled
+        and _installed
+        and all(
+            (x.is_cuda or _interpreted)
+            and x.dtype == tensors[0].dtype
+            and x.dtype in DTYPES
+            for x in tensors
+        )
+    )

@@ -8,8 +8,13 @@ first runs makes results repeat bit for bit between runs and machines.
 from typing import NamedTuple
 
 __all__ = [
-    'Blocks', 'depthwise_blocks', 'gather_gemm_blocks', 'norm_blocks',
-    'split_rows', 'stem_blocks', 'weight_gradient_blocks'
+    'Blocks',
+    'depthwise_blocks',
+    'gather_gemm_blocks',
+    'norm_blocks',
+    'split_rows',
+    'stem_blocks',
+    'weight_gradient_blocks',
 ]
 
 # Programs that fill the largest GPU (132 SMs) about four times.
@@ -88,7 +93,7 @@ def depthwise_blocks(channels: int) -> tuple[int, int]:
 
 
 def norm_blocks(channels: int) -> tuple[int, int]:
-    """Rows and channels of a tile of a normalisation kernel."""
+    """Rows and channels of a tile of a normalization kernel."""
     width = _power(channels, 16, 128)
     return 2048 // width, width
 

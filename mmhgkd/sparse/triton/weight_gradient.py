@@ -32,12 +32,16 @@ def weight_gradient(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
     rows, grad = rows.contiguous(), grad.contiguous()
     (num_out, taps), c_in, c_out = table.shape, rows.size(1), grad.size(1)
     blocks = weight_gradient_blocks(c_in, c_out, rows.element_size())
-    tiles = taps * triton.cdiv(c_in, blocks.height) * triton.cdiv(
-        c_out, blocks.width)
+    tiles = (
+        taps
+        * triton.cdiv(c_in, blocks.height)
+        * triton.cdiv(c_out, blocks.width)
+    )
     splits, chunk = split_rows(num_out, tiles, blocks.depth)
     partial = rows.new_empty(splits, taps, c_in, c_out, dtype=torch.float32)
     launch(
-        _weight_gradient, (tiles, splits),
+        _weight_gradient,
+        (tiles, splits),
         rows,
         grad,
         table.contiguous(),
@@ -53,19 +57,22 @@ def weight_gradient(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
         DEPTH=blocks.depth,
         PRECISION=precision(),
         num_warps=blocks.warps,
-        num_stages=blocks.stages)
+        num_stages=blocks.stages,
+    )
     return partial.sum(0)
 
 
 @weight_gradient.register_fake
 def _(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
     return rows.new_empty(
-        table.size(1), rows.size(1), grad.size(1), dtype=torch.float32)
+        table.size(1), rows.size(1), grad.size(1), dtype=torch.float32
+    )
 
 
 @torch.library.custom_op('mmhgkd::depthwise_weight_gradient', mutates_args=())
-def depthwise_weight_gradient(rows: Tensor, grad: Tensor,
-                              table: Tensor) -> Tensor:
+def depthwise_weight_gradient(
+    rows: Tensor, grad: Tensor, table: Tensor
+) -> Tensor:
     """Compute ``(rows[table[:, tap]] * grad).sum(0)`` of every tap.
 
     Args:
@@ -83,7 +90,8 @@ def depthwise_weight_gradient(rows: Tensor, grad: Tensor,
     splits, chunk = split_rows(num_out, tiles, height)
     partial = rows.new_empty(splits, taps, channels, dtype=torch.float32)
     launch(
-        _depthwise_weight_gradient, (tiles, splits),
+        _depthwise_weight_gradient,
+        (tiles, splits),
         rows,
         grad,
         table.contiguous(),
@@ -94,7 +102,8 @@ def depthwise_weight_gradient(rows: Tensor, grad: Tensor,
         CHANNELS=channels,
         TAPS=taps,
         HEIGHT=height,
-        WIDTH=width)
+        WIDTH=width,
+    )
     return partial.sum(0)
 
 
@@ -104,17 +113,28 @@ def _(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
 
 
 @triton.jit
-def _weight_gradient(rows, grad, table, partial, num_out, num_in, chunk,
-                     C_IN: tl.constexpr, C_OUT: tl.constexpr,
-                     TAPS: tl.constexpr, HEIGHT: tl.constexpr,
-                     WIDTH: tl.constexpr, DEPTH: tl.constexpr,
-                     PRECISION: tl.constexpr):
+def _weight_gradient(
+    rows,
+    grad,
+    table,
+    partial,
+    num_out,
+    num_in,
+    chunk,
+    C_IN: tl.constexpr,
+    C_OUT: tl.constexpr,
+    TAPS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     # Tiles of one chunk of rows run together and share it in L2.
     tile, split = tl.program_id(0), tl.program_id(1).to(tl.int64)
     column_tiles = tl.cdiv(C_OUT, WIDTH)
     tap = tile % TAPS
     column = tile // TAPS % column_tiles * WIDTH + tl.arange(0, WIDTH)
-    channel = (tile // (TAPS * column_tiles) * HEIGHT + tl.arange(0, HEIGHT))
+    channel = tile // (TAPS * column_tiles) * HEIGHT + tl.arange(0, HEIGHT)
     in_channels, in_columns = channel < C_IN, column < C_OUT
     total = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     for start in range(0, chunk, DEPTH):
@@ -124,24 +144,37 @@ def _weight_gradient(rows, grad, table, partial, num_out, num_in, chunk,
         a = tl.load(
             rows + read.to(tl.int64)[:, None] * C_IN + channel[None, :],
             mask=(read < num_in)[:, None] & in_channels[None, :],
-            other=0.0)
+            other=0.0,
+        )
         b = tl.load(
             grad + row[:, None] * C_OUT + column[None, :],
             mask=in_rows[:, None] & in_columns[None, :],
-            other=0.0)
+            other=0.0,
+        )
         total = tl.dot(tl.trans(a), b, total, input_precision=PRECISION)
     tl.store(
-        partial + ((split * TAPS + tap) * C_IN + channel[:, None]) * C_OUT +
-        column[None, :],
+        partial
+        + ((split * TAPS + tap) * C_IN + channel[:, None]) * C_OUT
+        + column[None, :],
         total,
-        mask=in_channels[:, None] & in_columns[None, :])
+        mask=in_channels[:, None] & in_columns[None, :],
+    )
 
 
 @triton.jit
-def _depthwise_weight_gradient(rows, grad, table, partial, num_out, num_in,
-                               chunk, CHANNELS: tl.constexpr,
-                               TAPS: tl.constexpr, HEIGHT: tl.constexpr,
-                               WIDTH: tl.constexpr):
+def _depthwise_weight_gradient(
+    rows,
+    grad,
+    table,
+    partial,
+    num_out,
+    num_in,
+    chunk,
+    CHANNELS: tl.constexpr,
+    TAPS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     tile, split = tl.program_id(0), tl.program_id(1).to(tl.int64)
     tap = tile % TAPS
     channel = tile // TAPS * WIDTH + tl.arange(0, WIDTH)
@@ -154,13 +187,16 @@ def _depthwise_weight_gradient(rows, grad, table, partial, num_out, num_in,
         value = tl.load(
             rows + read.to(tl.int64)[:, None] * CHANNELS + channel[None, :],
             mask=(read < num_in)[:, None] & in_channels[None, :],
-            other=0.0)
+            other=0.0,
+        )
         factor = tl.load(
             grad + row[:, None] * CHANNELS + channel[None, :],
             mask=in_rows[:, None] & in_channels[None, :],
-            other=0.0)
+            other=0.0,
+        )
         total += value.to(tl.float32) * factor.to(tl.float32)
     tl.store(
         partial + (split * TAPS + tap) * CHANNELS + channel,
         tl.sum(total, 0),
-        mask=in_channels)
+        mask=in_channels,
+    )

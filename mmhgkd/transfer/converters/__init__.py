@@ -4,6 +4,12 @@ from .stored_config import parse_config
 from .student import Student, read_student
 
 __all__ = [
-    'LAYOUTS', 'Export', 'Import', 'Student', 'export_student',
-    'import_checkpoint', 'parse_config', 'read_student'
+    'LAYOUTS',
+    'Export',
+    'Import',
+    'Student',
+    'export_student',
+    'import_checkpoint',
+    'parse_config',
+    'read_student',
 ]

@@ -16,8 +16,13 @@ from .torchvision_layout import TorchvisionLayout
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
-    for layout in (OpenMMLabLayout('mmpretrain'), OpenMMLabLayout('mmdet'),
-                   OpenMMLabLayout('mmseg'), TorchvisionLayout(), TimmLayout())
+    for layout in (
+        OpenMMLabLayout('mmpretrain'),
+        OpenMMLabLayout('mmdet'),
+        OpenMMLabLayout('mmseg'),
+        TorchvisionLayout(),
+        TimmLayout(),
+    )
 }
 """Layout of each library."""
 
@@ -43,11 +48,13 @@ class Export(NamedTuple):
     usage: str
 
 
-def export_student(checkpoint: str,
-                   out: str | Path,
-                   layout: str | None = None,
-                   config: Mapping[str, Any] | None = None,
-                   with_head: bool = True) -> Export:
+def export_student(
+    checkpoint: str,
+    out: str | Path,
+    layout: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    with_head: bool = True,
+) -> Export:
     """Write the student of a checkpoint for another library, and verify it.
 
     The file appears under its name once the library's own network has read
@@ -112,26 +119,33 @@ def export_student(checkpoint: str,
 def _choose(out: Path, layout: str | None) -> Layout | None:
     """Layout of a file; None for ONNX."""
     if out.suffix not in ('.pth', '.safetensors', '.onnx'):
-        raise ConfigError(f'{out}: the name of the file must end in .pth, '
-                          '.safetensors or .onnx')
+        raise ConfigError(
+            f'{out}: the name of the file must end in .pth, '
+            '.safetensors or .onnx'
+        )
     if layout is not None and layout not in LAYOUTS:
-        raise ConfigError(f'`layout` must be one of {", ".join(LAYOUTS)}, got '
-                          f'{layout!r}')
+        raise ConfigError(
+            f'`layout` must be one of {", ".join(LAYOUTS)}, got {layout!r}'
+        )
     if out.suffix == '.onnx':
         if layout is not None:
-            raise ConfigError(f'{out}: an ONNX file has no layout of weights; '
-                              'leave the layout out')
+            raise ConfigError(
+                f'{out}: an ONNX file has no layout of weights; '
+                'leave the layout out'
+            )
         return None
     target = LAYOUTS[layout or 'mmpretrain']
     if out.suffix not in target.suffixes:
         raise ConfigError(
             f'{out}: {target.name} reads {", ".join(target.suffixes)} only; '
-            'choose such a name, or the layout torchvision or timm')
+            'choose such a name, or the layout torchvision or timm'
+        )
     return target
 
 
-def _compare(model: nn.Module, run: Callable[[Tensor], dict[str, Tensor]],
-             what: str) -> dict[str, float]:
+def _compare(
+    model: nn.Module, run: Callable[[Tensor], dict[str, Tensor]], what: str
+) -> dict[str, float]:
     """Largest difference of each output, on two batches."""
     generator = torch.Generator().manual_seed(0)
     largest: dict[str, float] = {}
@@ -147,5 +161,6 @@ def _compare(model: nn.Module, run: Callable[[Tensor], dict[str, Tensor]],
                 raise ConfigError(
                     f'{what}: the {name} differs by {difference:.3g} from '
                     "the student's, so the networks are not equal; nothing "
-                    'is written')
+                    'is written'
+                )
     return largest

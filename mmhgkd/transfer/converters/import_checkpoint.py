@@ -11,7 +11,7 @@ from mmhgkd.teachers.checkpoint import (
     find_differences,
     read_checkpoint,
     read_state_dict,
-    summarise,
+    summarize,
 )
 from mmhgkd.utils import ConfigError
 
@@ -27,7 +27,7 @@ class Import(NamedTuple):
         backbone (dict): Config of mmpretrain's network.
         tensors (int): Number of tensors in the file.
         absent (tuple[str]): Keys of the network that the checkpoint lacks;
-            those of norms are written as they are initialised.
+            those of norms are written as they are initialized.
         usage (str): Part of a config that loads the file.
     """
 
@@ -37,9 +37,9 @@ class Import(NamedTuple):
     usage: str
 
 
-def import_checkpoint(source: str,
-                      out: str | Path,
-                      num_heads: int | None = None) -> Import:
+def import_checkpoint(
+    source: str, out: str | Path, num_heads: int | None = None
+) -> Import:
     """Write a published checkpoint in the layout of mmpretrain.
 
     Those of SparK become students, those of MAE and BEiT, which serve as
@@ -70,8 +70,10 @@ def import_checkpoint(source: str,
     found = find_cnn(state, source) or find_vit(state, source, num_heads)
     if found is None:
         shown = ', '.join(list(state)[:3])
-        raise ConfigError(f'{source}: is no checkpoint of SparK, MAE or BEiT; '
-                          f'its keys begin with {shown}')
+        raise ConfigError(
+            f'{source}: is no checkpoint of SparK, MAE or BEiT; '
+            f'its keys begin with {shown}'
+        )
     backbone, weights = found
     # The outputs of a student are the maps of all stages.
     network = dict(backbone)
@@ -79,25 +81,24 @@ def import_checkpoint(source: str,
         network.update(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
     absent = _check(network, weights, source)
     if backbone['type'] == 'ConvNeXt':
-        # Norms that do nothing but normalise, as at their initialisation.
+        # Norms that do nothing but normalize, as at their initialization.
         for key in absent:
             size = len(weights[f'stages.{key[4]}.0.depthwise_conv.weight'])
             start = torch.ones if key.endswith('weight') else torch.zeros
             weights[key] = start(size)
-    text = Config({
-        'model': dict(type='ImageClassifier', backbone=network)
-    }).pretty_text
+    text = Config(
+        {'model': dict(type='ImageClassifier', backbone=network)}
+    ).pretty_text
     buffer = io.BytesIO()
     torch.save(
         {
-            'meta': {
-                'cfg': text
-            },
+            'meta': {'cfg': text},
             'state_dict': {
-                f'backbone.{key}': value
-                for key, value in weights.items()
-            }
-        }, buffer)
+                f'backbone.{key}': value for key, value in weights.items()
+            },
+        },
+        buffer,
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f'.{out.stem}.partial{out.suffix}')
     try:
@@ -109,8 +110,9 @@ def import_checkpoint(source: str,
     return Import(network, len(weights), absent, _usage(network, out))
 
 
-def _check(network: dict[str, Any], weights: State,
-           source: str) -> tuple[str, ...]:
+def _check(
+    network: dict[str, Any], weights: State, source: str
+) -> tuple[str, ...]:
     """Compare with mmpretrain's network.
 
     Returns:
@@ -121,14 +123,19 @@ def _check(network: dict[str, Any], weights: State,
     differences = find_differences(own, weights)
     absent = tuple(differences['missing'])
     differences['missing'] = [
-        key for key in absent if not key.startswith(
-            ('norm0.', 'norm1.', 'norm2.', 'norm3.',
-             'mask_token')) and not key.endswith('relative_position_index')
+        key
+        for key in absent
+        if not key.startswith(
+            ('norm0.', 'norm1.', 'norm2.', 'norm3.', 'mask_token')
+        )
+        and not key.endswith('relative_position_index')
     ]
-    lines = summarise(differences)
+    lines = summarize(differences)
     if lines:
-        raise ConfigError(f'{source}: does not fit the mmpretrain '
-                          f'{network["type"]} ({"; ".join(lines)})')
+        raise ConfigError(
+            f'{source}: does not fit the mmpretrain '
+            f'{network["type"]} ({"; ".join(lines)})'
+        )
     return absent
 
 
@@ -136,10 +143,12 @@ def _read_back(network: dict[str, Any], weights: State, path: Path) -> None:
     """Load the file by MMEngine, and compare every tensor."""
     model = MODELS.build({'_scope_': 'mmpretrain', **network})
     load_checkpoint(
-        model, str(path), revise_keys=[(r'^backbone\.', '')], logger='silent')
+        model, str(path), revise_keys=[(r'^backbone\.', '')], logger='silent'
+    )
     own = model.state_dict()
     lost = [
-        key for key, value in weights.items()
+        key
+        for key, value in weights.items()
         if not torch.equal(own[key], value)
     ]
     if lost:
@@ -147,14 +156,19 @@ def _read_back(network: dict[str, Any], weights: State, path: Path) -> None:
 
 
 def _usage(network: dict[str, Any], out: Path) -> str:
-    options = ''.join(f'    {key}={value!r},\n'
-                      for key, value in network.items())
+    options = ''.join(
+        f'    {key}={value!r},\n' for key, value in network.items()
+    )
     if network['type'] in ('ResNet', 'ConvNeXt'):
-        return (f'backbone = dict(\n{options}    init_cfg=dict(\n'
-                "        type='Pretrained',\n"
-                f"        checkpoint='{out}',\n"
-                "        prefix='backbone.'))")
+        return (
+            f'backbone = dict(\n{options}    init_cfg=dict(\n'
+            "        type='Pretrained',\n"
+            f"        checkpoint='{out}',\n"
+            "        prefix='backbone.'))"
+        )
     nested = ''.join(f'    {line}\n' for line in options.splitlines())
-    return ("teacher = dict(\n    type='mmhgkd.MIMTeacher',\n"
-            f"    backbone=dict(\n{nested[:-2]}),\n"
-            f"    checkpoint='{out}')")
+    return (
+        "teacher = dict(\n    type='mmhgkd.MIMTeacher',\n"
+        f'    backbone=dict(\n{nested[:-2]}),\n'
+        f"    checkpoint='{out}')"
+    )

@@ -38,7 +38,8 @@ def find_cnn(state: State, source: str) -> tuple[dict[str, Any], State] | None:
     state = strip(state, SPARK_PREFIX) or state
     state = {
         key: value
-        for key, value in state.items() if not key.startswith(('fc.', 'head.'))
+        for key, value in state.items()
+        if not key.startswith(('fc.', 'head.'))
     }
     if 'layer1.0.conv1.weight' in state:
         return _resnet(state, source), state
@@ -66,7 +67,8 @@ def _convnext(state: State) -> dict[str, Any]:
         depths=[_count(state, rf'stages\.{i}\.(\d+)\.') for i in range(4)],
         channels=[
             len(state[f'stages.{i}.0.depthwise_conv.weight']) for i in range(4)
-        ])
+        ],
+    )
     names = [
         name for name, arch in ConvNeXt.arch_settings.items() if arch == found
     ]

@@ -17,15 +17,14 @@ HEADS = {
     (384, 12): 6,
     (768, 12): 12,
     (1024, 24): 16,
-    (1280, 32): 16
+    (1280, 32): 16,
 }
 _TABLE = 'relative_position_bias_table'
 
 
 def find_vit(
-        state: State,
-        source: str,
-        num_heads: int | None = None) -> tuple[dict[str, Any], State] | None:
+    state: State, source: str, num_heads: int | None = None
+) -> tuple[dict[str, Any], State] | None:
     """Find the encoder of MAE or BEiT in a checkpoint.
 
     Args:
@@ -48,16 +47,20 @@ def find_vit(
     depth = len({k.split('.')[1] for k in state if k.startswith('blocks.')})
     heads = num_heads or HEADS.get((width, depth))
     if heads is None:
-        raise ConfigError(f'{source}: a ViT of width {width} and depth '
-                          f'{depth} is none of the published ones; give its '
-                          'number of heads (--num-heads)')
+        raise ConfigError(
+            f'{source}: a ViT of width {width} and depth '
+            f'{depth} is none of the published ones; give its '
+            'number of heads (--num-heads)'
+        )
     backbone: dict[str, Any] = dict(
         arch=dict(
             embed_dims=width,
             num_layers=depth,
             num_heads=heads,
-            feedforward_channels=len(state['blocks.0.mlp.fc1.weight'])),
-        patch_size=patch)
+            feedforward_channels=len(state['blocks.0.mlp.fc1.weight']),
+        ),
+        patch_size=patch,
+    )
     tables = [key for key in state if key.endswith(_TABLE)]
     if tables:
         shared = tables == [f'rel_pos_bias.{_TABLE}']
@@ -66,7 +69,8 @@ def find_vit(
         backbone.update(
             type='BEiTPretrainViT',
             use_shared_rel_pos_bias=shared,
-            use_rel_pos_bias=not shared)
+            use_rel_pos_bias=not shared,
+        )
     else:
         side = math.isqrt(state['pos_embed'].size(1) - 1)
         backbone.update(type='MAEViT')

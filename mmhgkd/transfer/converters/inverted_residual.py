@@ -10,7 +10,8 @@ _BLOCK = r'layer\d+\.\d+\.conv|layer\d+|layers\.\d+\.\d+'
 _PART = r'\d|expand_conv|depthwise_conv|se\.conv1|se\.conv2|linear_conv'
 _STEM_KEY = re.compile(rf'(?P<where>{_STEM})\.(?P<leaf>(conv|bn)\..+)')
 _BLOCK_KEY = re.compile(
-    rf'(?P<where>{_BLOCK})\.(?P<part>{_PART})\.(?P<leaf>(conv|bn)\..+)')
+    rf'(?P<where>{_BLOCK})\.(?P<part>{_PART})\.(?P<leaf>(conv|bn)\..+)'
+)
 
 
 class Layer(NamedTuple):
@@ -64,10 +65,8 @@ def _name(part: str, parts: Sequence[str]) -> str:
     if part.isdigit():
         return ('expand', 'depthwise', 'project')[int(part) + 3 - len(parts)]
     return dict(
-        expand_conv='expand',
-        depthwise_conv='depthwise',
-        linear_conv='project').get(
-            part, 'squeeze' if part == 'se.conv1' else 'excite')
+        expand_conv='expand', depthwise_conv='depthwise', linear_conv='project'
+    ).get(part, 'squeeze' if part == 'se.conv1' else 'excite')
 
 
 def timm_names(keys: Sequence[str], stages: Sequence[int]) -> dict[str, str]:
@@ -110,12 +109,11 @@ def _timm_layer(layer: Layer, expanded: bool) -> tuple[str, str]:
         return {
             'expand': ('conv_pw', 'bn1'),
             'depthwise': ('conv_dw', 'bn2'),
-            'project': ('conv_pwl', 'bn3')
+            'project': ('conv_pwl', 'bn3'),
         }[layer.part]
-    return {
-        'depthwise': ('conv_dw', 'bn1'),
-        'project': ('conv_pw', 'bn2')
-    }[layer.part]
+    return {'depthwise': ('conv_dw', 'bn1'), 'project': ('conv_pw', 'bn2')}[
+        layer.part
+    ]
 
 
 def torchvision_names(keys: Sequence[str], block: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmhgkd.teachers.checkpoint import summarise
+from mmhgkd.teachers.checkpoint import summarize
 from mmhgkd.utils import ConfigError
 
 from .student import State, Student
@@ -50,8 +50,9 @@ class Layout(ABC):
         """
 
     @abstractmethod
-    def outputs(self, student: Student, model: nn.Module,
-                images: Tensor) -> dict[str, Tensor]:
+    def outputs(
+        self, student: Student, model: nn.Module, images: Tensor
+    ) -> dict[str, Tensor]:
         """Embedding, and logits where there is a head, of the network."""
 
     @abstractmethod
@@ -88,11 +89,15 @@ class FlatLayout(Layout):
                 raise ConfigError(
                     f'{student.source}: {self.describe(student)} has no '
                     f'layer for {", ".join(unnamed)} of the head '
-                    f'{student.head["type"]}; leave the head out (--no-head)')
-            state.update({
-                new: student.head_weights[key]
-                for key, new in names.items() if key in student.head_weights
-            })
+                    f'{student.head["type"]}; leave the head out (--no-head)'
+                )
+            state.update(
+                {
+                    new: student.head_weights[key]
+                    for key, new in names.items()
+                    if key in student.head_weights
+                }
+            )
         state = self._reshape(student, state, model.state_dict())
         write_weights(path, state, {'network': self.describe(student)})
         return len(state)
@@ -101,12 +106,14 @@ class FlatLayout(Layout):
         """See :class:`Layout`."""
         model = self.build(student)
         missing, unexpected = model.load_state_dict(
-            read_weights(path), strict=False)
+            read_weights(path), strict=False
+        )
         missing = [key for key in missing if not self._waits(student, key)]
         if missing or unexpected:
             raise ConfigError(
                 f'{path}: read back, {missing} are missing and {unexpected} '
-                'too many')
+                'too many'
+            )
         model.train(False)
         return model
 
@@ -117,7 +124,8 @@ class FlatLayout(Layout):
         """
         problems = {
             'missing': [
-                key for key in own
+                key
+                for key in own
                 if key not in state and not self._waits(student, key)
             ],
             'too many': [key for key in state if key not in own],
@@ -125,14 +133,15 @@ class FlatLayout(Layout):
                 f'{key} {tuple(state[key].shape)}, not {tuple(own[key].shape)}'
                 for key in own
                 if key in state and _core(state[key]) != _core(own[key])
-            ]
+            ],
         }
-        lines = summarise(problems)
+        lines = summarize(problems)
         if lines:
             raise ConfigError(
                 f'{student.source}: the student is no '
                 f'{self.describe(student)} ({"; ".join(lines)}); the layout '
-                'mmpretrain and ONNX hold every student')
+                'mmpretrain and ONNX hold every student'
+            )
         return {key: state[key].reshape(own[key].shape) for key in state}
 
     def _waits(self, student: Student, key: str) -> bool:

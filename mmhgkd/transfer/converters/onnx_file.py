@@ -31,7 +31,7 @@ class OnnxStudent(nn.Module):
         """Embeddings ``(B, C)``, and logits ``(B, classes)`` of a head."""
         features = self.model.extract_feat(images)
         if self.model.head is None:
-            return (features[-1], )
+            return (features[-1],)
         return features[-1], self.model.head(features)
 
 
@@ -47,7 +47,8 @@ def require_onnx() -> None:
     except ImportError as error:
         raise ConfigError(
             'ONNX files need the packages onnx and onnxruntime; run `pip '
-            'install "mmhgkd[export]"`') from error
+            'install "mmhgkd[export]"`'
+        ) from error
 
 
 def write_onnx(model: nn.Module, path: Path) -> int:
@@ -72,20 +73,24 @@ def write_onnx(model: nn.Module, path: Path) -> int:
         # PyTorch recommends its newer exporter, which needs more packages.
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            graph, (torch.zeros(2, 3, 64, 64), ),
+            graph,
+            (torch.zeros(2, 3, 64, 64),),
             str(path),
             input_names=['images'],
             output_names=graph.names,
             dynamic_axes=axes,
-            dynamo=False)
+            dynamo=False,
+        )
     return len(model.state_dict())
 
 
 def onnx_outputs(path: Path, images: Tensor) -> dict[str, Tensor]:
     """Run the file with onnxruntime on the CPU."""
     import onnxruntime
+
     session = onnxruntime.InferenceSession(
-        str(path), providers=['CPUExecutionProvider'])
+        str(path), providers=['CPUExecutionProvider']
+    )
     names = [output.name for output in session.get_outputs()]
     arrays = session.run(names, {'images': images.numpy()})
     return {
@@ -110,7 +115,8 @@ def _fix_padding(model: nn.Module) -> None:
             layer.stride,
             dilation=layer.dilation,
             groups=layer.groups,
-            bias=layer.bias is not None)
+            bias=layer.bias is not None,
+        )
         plain.load_state_dict(layer.state_dict())
         parent, _, child = name.rpartition('.')
         padded = nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), plain)

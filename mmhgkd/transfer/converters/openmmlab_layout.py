@@ -29,7 +29,7 @@ class OpenMMLabLayout(Layout):
     """
 
     # MMEngine reads no safetensors.
-    suffixes = ('.pth', )
+    suffixes = ('.pth',)
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,19 +41,18 @@ class OpenMMLabLayout(Layout):
                 f'the layout {self.name} is verified with {self.name}, which '
                 f'is not installed; run `pip install "mmhgkd['
                 f'{self.name.removeprefix("mm")}]"`, or take the layout '
-                'mmpretrain, whose keys are the same')
+                'mmpretrain, whose keys are the same'
+            )
         return f'{self.name} {self._network(student)["type"]}'
 
     def write(self, student: Student, path: Path) -> int:
         """See :class:`Layout`."""
         state = {
             **_prefixed('backbone.', student.weights),
-            **_prefixed('head.', student.head_weights)
+            **_prefixed('head.', student.head_weights),
         }
         meta: dict[str, Any] = {
-            'cfg': Config({
-                'model': student.classifier()
-            }).pretty_text
+            'cfg': Config({'model': student.classifier()}).pretty_text
         }
         if student.classes:
             meta['dataset_meta'] = {'classes': list(student.classes)}
@@ -73,27 +72,33 @@ class OpenMMLabLayout(Layout):
                 raise ConfigError(f'{path}: read back: {error}') from error
         else:
             with DefaultScope.overwrite_default_scope(self.name):
-                model = MODELS.build({
-                    **self._network(student), 'init_cfg':
-                    dict(
-                        type='Pretrained',
-                        checkpoint=str(path),
-                        prefix='backbone.')
-                })
+                model = MODELS.build(
+                    {
+                        **self._network(student),
+                        'init_cfg': dict(
+                            type='Pretrained',
+                            checkpoint=str(path),
+                            prefix='backbone.',
+                        ),
+                    }
+                )
             model.init_weights()
             own = model.state_dict()
             lost = [
-                key for key, value in student.weights.items()
+                key
+                for key, value in student.weights.items()
                 if key not in own or not torch.equal(own[key], value)
             ]
             if lost or len(own) != len(student.weights):
                 raise ConfigError(
-                    f'{path}: {self.describe(student)} has not read {lost}')
+                    f'{path}: {self.describe(student)} has not read {lost}'
+                )
         model.train(False)
         return model
 
-    def outputs(self, student: Student, model: nn.Module,
-                images: Tensor) -> dict[str, Tensor]:
+    def outputs(
+        self, student: Student, model: nn.Module, images: Tensor
+    ) -> dict[str, Tensor]:
         """See :class:`Layout`."""
         if self.name == 'mmpretrain':
             return student_module.outputs(model, images)
@@ -108,11 +113,13 @@ class OpenMMLabLayout(Layout):
             # A matter of the task, not of the weights.
             network.pop(option, None)
         options = ''.join(f'    {k}={v!r},\n' for k, v in network.items())
-        return (f'backbone = dict(\n{options}'
-                '    init_cfg=dict(\n'
-                "        type='Pretrained',\n"
-                f"        checkpoint='{path}',\n"
-                "        prefix='backbone.'))")
+        return (
+            f'backbone = dict(\n{options}'
+            '    init_cfg=dict(\n'
+            "        type='Pretrained',\n"
+            f"        checkpoint='{path}',\n"
+            "        prefix='backbone.'))"
+        )
 
     def _network(self, student: Student) -> dict[str, Any]:
         options = dict(student.backbone)

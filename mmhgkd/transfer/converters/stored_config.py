@@ -31,7 +31,8 @@ def parse_config(text: str, source: str) -> dict[str, Any]:
         raise ConfigError(
             f'{source}: the config in this checkpoint is more than values '
             f'({error}), and is not run; give the config by its file or '
-            'name') from error
+            'name'
+        ) from error
 
 
 def _assignment(node: ast.stmt) -> tuple[str, Any]:
@@ -44,8 +45,9 @@ def _assignment(node: ast.stmt) -> tuple[str, Any]:
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id != 'dict':
-            raise ValueError(f'line {node.lineno} calls '
-                             f'{ast.unparse(node.func)}')
+            raise ValueError(
+                f'line {node.lineno} calls {ast.unparse(node.func)}'
+            )
         items: dict[Any, Any] = {}
         for argument in node.args:
             items.update(_mapping(argument))

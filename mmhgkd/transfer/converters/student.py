@@ -12,7 +12,7 @@ from mmhgkd.teachers.checkpoint import (
     find_differences,
     read_checkpoint,
     read_state_dict,
-    summarise,
+    summarize,
 )
 from mmhgkd.utils import ConfigError
 
@@ -22,18 +22,33 @@ State = dict[str, Tensor]
 
 #: Stage whose map is the last one, by the type of network.
 LAST_STAGE: dict[str, tuple[int, ...] | None] = {
-    'ResNet': (3, ),
-    'ConvNeXt': (3, ),
-    'MobileNetV2': (7, ),
+    'ResNet': (3,),
+    'ConvNeXt': (3,),
+    'MobileNetV2': (7,),
     'MobileNetV3': None,
-    'EfficientNet': (6, )
+    'EfficientNet': (6,),
 }
 # What changes the training or the choice of outputs, and no output.
-_NO_EFFECT = ('backend', 'init_cfg', 'pretrained', 'frozen_stages',
-              'norm_eval', 'with_cp', 'drop_path_rate', 'out_indices',
-              'gap_before_final_norm')
-_HEAD_OPTIONS = ('type', 'num_classes', 'in_channels', 'mid_channels',
-                 'act_cfg', 'norm_cfg', 'dropout_rate')
+_NO_EFFECT = (
+    'backend',
+    'init_cfg',
+    'pretrained',
+    'frozen_stages',
+    'norm_eval',
+    'with_cp',
+    'drop_path_rate',
+    'out_indices',
+    'gap_before_final_norm',
+)
+_HEAD_OPTIONS = (
+    'type',
+    'num_classes',
+    'in_channels',
+    'mid_channels',
+    'act_cfg',
+    'norm_cfg',
+    'dropout_rate',
+)
 _BACKBONE, _HEAD = 'backbone.', 'head.'
 
 
@@ -73,7 +88,8 @@ class Student:
             type='ImageClassifier',
             backbone=self.backbone,
             neck=None if self.family == 'ConvNeXt' else neck,
-            head=self.head)
+            head=self.head,
+        )
 
     def build(self) -> nn.Module:
         """Build mmpretrain's model with the weights, in eval mode.
@@ -87,17 +103,21 @@ class Student:
         except (TypeError, ValueError, AssertionError, KeyError) as error:
             raise ConfigError(
                 f'{self.source}: mmpretrain has no {self.family} with the '
-                f'options of this student ({error})') from error
-        for name, module, state in (('backbone', model.backbone, self.weights),
-                                    ('head', model.head, self.head_weights)):
+                f'options of this student ({error})'
+            ) from error
+        for name, module, state in (
+            ('backbone', model.backbone, self.weights),
+            ('head', model.head, self.head_weights),
+        ):
             if module is None:
                 continue
-            lines = summarise(find_differences(module.state_dict(), state))
+            lines = summarize(find_differences(module.state_dict(), state))
             if lines:
                 raise ConfigError(
                     f'{self.source}: the weights of the {name} do not fit '
                     f'the config ({"; ".join(lines)}); give the config of '
-                    'the training')
+                    'the training'
+                )
             module.load_state_dict(state)
         model.train(False)
         return model
@@ -113,9 +133,11 @@ def outputs(model: Any, images: Tensor) -> dict[str, Tensor]:
     return result
 
 
-def read_student(checkpoint: str,
-                 config: Mapping[str, Any] | None = None,
-                 with_head: bool = True) -> Student:
+def read_student(
+    checkpoint: str,
+    config: Mapping[str, Any] | None = None,
+    with_head: bool = True,
+) -> Student:
     """Read the student of a distillation or a downstream checkpoint.
 
     No code of the file is run.
@@ -145,13 +167,16 @@ def read_student(checkpoint: str,
     if not isinstance(model, Mapping) or not model.get('backbone'):
         raise ConfigError(
             f'{checkpoint}: its config has no `model.backbone`; give a '
-            'checkpoint of tools/train.py, or its config')
+            'checkpoint of tools/train.py, or its config'
+        )
     backbone = dense_config(model['backbone'], checkpoint)
     weights = strip(state, _BACKBONE)
     if not weights:
-        raise ConfigError(f'{checkpoint} holds no key that starts with '
-                          f'`{_BACKBONE}`; give a checkpoint of '
-                          'tools/train.py')
+        raise ConfigError(
+            f'{checkpoint} holds no key that starts with '
+            f'`{_BACKBONE}`; give a checkpoint of '
+            'tools/train.py'
+        )
     if backbone['type'] == 'ConvNeXt':
         # The maps of the inner stages have norms that no classifier has.
         weights = {
@@ -160,14 +185,24 @@ def read_student(checkpoint: str,
             if not key.startswith(('norm0.', 'norm1.', 'norm2.'))
         }
     head = None
-    if with_head and _unscoped(
-            model['type']) == 'ImageClassifier' and (model.get('head')):
+    if (
+        with_head
+        and _unscoped(model['type']) == 'ImageClassifier'
+        and (model.get('head'))
+    ):
         head = {
             key: value
-            for key, value in model['head'].items() if key in _HEAD_OPTIONS
+            for key, value in model['head'].items()
+            if key in _HEAD_OPTIONS
         }
-    return Student(checkpoint, backbone, weights, head,
-                   strip(state, _HEAD) if head else {}, _classes(meta))
+    return Student(
+        checkpoint,
+        backbone,
+        weights,
+        head,
+        strip(state, _HEAD) if head else {},
+        _classes(meta),
+    )
 
 
 def stored_config(meta: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -178,8 +213,10 @@ def stored_config(meta: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     text = meta.get('cfg')
     if not isinstance(text, str):
-        raise ConfigError(f'{source}: holds no config, so its network is not '
-                          'known; give the config of the training')
+        raise ConfigError(
+            f'{source}: holds no config, so its network is not '
+            'known; give the config of the training'
+        )
     return parse_config(text, source)
 
 
@@ -201,7 +238,8 @@ def dense_config(backbone: Mapping[str, Any], source: str) -> dict[str, Any]:
     if family not in LAST_STAGE:
         raise ConfigError(
             f'{source}: the student is a {backbone["type"]}; converted are '
-            f'{", ".join(LAST_STAGE)} and their sparse forms')
+            f'{", ".join(LAST_STAGE)} and their sparse forms'
+        )
     options = {k: v for k, v in backbone.items() if k not in _NO_EFFECT}
     norm = options.get('norm_cfg')
     if norm is None:
@@ -220,7 +258,8 @@ def strip(state: Mapping[str, Tensor], prefix: str) -> State:
     """Keys that start with ``prefix``, without it."""
     return {
         key.removeprefix(prefix): value
-        for key, value in state.items() if key.startswith(prefix)
+        for key, value in state.items()
+        if key.startswith(prefix)
     }
 
 
@@ -232,6 +271,7 @@ def _classes(meta: Mapping[str, Any]) -> tuple[str, ...]:
     found = meta.get('dataset_meta')
     classes = found.get('classes') if isinstance(found, Mapping) else None
     if isinstance(classes, (list, tuple)) and all(
-            isinstance(name, str) for name in classes):
+        isinstance(name, str) for name in classes
+    ):
         return tuple(classes)
     return ()

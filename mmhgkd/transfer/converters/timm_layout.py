@@ -26,7 +26,7 @@ _MOBILENET_V3 = {
     'small': 'small_100',
     'small_075': 'small_075',
     'small_050': 'small_050',
-    'large': 'large_100'
+    'large': 'large_100',
 }
 
 
@@ -42,18 +42,22 @@ class TimmLayout(FlatLayout):
         except ImportError as error:
             raise ConfigError(
                 'the layout timm is verified with timm, which is not '
-                'installed; run `pip install "mmhgkd[timm]"`') from error
+                'installed; run `pip install "mmhgkd[timm]"`'
+            ) from error
         name = self._network(student)
         if name not in timm.list_models():
-            raise ConfigError(f'{student.source}: timm {timm.__version__} '
-                              f'has no {name}, which would equal it; the '
-                              'layout mmpretrain and ONNX hold every student')
+            raise ConfigError(
+                f'{student.source}: timm {timm.__version__} '
+                f'has no {name}, which would equal it; the '
+                'layout mmpretrain and ONNX hold every student'
+            )
         return f'timm {name}'
 
     def build(self, student: Student) -> nn.Module:
         """See :class:`FlatLayout`."""
         self.describe(student)
         import timm
+
         return timm.create_model(self._network(student), **_arguments(student))
 
     def names(self, student: Student, model: nn.Module) -> dict[str, str]:
@@ -69,16 +73,12 @@ class TimmLayout(FlatLayout):
     def head_names(self, student: Student) -> dict[str, str]:
         """See :class:`FlatLayout`."""
         layers = {
-            'ResNet': {
-                'fc': 'fc'
-            },
-            'ConvNeXt': {
-                'fc': 'head.fc'
-            },
+            'ResNet': {'fc': 'fc'},
+            'ConvNeXt': {'fc': 'head.fc'},
             'MobileNetV3': {
                 'layers.0.fc': 'conv_head',
-                'layers.1.fc': 'classifier'
-            }
+                'layers.1.fc': 'classifier',
+            },
         }.get(student.family, {'fc': 'classifier'})
         return {
             f'{old}.{tensor}': f'{new}.{tensor}'
@@ -90,8 +90,9 @@ class TimmLayout(FlatLayout):
         """See :class:`FlatLayout`."""
         return set(self.head_names(student).values())
 
-    def outputs(self, student: Student, model: Any,
-                images: Tensor) -> dict[str, Tensor]:
+    def outputs(
+        self, student: Student, model: Any, images: Tensor
+    ) -> dict[str, Tensor]:
         """See :class:`Layout`."""
         with torch.no_grad():
             features = model.forward_features(images)
@@ -106,14 +107,17 @@ class TimmLayout(FlatLayout):
 
     def usage(self, student: Student, path: Path) -> str:
         """See :class:`Layout`."""
-        arguments = ''.join(f', {k}={v}'
-                            for k, v in _arguments(student).items())
+        arguments = ''.join(
+            f', {k}={v}' for k, v in _arguments(student).items()
+        )
         create = f"model = timm.create_model('{self._network(student)}'"
         if student.family == 'MobileNetV3' and student.head is None:
             # timm keeps a layer behind the average in a headless network.
-            return (f'{create}{arguments})\n'
-                    f"timm.models.load_checkpoint(model, '{path}', "
-                    'strict=False)')
+            return (
+                f'{create}{arguments})\n'
+                f"timm.models.load_checkpoint(model, '{path}', "
+                'strict=False)'
+            )
         return f"{create}{arguments}, checkpoint_path='{path}')"
 
     def _network(self, student: Student) -> str:
@@ -125,7 +129,8 @@ class TimmLayout(FlatLayout):
             arch = arch or 'tiny'
             if isinstance(arch, str):
                 return f'convnext{"v2" if options.get("use_grn") else ""}_' + (
-                    arch)
+                    arch
+                )
         elif student.family == 'EfficientNet':
             arch = arch or 'b0'
             if re.fullmatch(r'b\d', arch):
@@ -139,7 +144,8 @@ class TimmLayout(FlatLayout):
         raise ConfigError(
             f'{student.source}: timm has no network that equals this '
             f'{student.family} ({arch or options}); the layout mmpretrain '
-            'and ONNX hold every student')
+            'and ONNX hold every student'
+        )
 
 
 def _arguments(student: Student) -> dict[str, Any]:

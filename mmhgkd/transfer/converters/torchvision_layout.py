@@ -17,7 +17,7 @@ _CONVNEXT_BLOCK = {
     'norm': 'block.2',
     'pointwise_conv1': 'block.3',
     'pointwise_conv2': 'block.5',
-    'gamma': 'layer_scale'
+    'gamma': 'layer_scale',
 }
 
 
@@ -33,7 +33,8 @@ class TorchvisionLayout(FlatLayout):
     def build(self, student: Student) -> nn.Module:
         """See :class:`FlatLayout`."""
         return torchvision.models.get_model(
-            self._network(student), weights=None, **_classes(student))
+            self._network(student), weights=None, **_classes(student)
+        )
 
     def names(self, student: Student, model: nn.Module) -> dict[str, str]:
         """See :class:`FlatLayout`."""
@@ -43,24 +44,19 @@ class TorchvisionLayout(FlatLayout):
         if student.family == 'ConvNeXt':
             return {key: _convnext_name(key) for key in keys}
         return torchvision_names(
-            keys, 'conv' if student.family == 'MobileNetV2' else 'block')
+            keys, 'conv' if student.family == 'MobileNetV2' else 'block'
+        )
 
     def head_names(self, student: Student) -> dict[str, str]:
         """See :class:`FlatLayout`."""
         layers = {
-            'ResNet': {
-                'fc': 'fc'
-            },
-            'ConvNeXt': {
-                'fc': 'classifier.2'
-            },
-            'MobileNetV2': {
-                'fc': 'classifier.1'
-            },
+            'ResNet': {'fc': 'fc'},
+            'ConvNeXt': {'fc': 'classifier.2'},
+            'MobileNetV2': {'fc': 'classifier.1'},
             'MobileNetV3': {
                 'layers.0.fc': 'classifier.0',
-                'layers.1.fc': 'classifier.3'
-            }
+                'layers.1.fc': 'classifier.3',
+            },
         }[student.family]
         return {
             f'{old}.{tensor}': f'{new}.{tensor}'
@@ -72,12 +68,13 @@ class TorchvisionLayout(FlatLayout):
         """See :class:`FlatLayout`."""
         return set(self.head_names(student).values())
 
-    def outputs(self, student: Student, model: nn.Module,
-                images: Tensor) -> dict[str, Tensor]:
+    def outputs(
+        self, student: Student, model: nn.Module, images: Tensor
+    ) -> dict[str, Tensor]:
         """See :class:`Layout`."""
         place, head = {
             'ResNet': (model, 'fc'),
-            'ConvNeXt': (getattr(model, 'classifier', None), '2')
+            'ConvNeXt': (getattr(model, 'classifier', None), '2'),
         }.get(student.family, (model, 'classifier'))
         result = {}
         with torch.no_grad():
@@ -93,18 +90,24 @@ class TorchvisionLayout(FlatLayout):
         """See :class:`Layout`."""
         arguments = ''.join(f', {k}={v}' for k, v in _classes(student).items())
         strict = '' if student.head else ', strict=False'
-        read = ('safetensors.torch.load_file'
-                if path.suffix == '.safetensors' else 'torch.load')
-        return (f"model = torchvision.models.get_model('"
-                f"{self._network(student)}'{arguments})\n"
-                f"model.load_state_dict({read}('{path}'){strict})")
+        read = (
+            'safetensors.torch.load_file'
+            if path.suffix == '.safetensors'
+            else 'torch.load'
+        )
+        return (
+            f"model = torchvision.models.get_model('"
+            f"{self._network(student)}'{arguments})\n"
+            f"model.load_state_dict({read}('{path}'){strict})"
+        )
 
     def _network(self, student: Student) -> str:
         options = student.backbone
         if student.family == 'ResNet':
             return f'resnet{options["depth"]}'
-        if student.family == 'MobileNetV2' and (options.get(
-                'widen_factor', 1.0) == 1.0):
+        if student.family == 'MobileNetV2' and (
+            options.get('widen_factor', 1.0) == 1.0
+        ):
             return 'mobilenet_v2'
         arch = options.get('arch')
         if student.family == 'MobileNetV3':
@@ -119,12 +122,15 @@ class TorchvisionLayout(FlatLayout):
             elif arch in _CONVNEXT:
                 return f'convnext_{arch}'
         elif student.family == 'EfficientNet':
-            why = (' (its efficientnet_* pads all sides alike, the student '
-                   'pads as TensorFlow)')
+            why = (
+                ' (its efficientnet_* pads all sides alike, the student '
+                'pads as TensorFlow)'
+            )
         raise ConfigError(
             f'{student.source}: torchvision has no network that equals this '
             f'{student.family}{why}; the layouts timm and mmpretrain, and '
-            'ONNX, may have')
+            'ONNX, may have'
+        )
 
 
 def _classes(student: Student) -> dict[str, int]:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 
-def write_weights(path: Path, state: Mapping[str, Tensor],
-                  metadata: Mapping[str, str]) -> None:
+def write_weights(
+    path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
     """Write a flat state dict.
 
     Args:
@@ -20,6 +21,7 @@ def write_weights(path: Path, state: Mapping[str, Tensor],
     tensors = {key: value.contiguous() for key, value in state.items()}
     if path.suffix == '.safetensors':
         from safetensors.torch import save
+
         content = save(tensors, metadata=dict(metadata, format='pt'))
     else:
         buffer = io.BytesIO()
@@ -32,5 +34,6 @@ def read_weights(path: Path) -> dict[str, Any]:
     """Read what :func:`write_weights` has written, as a user would."""
     if path.suffix == '.safetensors':
         from safetensors.torch import load_file
+
         return load_file(path)
     return torch.load(path, map_location='cpu', weights_only=True)

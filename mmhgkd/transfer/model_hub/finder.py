@@ -14,10 +14,12 @@ class HubFinder:
     """
 
     @classmethod
-    def find_spec(cls,
-                  name: str,
-                  path: Sequence[str] | None = None,
-                  target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        cls,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
         """See :class:`importlib.abc.MetaPathFinder`."""
         if name != HUB:
             return None
@@ -31,7 +33,8 @@ class HubFinder:
             _register(module)
 
         spec.loader.exec_module = (  # type: ignore[method-assign]
-            execute_and_register)
+            execute_and_register
+        )
         return spec
 
 
@@ -45,4 +48,5 @@ def announce_models() -> None:
 
 def _register(module: ModuleType) -> None:
     from .hub_model import register_models
+
     register_models(module.ModelHub)

@@ -29,12 +29,14 @@ class HubModel(Model):
             inference_dataloader,
             student_config,
         )
+
         path = self.data['Config']
         config = Config.fromfile(path)
         if config.default_scope != 'mmpretrain':
             raise ConfigError(
                 f'{self.name} is a model of {config.default_scope}, not of '
-                f'mmpretrain; build it from its config {path}')
+                f'mmpretrain; build it from its config {path}'
+            )
         if config.model.type == 'mmhgkd.HGKD':
             return student_config(config)
         config.test_dataloader = inference_dataloader(config)
@@ -52,13 +54,15 @@ class HubModel(Model):
             raise ConfigError(
                 f'{self.name} has no training of its own; give the checkpoint '
                 f"of a student: get_model('{self.name}', "
-                "pretrained='epoch_N.pth')")
+                "pretrained='epoch_N.pth')"
+            )
         if weights is None:
             raise ConfigError(
                 f'there are no published weights of {self.name} (not yet run '
                 'at full scale); train it with tools/train.py and its config '
                 f'{Path(self.data["Config"]).name}, then give the checkpoint: '
-                f"get_model('{self.name}', pretrained='epoch_N.pth')")
+                f"get_model('{self.name}', pretrained='epoch_N.pth')"
+            )
         return weights
 
 
@@ -82,5 +86,6 @@ def register_models(hub: Any) -> None:
                 results=model.results,
                 weights=model.weights,
                 config=str(root / model.config),
-                in_collection=model.in_collection)
+                in_collection=model.in_collection,
+            )
         return

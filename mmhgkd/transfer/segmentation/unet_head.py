@@ -33,18 +33,21 @@ class UNetHead(BaseDecodeHead):
             ``num_classes`` and ``loss_decode``.
     """
 
-    def __init__(self,
-                 in_channels: Sequence[int],
-                 decoder: dict,
-                 in_index: Sequence[int] = (0, 1, 2, 3),
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        decoder: dict,
+        in_index: Sequence[int] = (0, 1, 2, 3),
+        **kwargs: Any,
+    ) -> None:
         neck = UNetNeck(in_channels, **decoder)
         super().__init__(
             in_channels,
             neck.to_tokens.in_channels,
             in_index=in_index,
             input_transform='multiple_select',
-            **kwargs)
+            **kwargs,
+        )
         # It makes tokens of the finest map, for the teacher only.
         setattr(neck, 'to_tokens', nn.Identity())  # noqa: B010
         self.decoder = neck
@@ -65,12 +68,17 @@ class UNetHead(BaseDecodeHead):
         batch, _, rows, columns = maps[-1].shape
         strides = [self.finest_stride * 2**i for i in range(len(maps))]
         everything = torch.arange(
-            rows * columns, device=maps[-1].device).expand(batch, -1)
+            rows * columns, device=maps[-1].device
+        ).expand(batch, -1)
         mask = UnitMask(everything, rows, columns, strides[-1])
         features = [
             MaskedFeature(
-                _pad(x, rows * mask.block(stride),
-                     columns * mask.block(stride)), mask, stride)
+                _pad(
+                    x, rows * mask.block(stride), columns * mask.block(stride)
+                ),
+                mask,
+                stride,
+            )
             for x, stride in zip(maps, strides, strict=True)
         ]
         height, width = maps[0].shape[2:]

@@ -31,13 +31,22 @@ from mmhgkd.transfer.torchvision_ops.roi_align import (
 from mmhgkd.transfer.torchvision_ops.soft_nms import softnms
 
 __all__ = [
-    'deform_conv_backward_input', 'deform_conv_backward_parameters',
-    'deform_conv_forward', 'get_compiler_version',
-    'get_compiling_cuda_version', 'modulated_deform_conv_backward',
-    'modulated_deform_conv_forward', 'nms', 'nms_match', 'roi_align_backward',
-    'roi_align_forward', 'sigmoid_focal_loss_backward',
-    'sigmoid_focal_loss_forward', 'softmax_focal_loss_backward',
-    'softmax_focal_loss_forward', 'softnms'
+    'deform_conv_backward_input',
+    'deform_conv_backward_parameters',
+    'deform_conv_forward',
+    'get_compiler_version',
+    'get_compiling_cuda_version',
+    'modulated_deform_conv_backward',
+    'modulated_deform_conv_forward',
+    'nms',
+    'nms_match',
+    'roi_align_backward',
+    'roi_align_forward',
+    'sigmoid_focal_loss_backward',
+    'sigmoid_focal_loss_forward',
+    'softmax_focal_loss_backward',
+    'softmax_focal_loss_forward',
+    'softnms',
 ]
 
 

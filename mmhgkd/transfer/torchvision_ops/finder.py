@@ -16,15 +16,17 @@ class OperatorFinder:
     """
 
     @staticmethod
-    def find_spec(name: str,
-                  path: Sequence[str] | None = None,
-                  target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
         """See :class:`importlib.abc.MetaPathFinder`."""
         if name != NAME:
             return None
         return spec_from_file_location(
-            name,
-            Path(__file__).with_name('extension.py'))
+            name, Path(__file__).with_name('extension.py')
+        )
 
 
 def install_operators() -> None:

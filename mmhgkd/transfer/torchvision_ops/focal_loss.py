@@ -5,9 +5,14 @@ from torch.nn import functional
 from .precision import at_least_single
 
 
-def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor,
-                               output: Tensor, gamma: float,
-                               alpha: float) -> None:
+def sigmoid_focal_loss_forward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    output: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Focal loss of each class against the rest (arXiv 1708.02002).
 
     With ``q`` the probability of the right answer, it is
@@ -24,33 +29,40 @@ def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor,
         alpha (float): Weight of the positive class.
     """
     sign, scale = _sign_and_scale(input, target, weight, alpha)
-    logit, = at_least_single(input)
+    (logit,) = at_least_single(input)
     right = sign * logit
-    output.copy_(-scale * (-right).sigmoid()**gamma *
-                 functional.logsigmoid(right))
+    output.copy_(
+        -scale * (-right).sigmoid() ** gamma * functional.logsigmoid(right)
+    )
 
 
-def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor,
-                                grad_input: Tensor, gamma: float,
-                                alpha: float) -> None:
+def sigmoid_focal_loss_backward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    grad_input: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Derivative of each loss by its logit, written to ``grad_input``.
 
     See :func:`sigmoid_focal_loss_forward` for the other arguments.
     """
     sign, scale = _sign_and_scale(input, target, weight, alpha)
-    logit, = at_least_single(input)
+    (logit,) = at_least_single(input)
     right = sign * logit
     wrong = (-right).sigmoid()
     slope = wrong - gamma * right.sigmoid() * functional.logsigmoid(right)
     grad_input.copy_(-sign * scale * wrong**gamma * slope)
 
 
-def _sign_and_scale(input: Tensor, target: Tensor, weight: Tensor,
-                    alpha: float) -> tuple[Tensor, Tensor]:
+def _sign_and_scale(
+    input: Tensor, target: Tensor, weight: Tensor, alpha: float
+) -> tuple[Tensor, Tensor]:
     """+1 at the class of the target and -1 elsewhere; factor of the loss."""
     classes = torch.arange(input.size(1), device=input.device)
     positive = target[:, None] == classes
-    logit, = at_least_single(input)
+    (logit,) = at_least_single(input)
     scale = torch.where(positive, alpha, 1 - alpha).to(logit)
     if weight.numel():
         known = positive.any(dim=1, keepdim=True)
@@ -59,9 +71,14 @@ def _sign_and_scale(input: Tensor, target: Tensor, weight: Tensor,
     return positive.to(logit) * 2 - 1, scale
 
 
-def softmax_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor,
-                               output: Tensor, gamma: float,
-                               alpha: float) -> None:
+def softmax_focal_loss_forward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    output: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Focal loss of the target class among all classes.
 
     With ``p`` the probability of the target, it is
@@ -79,24 +96,31 @@ def softmax_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor,
     output.copy_(-scale * wrong**gamma * right.log())
 
 
-def softmax_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor,
-                                buff: Tensor, grad_input: Tensor, gamma: float,
-                                alpha: float) -> None:
+def softmax_focal_loss_backward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    buff: Tensor,
+    grad_input: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Derivative of each loss by its logits, written to ``grad_input``.
 
     See :func:`softmax_focal_loss_forward` for the arguments; ``buff`` is
     not used.
     """
     right, wrong, scale = _of_target(input, target, weight, alpha)
-    slope = gamma * wrong**(gamma - 1) * right * right.log() - wrong**gamma
+    slope = gamma * wrong ** (gamma - 1) * right * right.log() - wrong**gamma
     one_hot = functional.one_hot(target.clamp(min=0), input.size(1))
     grad_input.copy_((scale * slope)[:, None] * (one_hot - input))
 
 
-def _of_target(input: Tensor, target: Tensor, weight: Tensor,
-               alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+def _of_target(
+    input: Tensor, target: Tensor, weight: Tensor, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Probability of the target and of the rest; factor of the loss."""
-    probability, = at_least_single(input)
+    (probability,) = at_least_single(input)
     smallest = torch.finfo(probability.dtype).tiny
     index = target.clamp(min=0)
     right = probability.gather(1, index[:, None])[:, 0]

@@ -12,4 +12,5 @@ class MissingOperatorError(ConfigError, NotImplementedError):
         super().__init__(
             f'the operator `{name}` of MMCV is not among those that mmhgkd '
             'provides on torchvision; install MMCV with its compiled '
-            'operators (`mmcv._ext`), or choose a model without this one')
+            'operators (`mmcv._ext`), or choose a model without this one'
+        )

@@ -5,14 +5,27 @@ from .deform_conv import deform_conv_gradients
 from .precision import at_least_single
 
 
-def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor,
-                                  ones: Tensor, offset: Tensor, mask: Tensor,
-                                  output: Tensor, columns: Tensor,
-                                  kernel_h: int, kernel_w: int, stride_h: int,
-                                  stride_w: int, pad_h: int, pad_w: int,
-                                  dilation_h: int, dilation_w: int, group: int,
-                                  deformable_group: int,
-                                  with_bias: bool) -> None:
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
     """Deformable convolution with modulated samples (arXiv 1811.11168).
 
     Args:
@@ -39,7 +52,8 @@ def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor,
         with_bias (bool): Whether there is a bias.
     """
     input, weight, bias, offset, mask = at_least_single(
-        input, weight, bias, offset, mask)
+        input, weight, bias, offset, mask
+    )
     output.copy_(
         ops.deform_conv2d(
             input,
@@ -49,20 +63,37 @@ def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor,
             stride=(stride_h, stride_w),
             padding=(pad_h, pad_w),
             dilation=(dilation_h, dilation_w),
-            mask=mask))
+            mask=mask,
+        )
+    )
 
 
-def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor,
-                                   ones: Tensor, offset: Tensor, mask: Tensor,
-                                   columns: Tensor, grad_input: Tensor,
-                                   grad_weight: Tensor, grad_bias: Tensor,
-                                   grad_offset: Tensor, grad_mask: Tensor,
-                                   grad_output: Tensor, kernel_h: int,
-                                   kernel_w: int, stride_h: int, stride_w: int,
-                                   pad_h: int, pad_w: int, dilation_h: int,
-                                   dilation_w: int, group: int,
-                                   deformable_group: int,
-                                   with_bias: bool) -> None:
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
     """Gradients, written to the arguments ``grad_*`` of the inputs.
 
     See :func:`modulated_deform_conv_forward` for the arguments.
@@ -70,9 +101,17 @@ def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor,
     outputs = [grad_input, grad_weight, grad_offset, grad_mask]
     if with_bias:
         outputs.append(grad_bias)
-    gradients = deform_conv_gradients(grad_output, input, weight, offset, mask,
-                                      (stride_h, stride_w), (pad_h, pad_w),
-                                      (dilation_h, dilation_w), group,
-                                      deformable_group)
+    gradients = deform_conv_gradients(
+        grad_output,
+        input,
+        weight,
+        offset,
+        mask,
+        (stride_h, stride_w),
+        (pad_h, pad_w),
+        (dilation_h, dilation_w),
+        group,
+        deformable_group,
+    )
     for output, gradient in zip(outputs, gradients, strict=False):
         output.copy_(gradient)

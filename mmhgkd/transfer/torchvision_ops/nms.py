@@ -5,8 +5,9 @@ from torchvision import ops
 from .precision import at_least_single
 
 
-def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
-        offset: int) -> Tensor:
+def nms(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
+) -> Tensor:
     """Non-maximum suppression.
 
     Args:
@@ -36,7 +37,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     Returns:
         list[list[int]]: Indices of each group by falling score.
     """
-    dets, = at_least_single(dets)
+    (dets,) = at_least_single(dets)
     order = dets[:, 4].argsort(descending=True, stable=True)
     threshold = _rounded(iou_threshold, dets)
     groups = []

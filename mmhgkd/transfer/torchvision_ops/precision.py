@@ -7,6 +7,9 @@ def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
 
     torchvision lacks half precision in some operators on some devices.
     """
-    return tuple(tensor.float() if tensor.dtype in (torch.float16,
-                                                    torch.bfloat16) else tensor
-                 for tensor in tensors)
+    return tuple(
+        tensor.float()
+        if tensor.dtype in (torch.float16, torch.bfloat16)
+        else tensor
+        for tensor in tensors
+    )

@@ -8,11 +8,19 @@ from .precision import at_least_single
 AVERAGE = 1
 
 
-def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
-                      argmax_y: Tensor, argmax_x: Tensor, aligned_height: int,
-                      aligned_width: int, spatial_scale: float,
-                      sampling_ratio: int, pool_mode: int,
-                      aligned: bool) -> None:
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """RoIAlign with average pooling (Mask R-CNN, arXiv 1703.06870).
 
     Args:
@@ -27,7 +35,7 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
         sampling_ratio (int): Samples along each side of a bin; 0 takes as
             many as the bin has positions.
         pool_mode (int): 1 for the average; 0, the maximum, is missing.
-        aligned (bool): Whether pixel centres lie at half a pixel.
+        aligned (bool): Whether pixel centers lie at half a pixel.
 
     Raises:
         MissingOperatorError: If ``pool_mode`` is 0.
@@ -35,16 +43,30 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
     _check(pool_mode)
     features, boxes = at_least_single(input, rois)
     output.copy_(
-        ops.roi_align(features, boxes.to(features.dtype),
-                      (aligned_height, aligned_width), spatial_scale,
-                      sampling_ratio, aligned))
+        ops.roi_align(
+            features,
+            boxes.to(features.dtype),
+            (aligned_height, aligned_width),
+            spatial_scale,
+            sampling_ratio,
+            aligned,
+        )
+    )
 
 
-def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
-                       argmax_x: Tensor, grad_input: Tensor,
-                       aligned_height: int, aligned_width: int,
-                       spatial_scale: float, sampling_ratio: int,
-                       pool_mode: int, aligned: bool) -> None:
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Gradient of :func:`roi_align_forward`, written to ``grad_input``.
 
     See :func:`roi_align_forward` for the arguments.
@@ -56,8 +78,16 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
     gradient, boxes = at_least_single(grad_output, rois)
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
-            gradient, boxes.to(gradient.dtype), spatial_scale, aligned_height,
-            aligned_width, *grad_input.shape, sampling_ratio, aligned))
+            gradient,
+            boxes.to(gradient.dtype),
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *grad_input.shape,
+            sampling_ratio,
+            aligned,
+        )
+    )
 
 
 def _check(pool_mode: int) -> None:

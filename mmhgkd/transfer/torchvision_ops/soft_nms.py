@@ -7,9 +7,16 @@ from .precision import at_least_single
 NAIVE, LINEAR, GAUSSIAN = range(3)
 
 
-def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
-            sigma: float, min_score: float, method: int,
-            offset: int) -> Tensor:
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
     """Suppression that lowers the scores of overlapping boxes.
 
     Soft-NMS (arXiv 1704.04503).
@@ -49,8 +56,9 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
     return torch.stack(kept) if kept else left
 
 
-def _weights(overlaps: Tensor, iou_threshold: float, sigma: float,
-             method: int) -> Tensor:
+def _weights(
+    overlaps: Tensor, iou_threshold: float, sigma: float, method: int
+) -> Tensor:
     """Factor of each score, of the shape of ``overlaps``."""
     if method == GAUSSIAN:
         return (-overlaps.square() / sigma).exp()

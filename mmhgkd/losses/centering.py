@@ -2,11 +2,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CENTRES = ('none', 'mean', 'whiten')
+CENTERS = ('none', 'mean', 'whiten')
 SHRINKAGE = 0.1
 
 
-def centre_embeddings(embeddings: Tensor, bank: Tensor, kind: str) -> Tensor:
+def center_embeddings(embeddings: Tensor, bank: Tensor, kind: str) -> Tensor:
     """Take away what the embeddings of a memory queue have in common.
 
     The mean tokens of a teacher may share a direction that is most of their
@@ -33,13 +33,14 @@ def centre_embeddings(embeddings: Tensor, bank: Tensor, kind: str) -> Tensor:
     embeddings = embeddings - mean
     if kind == 'whiten':
         embeddings = torch.linalg.solve_triangular(
-            _whitening_factor(bank - mean), embeddings.T, upper=False).T
+            _whitening_factor(bank - mean), embeddings.T, upper=False
+        ).T
     return F.normalize(embeddings, dim=-1)
 
 
-def _whitening_factor(centred: Tensor) -> Tensor:
+def _whitening_factor(centered: Tensor) -> Tensor:
     """Lower triangular root of the shrunk covariance, ``(D, D)``."""
-    covariance = centred.T @ centred / len(centred)
+    covariance = centered.T @ centered / len(centered)
     # The floor serves a queue whose entries are all equal.
     variance = covariance.diagonal().mean().clamp(min=1e-12)
     covariance = (1 - SHRINKAGE) * covariance
