@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
+from mmhgkd.sparse.sparse_feature import rows_to_dense
 from mmhgkd.teachers import BaseTeacher
 from mmhgkd.utils import ConfigError
 
@@ -20,16 +22,20 @@ class HGKD(BaseSelfSupervisor):
     A frozen Transformer that was pre-trained by masked image modeling
     teaches a sparse CNN: the student sees the visible units of an image, its
     UNet-like decoder fills the holes, and the decoded tokens imitate the
-    teacher's (arXiv 2309.09571). With a ``PixelTeacher`` and the masked
-    region it is SparK's pixel reconstruction on the same student.
+    teacher's (arXiv 2309.09571). Which parts of this take place is a matter
+    of the losses in ``head``: without one that reads the decoder there is
+    none. With a ``PixelTeacher`` and the masked region it is SparK's pixel
+    reconstruction on the same student.
 
-    The teacher is not a submodule: it is in no optimizer and no checkpoint.
+    The teacher is not a submodule: it is in no optimizer and no checkpoint,
+    and a copy of the model shares it.
 
     Args:
         teacher (dict): Config of the teacher.
         backbone (dict): Config of the sparse student.
-        neck (dict): Config of the decoder.
         head (dict): Config of the losses.
+        neck (dict, optional): Config of the decoder, which is built if a loss
+            reads it. Defaults to None.
         mask (dict, optional): Config of the mask generator. Defaults to None,
             which means ``RandomUnitMask`` with its defaults.
         data_preprocessor (dict, optional): Config of the preprocessor.
@@ -53,17 +59,24 @@ class HGKD(BaseSelfSupervisor):
         self,
         teacher: dict,
         backbone: dict,
-        neck: dict,
         head: dict,
+        neck: dict | None = None,
         mask: dict | None = None,
         data_preprocessor: dict | None = None,
         compile: bool | dict = False,
         init_cfg: dict | None = None,
     ) -> None:
+        losses = MODELS.build(head)
+        if losses.reads_decoder and neck is None:
+            raise ConfigError(
+                "a loss reads the decoder's tokens: set `model.neck`, or "
+                'leave out `head.feature_loss` and set `head.embedding.'
+                "source='encoder'`"
+            )
         super().__init__(
             backbone=backbone,
-            neck=neck,
-            head=head,
+            neck=neck if losses.reads_decoder else None,
+            head=losses,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
@@ -112,11 +125,9 @@ class HGKD(BaseSelfSupervisor):
         mask = self.mask(
             len(inputs), *inputs.shape[2:], inputs.device, rank, world_size
         )
-        target, tokens, features = self._distil(inputs, mask)
-        visible = mask.visible(self.neck.out_stride).flatten(1)
-        return self.head.loss(
-            tokens, features, target, visible, self.teacher.input == 'visible'
-        )
+        target, tokens, features = self._distill(inputs, mask)
+        visible = mask.visible(self.token_stride).flatten(1)
+        return self.head.loss(tokens, features, target, visible)
 
     @torch.no_grad()
     def predict(
@@ -137,13 +148,20 @@ class HGKD(BaseSelfSupervisor):
         Returns:
             list[DataSample]: Each with ``student_tokens`` and
             ``teacher_tokens`` ``(h, w, D)``, and ``visible``, the visible
-            tokens ``(h, w)`` bool.
+            tokens ``(h, w)`` bool. Without a decoder the student's tokens
+            are those of the last stage of ``L_direct``, zero where nothing
+            was seen.
+
+        Raises:
+            ConfigError: If the losses give no tokens of the student.
         """
         mask = self.mask.draw(
             len(inputs), *inputs.shape[2:], draw, inputs.device
         )
-        target, tokens, _ = self._distil(inputs, mask)
-        visible = mask.visible(self.neck.out_stride)[:, 0]
+        target, tokens, features = self._distill(inputs, mask)
+        if tokens is None:
+            tokens = self._direct_tokens(features)
+        visible = mask.visible(self.token_stride)[:, 0]
         grid = visible.shape[1:]
         samples = data_samples or [DataSample() for _ in inputs]
         for index, sample in enumerate(samples):
@@ -178,15 +196,38 @@ class HGKD(BaseSelfSupervisor):
             return self.predict(inputs, data_samples)
         return super().forward(inputs, data_samples, mode)
 
-    def _distil(
+    @property
+    def token_stride(self) -> int:
+        """Pixels between two of the student's tokens."""
+        if self.neck is not None:
+            return self.neck.out_stride
+        direct = self.head.direct_loss
+        return self.mask.unit if direct is None else direct.out_stride
+
+    def _distill(
         self, inputs: Tensor, mask: UnitMask
-    ) -> tuple[Tensor, Tensor, Any]:
+    ) -> tuple[Tensor, Tensor | None, Any]:
         self._check_grid(*inputs.shape[2:])
         self._begin_step()
         target = self.teacher(inputs, mask)
         features = self.backbone(inputs, mask)
-        tokens = self.neck(features).flatten(2).transpose(1, 2)
+        tokens = None
+        if self.neck is not None:
+            tokens = self.neck(features).flatten(2).transpose(1, 2)
         return target, tokens, features
+
+    def _direct_tokens(self, features: Any) -> Tensor:
+        """Tokens of ``L_direct`` on the whole grid, ``(B, L, D)``."""
+        direct = self.head.direct_loss
+        if direct is None:
+            raise ConfigError(
+                'these losses give the student no tokens to draw: '
+                '`head.feature_loss` or `head.direct_loss` would'
+            )
+        grid = rows_to_dense(
+            direct.project(features)[-1], features[-1].mask, direct.out_stride
+        )
+        return grid.flatten(2).transpose(1, 2)
 
     def _begin_step(self) -> None:
         if self.compiled:
@@ -195,7 +236,8 @@ class HGKD(BaseSelfSupervisor):
             torch.compiler.cudagraph_mark_step_begin()
 
     def _compile_parts(self, options: dict) -> None:
-        for part in (self.teacher, self.backbone, self.neck):
+        parts = (self.teacher, self.backbone, self.neck)
+        for part in filter(None, parts):
             for module in part.modules():
                 # A comparison with a NumPy scalar, which rates of drop path
                 # are, breaks the graph.
@@ -205,41 +247,31 @@ class HGKD(BaseSelfSupervisor):
             part.compile(**options)
 
     def _check_parts(self) -> None:
-        teacher, neck, loss = self.teacher, self.neck, self.head.feature_loss
-        if neck.out_channels != teacher.embed_dims:
+        teacher, head = self.teacher, self.head
+        if self.neck is None and not head.reads_last_stage:
             raise ConfigError(
-                f'the teacher has tokens of {teacher.embed_dims} channels, '
-                f'the decoder gives {neck.out_channels}; set '
-                f'`neck.out_channels={teacher.embed_dims}`'
+                'no loss reaches the last stage of the student: add -1 to '
+                '`head.direct_loss.stages`, or a loss that reads the decoder'
             )
-        if self.head.similarity_loss is not None:
-            for option, width in (
-                (
-                    'head.embedding.out_channels',
-                    self.head.embedding.out_channels,
-                ),
-                ('head.queue.embed_dims', self.head.queue.embed_dims),
-            ):
-                if width != teacher.embed_dims:
-                    raise ConfigError(
-                        f'the teacher has tokens of {teacher.embed_dims} '
-                        f'channels, `{option}` is {width}; set it to '
-                        f'{teacher.embed_dims}'
-                    )
-            if (
-                teacher.input == 'visible'
-                and self.head.embedding.source == 'tokens'
-            ):
+        widths = dict(head.widths)
+        if self.neck is not None:
+            widths['neck.out_channels'] = self.neck.out_channels
+        for option, width in widths.items():
+            if width != teacher.embed_dims:
                 raise ConfigError(
-                    "a teacher with `input='visible'` has no tokens at masked "
-                    "places; set `head.embedding.source='decoder'` or "
-                    "'encoder', or `teacher.input='full'`"
+                    f'the teacher has tokens of {teacher.embed_dims} '
+                    f'channels, `{option}` is {width}; set '
+                    f'`{option}={teacher.embed_dims}`'
                 )
-        if (
-            teacher.input == 'visible'
-            and loss is not None
-            and loss.region != 'visible'
-        ):
+        if teacher.input != 'visible':
+            return
+        if head.similarity_loss and head.embedding.source == 'tokens':
+            raise ConfigError(
+                "a teacher with `input='visible'` has no tokens at masked "
+                "places; set `head.embedding.source='decoder'` or "
+                "'encoder', or `teacher.input='full'`"
+            )
+        if head.feature_loss and head.feature_loss.region != 'visible':
             raise ConfigError(
                 "a teacher with `input='visible'` has no tokens at masked "
                 "places; set `head.feature_loss.region='visible'`, or "
@@ -247,19 +279,29 @@ class HGKD(BaseSelfSupervisor):
             )
 
     def _check_grid(self, height: int, width: int) -> None:
-        stride = self.neck.out_stride
-        student, teacher = (
-            (height // stride, width // stride),
-            self.teacher.grid(height, width),
-        )
-        if student != teacher:
-            raise ConfigError(
-                f'for {height}x{width} px the teacher has a '
-                f'{teacher[0]}x{teacher[1]} grid of tokens, the decoder '
-                f'{student[0]}x{student[1]}; set `neck.out_stride` to the '
-                "teacher's patch size, or `teacher.input_size` so that the "
-                'grids agree'
-            )
+        teacher = self.teacher.grid(height, width)
+        for option, part in (
+            ('neck', self.neck),
+            ('head.direct_loss', self.head.direct_loss),
+        ):
+            if part is None:
+                continue
+            student = (height // part.out_stride, width // part.out_stride)
+            if student != teacher:
+                raise ConfigError(
+                    f'for {height}x{width} px the teacher has a '
+                    f'{teacher[0]}x{teacher[1]} grid of tokens, '
+                    f'the student {student[0]}x{student[1]}; set '
+                    f"`{option}.out_stride` to the teacher's patch size, or "
+                    '`teacher.input_size` so that the grids agree'
+                )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> 'HGKD':
+        # The averaged model of EMAHook needs no second teacher.
+        memo[id(self.teacher)] = self.teacher
+        result = memo[id(self)] = self.__new__(type(self))
+        result.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return result
 
     def _apply(self, fn: Any, recurse: bool = True) -> 'HGKD':
         # Moves and casts reach submodules only.

@@ -1,4 +1,5 @@
 from .centering import center_embeddings
+from .direct_imitation_loss import DirectImitationLoss
 from .distillation_head import DistillationHead
 from .embedding_queue import EmbeddingQueue
 from .feature_imitation_loss import FeatureImitationLoss
@@ -7,6 +8,7 @@ from .similarity_distribution_loss import SimilarityDistributionLoss
 from .student_embedding import StudentEmbedding
 
 __all__ = [
+    'DirectImitationLoss',
     'DistillationHead',
     'EmbeddingQueue',
     'FeatureImitationLoss',

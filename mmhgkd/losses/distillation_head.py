@@ -12,20 +12,26 @@ from mmhgkd.utils import ConfigError
 
 @MODELS.register_module()
 class DistillationHead(BaseModule):
-    """The losses of H-GKD, ``L = L_feat + L_sim``.
+    """The losses of a distillation; each can be left out.
+
+    ``L_feat`` compares the decoder's tokens with the teacher's, ``L_sim``
+    their similarities to a memory queue (both of H-GKD, arXiv 2309.09571),
+    and ``L_direct`` stages of the encoder with the teacher's tokens.
 
     Args:
-        feature_loss (dict, optional): Config of ``L_feat``. Defaults to None,
-            which leaves it out.
-        similarity_loss (dict, optional): Config of ``L_sim``. Defaults to
-            None, which leaves it out.
+        feature_loss (dict, optional): Config of ``L_feat``, a
+            :class:`FeatureImitationLoss`. Defaults to None.
+        similarity_loss (dict, optional): Config of ``L_sim``, a
+            :class:`SimilarityDistributionLoss`. Defaults to None.
         embedding (dict, optional): Config of the student's embedding, needed
             by ``L_sim``. Defaults to None.
         queue (dict, optional): Config of the memory queue, needed by
             ``L_sim``. Defaults to None.
+        direct_loss (dict, optional): Config of ``L_direct``, a
+            :class:`DirectImitationLoss`. Defaults to None.
 
     Raises:
-        ConfigError: If both losses are left out, or ``L_sim`` lacks a part.
+        ConfigError: If all losses are left out, or ``L_sim`` lacks a part.
     """
 
     def __init__(
@@ -34,62 +40,95 @@ class DistillationHead(BaseModule):
         similarity_loss: dict | None = None,
         embedding: dict | None = None,
         queue: dict | None = None,
+        direct_loss: dict | None = None,
     ) -> None:
         super().__init__()
-        if feature_loss is None and similarity_loss is None:
+        if not (feature_loss or similarity_loss or direct_loss):
             raise ConfigError(
-                'set `head.feature_loss`, `head.similarity_loss` or both; '
-                'without a loss nothing is learned'
+                'set `head.feature_loss`, `head.similarity_loss`, '
+                '`head.direct_loss` or several; without a loss nothing is '
+                'learned'
             )
         if similarity_loss and not (embedding and queue):
             raise ConfigError(
                 '`head.similarity_loss` compares embeddings with a queue: '
                 'set `head.embedding` and `head.queue`'
             )
-        self.feature_loss = self.similarity_loss = None
+        self.feature_loss = self.similarity_loss = self.direct_loss = None
         if feature_loss:
             self.feature_loss = MODELS.build(feature_loss)
+        if direct_loss:
+            self.direct_loss = MODELS.build(direct_loss)
         if similarity_loss:
             self.similarity_loss = MODELS.build(similarity_loss)
             self.embedding = MODELS.build(embedding)
             self.queue = MODELS.build(queue)
 
+    @property
+    def reads_decoder(self) -> bool:
+        """Whether a loss needs the decoder's tokens."""
+        return self.feature_loss is not None or (
+            self.similarity_loss is not None
+            and self.embedding.source != 'encoder'
+        )
+
+    @property
+    def reads_last_stage(self) -> bool:
+        """Whether a loss reaches the last stage without the decoder."""
+        return (
+            self.similarity_loss is not None
+            and self.embedding.source == 'encoder'
+        ) or (self.direct_loss is not None and -1 in self.direct_loss.stages)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Options of the parts that must equal the teacher's width."""
+        widths = {}
+        if self.similarity_loss is not None:
+            widths['head.embedding.out_channels'] = self.embedding.out_channels
+            widths['head.queue.embed_dims'] = self.queue.embed_dims
+        if self.direct_loss is not None:
+            widths['head.direct_loss.out_channels'] = (
+                self.direct_loss.out_channels
+            )
+        return widths
+
     def loss(
         self,
-        tokens: Tensor,
+        tokens: Tensor | None,
         features: Sequence[SparseFeature],
         target: Tensor,
         visible: Tensor,
-        target_visible: bool = False,
     ) -> dict[str, Tensor]:
         """Compute the losses and what the log shows beside them.
 
         Args:
-            tokens (Tensor): Decoded tokens of the student, ``(B, L, D)``.
+            tokens (Tensor, optional): Decoded tokens of the student,
+                ``(B, L, D)``; None where no loss reads them.
             features (Sequence[SparseFeature]): Of the backbone's stages.
-            target (Tensor): Tokens of the teacher, ``(B, L, D)``.
+            target (Tensor): Tokens of the teacher, ``(B, L, D)``, zero where
+                it has none.
             visible (Tensor): Tokens that the student saw, ``(B, L)`` bool.
-            target_visible (bool): Whether the teacher saw only those, too.
-                Defaults to False.
 
         Returns:
-            dict[str, Tensor]: ``loss_feat`` and ``loss_sim`` as far as they
-            are switched on; ``embedding_cosine``, the mean cosine of the two
-            embeddings of an image; ``pearson`` and ``self_variance_share`` of
+            dict[str, Tensor]: ``loss_feat``, ``loss_direct`` and
+            ``loss_sim`` as far as they are switched on; with the last
+            ``embedding_cosine``, the mean cosine of the two embeddings of an
+            image, and ``pearson`` and ``self_variance_share`` of
             :class:`SimilarityDistributionLoss`.
         """
         losses = {}
         if self.feature_loss is not None:
             losses['loss_feat'] = self.feature_loss(tokens, target, visible)
+        if self.direct_loss is not None:
+            losses['loss_direct'] = self.direct_loss(features, target)
         if self.similarity_loss is None:
             return losses
         student = self.embedding(tokens, features)
         if self.embedding.source == 'tokens':
             teacher, keys = token_embeddings(target)
         else:
-            teacher = keys = teacher_embedding(
-                target, visible if target_visible else None
-            )
+            teacher = keys = teacher_embedding(target)
         bank = self.queue()
         if len(bank):
             losses['loss_sim'], logs = self.similarity_loss(
@@ -107,20 +146,16 @@ class DistillationHead(BaseModule):
         return losses
 
 
-def teacher_embedding(tokens: Tensor, visible: Tensor | None = None) -> Tensor:
+def teacher_embedding(tokens: Tensor) -> Tensor:
     """Mean patch token of each image, of unit norm.
 
     Args:
-        tokens (Tensor): ``(B, L, D)``.
-        visible (Tensor, optional): Tokens to average, ``(B, L)`` bool.
-            Defaults to None, which means all.
+        tokens (Tensor): ``(B, L, D)``, zero where the teacher has none.
 
     Returns:
         Tensor: fp32 at least, ``(B, D)``.
     """
     tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    if visible is not None:
-        tokens = tokens * visible[..., None]
     # The norm takes away what a sum differs from a mean by.
     return F.normalize(tokens.sum(1), dim=-1)
 

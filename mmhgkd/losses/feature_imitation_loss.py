@@ -62,22 +62,32 @@ class FeatureImitationLoss(BaseModule):
         Returns:
             Tensor: Weighted scalar; zero where the region is empty.
         """
-        distance = self.token_distance(student, teacher)
+        distance = token_distance(student, teacher, self.distance)
         if self.region == 'all':
             return self.loss_weight * distance.mean()
         chosen = visible if self.region == 'visible' else ~visible
         total = (distance * chosen).sum() / chosen.sum().clamp(min=1)
         return self.loss_weight * total
 
-    def token_distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Distance of every token, ``(B, L)``."""
-        dtype = torch.promote_types(student.dtype, torch.float32)
-        student, teacher = student.to(dtype), teacher.to(dtype)
-        if self.distance == 'cosine':
-            return 1 - F.cosine_similarity(student, teacher, dim=-1)
-        function = {
-            'mse': F.mse_loss,
-            'smooth_l1': F.smooth_l1_loss,
-            'l1': F.l1_loss,
-        }[self.distance]
-        return function(student, teacher, reduction='none').mean(-1)
+
+def token_distance(student: Tensor, teacher: Tensor, distance: str) -> Tensor:
+    """Distance of every token, in fp32 at least.
+
+    Args:
+        student (Tensor): ``(..., D)``.
+        teacher (Tensor): ``(..., D)``.
+        distance (str): One of ``DISTANCES``.
+
+    Returns:
+        Tensor: ``(...)``.
+    """
+    dtype = torch.promote_types(student.dtype, torch.float32)
+    student, teacher = student.to(dtype), teacher.to(dtype)
+    if distance == 'cosine':
+        return 1 - F.cosine_similarity(student, teacher, dim=-1)
+    function = {
+        'mse': F.mse_loss,
+        'smooth_l1': F.smooth_l1_loss,
+        'l1': F.l1_loss,
+    }[distance]
+    return function(student, teacher, reduction='none').mean(-1)

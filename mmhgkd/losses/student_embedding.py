@@ -70,12 +70,13 @@ class StudentEmbedding(BaseModule):
             )
 
     def forward(
-        self, tokens: Tensor, features: Sequence[SparseFeature]
+        self, tokens: Tensor | None, features: Sequence[SparseFeature]
     ) -> Tensor:
         """Embed a batch.
 
         Args:
-            tokens (Tensor): Decoded tokens, ``(B, L, D)``.
+            tokens (Tensor, optional): Decoded tokens, ``(B, L, D)``; None
+                where the source is 'encoder'.
             features (Sequence[SparseFeature]): Of the backbone's stages.
 
         Returns:
@@ -85,12 +86,12 @@ class StudentEmbedding(BaseModule):
         Raises:
             ConfigError: If the source has not ``in_channels`` channels.
         """
-        if self.source == 'tokens':
-            pooled = tokens.flatten(0, 1)
+        if tokens is None or self.source == 'encoder':
+            pooled = features[-1].image_mean()
         elif self.source == 'decoder':
             pooled = tokens.mean(1)
         else:
-            pooled = features[-1].image_mean()
+            pooled = tokens.flatten(0, 1)
         if pooled.size(1) != self.in_channels:
             raise ConfigError(
                 f'the embedding of the source {self.source!r} has '

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.models.utils import build_norm_layer
@@ -6,6 +8,7 @@ from torch import Tensor, nn
 from mmhgkd.sparse import SparseFeature
 from mmhgkd.sparse.batch_norm import batch_norm
 from mmhgkd.sparse.sparse_feature import rows_to_dense
+from mmhgkd.utils import ConfigError
 
 
 class Densify(BaseModule):
@@ -40,4 +43,21 @@ class Densify(BaseModule):
         rows = batch_norm(self.norm, feature.rows())
         return self.projection(
             rows_to_dense(rows, feature.mask, feature.stride, self.mask_token)
+        )
+
+
+def check_channels(
+    rows: Sequence[Tensor], in_channels: tuple[int, ...]
+) -> None:
+    """Check that a decoder gets the features that it was made for.
+
+    Raises:
+        ConfigError: If number or widths of the features differ.
+    """
+    channels = tuple(row.size(1) for row in rows)
+    if channels != in_channels:
+        raise ConfigError(
+            f'the backbone gives features of {channels} channels, the '
+            f'decoder takes {in_channels}; set '
+            f'`neck.in_channels={channels}`'
         )

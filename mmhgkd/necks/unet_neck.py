@@ -9,7 +9,7 @@ from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
 from mmhgkd.utils import ConfigError
 
-from .densify import Densify
+from .densify import Densify, check_channels
 
 
 @MODELS.register_module()
@@ -126,13 +126,9 @@ class UNetNeck(BaseModule):
         Raises:
             ConfigError: If the features are not those of ``in_channels``.
         """
-        channels = tuple(feature.rows().size(1) for feature in features)
-        if channels != self.in_channels:
-            raise ConfigError(
-                f'the backbone gives features of {channels} channels, the '
-                f'decoder takes {self.in_channels}; set '
-                f'`neck.in_channels={channels}`'
-            )
+        check_channels(
+            [feature.rows() for feature in features], self.in_channels
+        )
         first, *rest = reversed(features)
         x = self.densify[0](first)
         for block, densify, feature in zip(

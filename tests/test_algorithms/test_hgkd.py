@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ResNet
 
@@ -275,6 +276,95 @@ def test_every_student_parameter_gets_a_gradient() -> None:
     assert not missing
 
 
+DIRECT = dict(
+    type='mmhgkd.DirectImitationLoss', in_channels=64, out_channels=24
+)
+ENCODER = dict(
+    type='mmhgkd.StudentEmbedding',
+    source='encoder',
+    projector='linear',
+    in_channels=64,
+    out_channels=24,
+)
+
+
+def direct_head(**changes: Any) -> dict:
+    """Losses that read the encoder only."""
+    head = dict(
+        config()['head'],
+        feature_loss=None,
+        direct_loss=DIRECT,
+        embedding=ENCODER,
+    )
+    return dict(head, **changes)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(),
+        dict(direct_loss=None),
+        dict(similarity_loss=None, embedding=None, queue=None),
+    ],
+)
+def test_no_decoder_where_no_loss_reads_it(changes: dict) -> None:
+    model = build(head=direct_head(**changes))
+    assert model.neck is None
+    assert hasattr(model.head, 'queue') == ('queue' not in changes)
+    for _ in range(2):
+        losses = model.loss(images(), [])
+        model.zero_grad()
+        sum(v for k, v in losses.items() if 'loss' in k).backward()
+        missing = [n for n, p in model.named_parameters() if p.grad is None]
+        assert not missing
+    assert build(neck=None, head=direct_head(**changes)).neck is None
+
+
+def test_direct_loss_equals_its_parts_wired_by_hand() -> None:
+    model = build(head=direct_head())
+    x = images()
+    losses = model.loss(x, [])
+    mask = model.mask.draw(4, 64, 64, 0)
+    target = model.teacher(x)
+    last = model.backbone(x, mask)[-1].dense()
+    layer = model.head.direct_loss.projections[0].layers[-1]
+    tokens = layer(last.permute(0, 2, 3, 1)).unflatten(3, (2, 2, 24))
+    tokens = tokens.permute(0, 1, 3, 2, 4, 5).reshape(4, 16, 24)
+    seen = mask.visible(16).flatten(1)
+    assert losses['loss_direct'].item() == pytest.approx(
+        (tokens - target)[seen].square().mean().item(), rel=1e-4
+    )
+    model.eval()
+    tokens = layer(model.backbone(x, mask)[-1].dense().permute(0, 2, 3, 1))
+    tokens = tokens.unflatten(3, (2, 2, 24)).permute(0, 1, 3, 2, 4, 5)
+    tokens = tokens.reshape(4, 4, 4, 24)
+    for index, sample in enumerate(model.predict(x)):
+        expected = tokens[index] * sample.visible[..., None]
+        assert torch.allclose(sample.student_tokens, expected, atol=1e-5)
+
+
+def test_losses_without_tokens_draw_no_picture() -> None:
+    model = build(head=direct_head(direct_loss=None))
+    with pytest.raises(ValueError, match='no tokens to draw'):
+        model.predict(images())
+
+
+def test_copy_shares_the_teacher_and_nothing_else() -> None:
+    model = build()
+    other = ExponentialMovingAverage(model, momentum=0.5)
+    assert other.module.teacher is model.teacher
+    assert set(other.module.state_dict()) == set(model.state_dict())
+    theirs = {id(p) for p in other.module.parameters()}
+    assert not theirs & {id(p) for p in model.parameters()}
+    before = other.module.eval()(images(), mode='predict')
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    after = other.module(images(), mode='predict')
+    for left, right in zip(before, after, strict=True):
+        assert torch.equal(left.student_tokens, right.student_tokens)
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -292,6 +382,22 @@ def test_every_student_parameter_gets_a_gradient() -> None:
         (
             dict(teacher=dict(config()['teacher'], input='visible')),
             r"feature_loss\.region='visible'",
+        ),
+        (dict(neck=None), r'set `model\.neck`'),
+        (
+            dict(head=direct_head(direct_loss=dict(DIRECT, out_channels=32))),
+            r'head\.direct_loss\.out_channels=24',
+        ),
+        (
+            dict(
+                head=dict(
+                    type='mmhgkd.DistillationHead',
+                    direct_loss=dict(
+                        DIRECT, stages=(-2,), in_channels=32, strides=16
+                    ),
+                )
+            ),
+            'no loss reaches the last stage',
         ),
         (
             dict(
