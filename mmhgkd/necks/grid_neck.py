@@ -1,10 +1,12 @@
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.models.utils import build_norm_layer
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
@@ -115,7 +117,7 @@ class GridNeck(BaseModule):
         check_channels(rows, self.in_channels)
         mask = features[0].mask
         projected = [
-            projection(batch_norm(norm, row), mask)
+            projection(batch_norm(cast(_BatchNorm, norm), row), mask)
             for projection, norm, row in zip(
                 self.projections, self.norms, rows, strict=True
             )
