@@ -1,8 +1,8 @@
 import torch.nn.functional as F
 from mmcv.cnn.bricks import Conv2dAdaptivePadding
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from .timm_forms import TIMM_SAME_PADDED
 from .window import Window
 
 
@@ -21,7 +21,7 @@ def window_and_weight(module: nn.Conv2d) -> tuple[Window, Tensor]:
         tuple[Window, Tensor]: The window and the weight
         ``(C_out, C_in / groups, *window.kernel)``.
     """
-    if not isinstance(module, (Conv2dAdaptivePadding, *TIMM_SAME_PADDED)):
+    if not isinstance(module, (Conv2dAdaptivePadding, Conv2dSame)):
         return Window.of(module), module.weight
     padding, extra = [], []
     for size, stride, dilation in zip(
