@@ -76,7 +76,7 @@ def requirements(*names: str) -> list[str]:
     return [line for line in lines if line and not line.startswith('#')]
 
 
-EXTRAS = ('det', 'seg', 'timm', 'export', 'docs', 'dev')
+EXTRAS = ('det', 'seg', 'export', 'docs', 'dev')
 
 setup(
     name='mmhgkd',

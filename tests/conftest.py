@@ -12,6 +12,18 @@ from PIL import Image
 torch.set_num_threads(1)
 
 
+GPUS = [pytest.param('cuda', marks=pytest.mark.gpu)]
+
+
+@pytest.fixture(
+    params=['cpu', *GPUS] if torch.cuda.is_available() else ['cpu']
+)
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """Every device that this machine has, with exact float32 products."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield torch.device(request.param)
+
+
 @pytest.fixture(autouse=True)
 def no_default_scope() -> Iterator[None]:
     """Types are looked up in the scope that a runner has left behind.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
-from mmhgkd.sparse.sparse_feature import rows_to_dense
+from mmhgkd.sparse.rows import rows_to_dense
 from mmhgkd.teachers import BaseTeacher
 from mmhgkd.utils import ConfigError
 

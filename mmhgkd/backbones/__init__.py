@@ -1,9 +1,11 @@
-from .sparse_convnext import SparseConvNeXt
-from .sparse_efficientnet import SparseEfficientNet
-from .sparse_mobilenet_v2 import SparseMobileNetV2
-from .sparse_mobilenet_v3 import SparseMobileNetV3
 from .sparse_network import SparseNetwork
 from .sparse_resnet import SparseResNet
+from .sparse_students import (
+    SparseConvNeXt,
+    SparseEfficientNet,
+    SparseMobileNetV2,
+    SparseMobileNetV3,
+)
 from .sparsify import sparsify
 
 __all__ = [

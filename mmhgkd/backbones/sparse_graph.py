@@ -5,7 +5,6 @@ from torch import Tensor, fx, nn
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.sparse import PackedFeature, SparseFeature
-from mmhgkd.sparse.forms import NoSparseForm
 from mmhgkd.sparse.layers import sparse_form
 from mmhgkd.sparse.operations import (
     SparseMap,
@@ -14,6 +13,7 @@ from mmhgkd.sparse.operations import (
     run_layer,
     run_operation,
 )
+from mmhgkd.sparse.sparse_feature import NoSparseForm
 from mmhgkd.utils import ConfigError
 
 
@@ -69,25 +69,19 @@ class SparseGraph:
     @torch.no_grad()
     def _probe(self, network: nn.Module) -> tuple[SparseFeature, ...]:
         """Run on blank images, to find all that has no sparse form."""
-        training = {module: module.training for module in network.modules()}
+        training = [m for m in network.modules() if m.training]
         for module in training:
             module.training = False
         try:
             return self._collect(network)
         finally:
-            for module, flag in training.items():
-                module.training = flag
+            for module in training:
+                module.training = True
 
     def _collect(self, network: nn.Module) -> tuple[SparseFeature, ...]:
         size, weight = self.PROBE_SIZE, next(network.parameters())
-        channels = next(
-            (
-                module.in_channels
-                for module in network.modules()
-                if isinstance(module, nn.Conv2d)
-            ),
-            3,
-        )
+        convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
+        channels = next((conv.in_channels for conv in convs), 3)
         mask = UnitMask(weight.new_zeros(2, 1, dtype=torch.int64), 1, 1, size)
         feature = PackedFeature.from_images(
             weight.new_zeros(2, channels, size, size), mask
@@ -160,7 +154,9 @@ class _Step(NamedTuple):
         kwargs = {k: _fill(v, values) for k, v in self.kwargs.items()}
         if self.kind == 'output':
             return _outputs(args[0])
-        sparse = _has_map(args) or _has_map(tuple(kwargs.values()))
+        sparse = any(
+            isinstance(values[name], SparseMap) for name in self.inputs
+        )
         if self.kind == 'call_module':
             module = network.get_submodule(self.target)
             if sparse:
@@ -215,7 +211,9 @@ def _record(network: nn.Module, method: str) -> tuple[_Step, ...]:
             f'{type(network).__name__} cannot be made sparse because of\n'
             f'{owner}: its forward cannot be recorded ({error})'
         ) from error
-    nodes = _needed(graph)
+    # Checks of shapes go, too: the output does not depend on them.
+    graph.eliminate_dead_code(lambda node: node.op == 'output')
+    nodes = list(graph.nodes)
     last = {x: node for node in nodes for x in node.all_input_nodes}
     return tuple(
         _Step(
@@ -230,16 +228,6 @@ def _record(network: nn.Module, method: str) -> tuple[_Step, ...]:
         )
         for node in nodes
     )
-
-
-def _needed(graph: fx.Graph) -> list[fx.Node]:
-    """Nodes that the output depends on, without checks of shapes."""
-    nodes = list(graph.nodes)
-    needed = {nodes[-1]}
-    for node in reversed(nodes):
-        if node in needed:
-            needed.update(node.all_input_nodes)
-    return [node for node in nodes if node in needed]
 
 
 def _owner(stack: Any, network: nn.Module) -> str:
@@ -270,15 +258,6 @@ def _fill(argument: Any, values: dict[str, Any]) -> Any:
     if isinstance(argument, list):
         return [_fill(x, values) for x in argument]
     return argument
-
-
-def _has_map(arguments: tuple) -> bool:
-    for x in arguments:
-        if isinstance(x, SparseMap):
-            return True
-        if isinstance(x, (list, tuple)) and _has_map(tuple(x)):
-            return True
-    return False
 
 
 def _outputs(result: Any) -> tuple[SparseFeature, ...]:

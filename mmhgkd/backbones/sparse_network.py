@@ -4,8 +4,8 @@ from mmhgkd.masks import UnitMask
 from mmhgkd.sparse import SparseFeature
 
 from .backends import BACKENDS, check_backend
+from .distributed_norms import synchronize_norms
 from .sparse_graph import SparseGraph
-from .sync_norms import synchronize_norms
 
 
 class SparseNetwork(nn.Module):
@@ -35,14 +35,18 @@ class SparseNetwork(nn.Module):
         """
         check_backend(backend, self)
         self.backend = backend
-        self.sparse_graph = SparseGraph(self, 'dense_forward')
+        self._record()
         synchronize_norms(self, nn.SyncBatchNorm)
-        self.feature_channels = self.sparse_graph.channels
-        self.feature_strides = self.sparse_graph.strides
 
     def dense_forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Forward of the dense network."""
         return super().forward(x)
+
+    def sparse_forward(
+        self, feature: SparseFeature
+    ) -> tuple[SparseFeature, ...]:
+        """Forward of the sparse network, from the visible pixels."""
+        return self.sparse_graph.run(self, feature)
 
     def forward(
         self, x: Tensor, mask: UnitMask | None = None
@@ -61,5 +65,9 @@ class SparseNetwork(nn.Module):
         if mask is None:
             maps = self.dense_forward(x)
             return (maps,) if isinstance(maps, Tensor) else tuple(maps)
-        images = BACKENDS[self.backend].from_images(x, mask)
-        return self.sparse_graph.run(self, images)
+        return self.sparse_forward(BACKENDS[self.backend].from_images(x, mask))
+
+    def _record(self) -> None:
+        self.sparse_graph = SparseGraph(self, 'dense_forward')
+        self.feature_channels = self.sparse_graph.channels
+        self.feature_strides = self.sparse_graph.strides

@@ -1,19 +1,17 @@
 from typing import Any
 
 from mmpretrain.models.backbones import ResNet
-from torch import Tensor, nn
 
-from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
+from mmhgkd.sparse.layers import apply_layer, norm_act
 
-from .backends import BACKENDS, check_backend
 from .sparse_blocks import SparseBasicBlock, SparseBottleneck
-from .sync_norms import synchronize_norms
+from .sparse_network import SparseNetwork
 
 
 @MODELS.register_module()
-class SparseResNet(ResNet):
+class SparseResNet(SparseNetwork, ResNet):
     """ResNet that sees only the visible units of a masked image.
 
     With a mask it computes what SparK's sparse convolution computes: an
@@ -57,27 +55,18 @@ class SparseResNet(ResNet):
             norm_cfg=norm_cfg or dict(type='mmhgkd.DistributedBatchNorm'),
             **kwargs,
         )
-        check_backend(backend, self)
-        synchronize_norms(self, nn.SyncBatchNorm)
-        self.backend = backend
+        self.make_sparse(backend)
 
-    def forward(
-        self, x: Tensor, mask: UnitMask | None = None
-    ) -> tuple[Tensor, ...] | tuple[SparseFeature, ...]:
-        """Compute the feature maps of the chosen stages.
-
-        Args:
-            x (Tensor): Images, ``(B, 3, H, W)``.
-            mask (UnitMask, optional): Visible units. Defaults to None, which
-                means the dense network.
-
-        Returns:
-            tuple[Tensor] or tuple[SparseFeature]: One item a stage, dense
-            without a mask, sparse with one.
-        """
-        if mask is None:
-            return super().forward(x)
-        feature = self._stem(BACKENDS[self.backend].from_images(x, mask))
+    def sparse_forward(
+        self: Any, feature: SparseFeature
+    ) -> tuple[SparseFeature, ...]:
+        """Forward of the sparse network, from the visible pixels."""
+        if self.deep_stem:
+            feature = apply_layer(feature, self.stem)
+        else:
+            feature = apply_layer(feature, self.conv1)
+            feature = norm_act(feature, self.norm1, self.relu)
+        feature = apply_layer(feature, self.maxpool)
         features = []
         for index, name in enumerate(self.res_layers):
             for block in getattr(self, name):
@@ -86,9 +75,6 @@ class SparseResNet(ResNet):
                 features.append(feature)
         return tuple(features)
 
-    def _stem(self, feature: SparseFeature) -> SparseFeature:
-        if self.deep_stem:
-            feature = feature.apply(self.stem)
-        else:
-            feature = feature.apply(self.conv1).norm_act(self.norm1, self.relu)
-        return feature.apply(self.maxpool)
+    def _record(self) -> None:
+        # Its blocks are written by hand, with steps that may be fused.
+        return

@@ -1,4 +1,5 @@
-import types
+import copyreg
+import functools
 from typing import Any
 
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
@@ -7,8 +8,8 @@ from torch import nn
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
 
+from .distributed_norms import synchronize_norms
 from .sparse_network import SparseNetwork
-from .sync_norms import synchronize_norms
 
 
 @MODELS.register_module(name='SparseNetwork')
@@ -50,9 +51,7 @@ def sparsify(
     if isinstance(network, SparseNetwork):
         raise ConfigError(f'{type(network).__name__} is sparse already')
     dense: Any = type(network)
-    network.__class__ = types.new_class(
-        f'Sparse{dense.__name__}', (SparseNetwork, dense)
-    )
+    network.__class__ = _sparse_class(dense)
     assert isinstance(network, SparseNetwork)
     try:
         network.make_sparse(backend)
@@ -62,3 +61,24 @@ def sparsify(
     if sync_norm:
         synchronize_norms(network)
     return network
+
+
+class _Sparsified(SparseNetwork):
+    """Network of a class that is made at run time, so no module has it."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        made, arguments, *state = tuple(super().__reduce_ex__(protocol))
+        if made is not copyreg.__newobj__:  # type: ignore[attr-defined]
+            return made, arguments, *state
+        return _empty, (type(self).__bases__[1],), *state
+
+
+@functools.cache
+def _sparse_class(dense: Any) -> Any:
+    return type(f'Sparse{dense.__name__}', (_Sparsified, dense), {})
+
+
+def _empty(dense: Any) -> nn.Module:
+    """Sparse network without its state, for copies and pickles."""
+    sparse = _sparse_class(dense)
+    return sparse.__new__(sparse)

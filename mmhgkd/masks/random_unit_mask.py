@@ -110,9 +110,13 @@ class RandomUnitMask(BaseModule):
         noise = noise[rank * batch_size : (rank + 1) * batch_size]
         keep = self.num_visible(rows * columns)
         ids = noise.argsort(dim=1)[:, :keep].sort(dim=1).values
-        return UnitMask(
-            ids.to(device, non_blocking=True), rows, columns, self.unit
-        )
+        device = torch.device(device)
+        if device.type == 'cuda':
+            # The host goes on only where its memory is pinned: elsewhere the
+            # copy would read it after it is freed.
+            ids = ids.pin_memory()
+        ids = ids.to(device, non_blocking=device.type == 'cuda')
+        return UnitMask(ids, rows, columns, self.unit)
 
     def get_extra_state(self) -> Tensor:
         """Number of draws so far, for the checkpoint."""

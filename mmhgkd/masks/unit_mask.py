@@ -60,12 +60,8 @@ class UnitMask(NamedTuple):
             Tensor: ``(B, 1, H / stride, W / stride)`` bool, true = visible.
         """
         block = self.block(stride)
-        units = torch.zeros(
-            self.ids.size(0),
-            self.num_units,
-            dtype=torch.bool,
-            device=self.ids.device,
-        )
+        shape = (self.ids.size(0), self.num_units)
+        units = self.ids.new_zeros(shape, dtype=torch.bool)
         units.scatter_(1, self.ids, True)
         grid = units.view(-1, 1, self.rows, self.columns)
         return grid.repeat_interleave(block, dim=2).repeat_interleave(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmhgkd.sparse import SparseFeature
 from mmhgkd.sparse.batch_norm import batch_norm
-from mmhgkd.sparse.sparse_feature import rows_to_dense
+from mmhgkd.sparse.rows import rows_to_dense
 from mmhgkd.utils import ConfigError
 
 

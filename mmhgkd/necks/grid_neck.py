@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
 from mmhgkd.sparse.batch_norm import batch_norm
-from mmhgkd.sparse.sparse_feature import rows_to_dense
+from mmhgkd.sparse.rows import rows_to_dense
 from mmhgkd.utils import ConfigError
 
 from .densify import check_channels

@@ -1,10 +1,8 @@
-from .batch_norm import DistributedBatchNorm
-from .masked_feature import MaskedFeature
+from .batch_norm import DistributedBatchNorm, DistributedBatchNormAct
+from .masked_feature import MaskedFeature, ZeroFilledFeature
 from .packed_feature import PackedFeature
 from .sparse_feature import SparseFeature
 from .spconv_feature import SpconvFeature
-from .sync_batch_norm_act import DistributedBatchNormAct
-from .zero_filled_feature import ZeroFilledFeature
 
 __all__ = [
     'DistributedBatchNorm',

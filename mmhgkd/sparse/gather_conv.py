@@ -2,10 +2,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .cpu_conv import halo_conv, pair_conv
 from .geometry import Geometry
-from .halo_conv import halo_conv
-from .pair_conv import pair_conv
 from .table_conv import table_conv
+from .triton import uses_triton
 from .window import Window
 
 
@@ -35,6 +35,15 @@ def gather_conv(
         if window.stride > 1:
             rows = _corners(rows, geometry.mask.block(stride), window.stride)
         return F.linear(rows, weight.flatten(1))
+    depthwise = groups == rows.size(1) == weight.size(0)
+    if uses_triton(rows, weight) and (groups == 1 or depthwise):
+        from .triton.stem import fits_stem, stem_conv
+
+        if fits_stem(rows, weight, geometry, stride, window):
+            return stem_conv(rows, weight, geometry, stride, window)
+        return table_conv(
+            rows, weight, geometry, stride, window, groups, triton=True
+        )
     if uses_tables(rows):
         return table_conv(rows, weight, geometry, stride, window, groups)
     block = geometry.mask.block(stride * window.stride)

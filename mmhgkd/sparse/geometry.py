@@ -79,14 +79,8 @@ class Geometry:
         def build() -> Tensor:
             count = self.mask.block(stride * window.stride)
             y, x = (
-                _Ramp(
-                    -window.padding[axis],
-                    count,
-                    window.stride,
-                    window.kernel[axis],
-                    window.dilation[axis],
-                )
-                for axis in range(2)
+                _Ramp(-padding, count, window.stride, taps, dilation)
+                for taps, padding, dilation in window.axes
             )
             return self._rows(stride, y, x, mark_outside)
 
@@ -123,12 +117,10 @@ class Geometry:
 
         def build() -> Tensor:
             last = self.mask.block(stride * window.stride) - 1
+            size = last * window.stride + 1
             y, x = (
-                _Ramp(
-                    -window.padding[axis],
-                    last * window.stride + window.reach(axis) + 1,
-                )
-                for axis in range(2)
+                _Ramp(-padding, size + dilation * (taps - 1))
+                for taps, padding, dilation in window.axes
             )
             table = self._rows(stride, y, x, mark_outside)
             return table.view(self.num_units, y.number, x.number)

@@ -1,5 +1,10 @@
-from typing import TYPE_CHECKING
+"""How the layers of dense networks are applied to sparse features."""
 
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmcv.cnn.bricks import (
     Conv2dAdaptivePadding,
@@ -9,26 +14,29 @@ from mmcv.cnn.bricks import (
     Swish,
 )
 from mmpretrain.models.utils.norm import LayerNorm2d
-from torch import nn
+from timm import layers as timm_layers
+from timm.layers import activations as timm_activations
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .batch_norm import DistributedBatchNorm
-from .forms import (
-    CONV,
-    IDENTITY,
-    MAP,
-    MAP_ANY,
-    NORM,
-    NoSparseForm,
-    SparseForm,
-    drop_path,
-    layer_norm,
-)
-from .sync_batch_norm_act import DistributedBatchNormAct
-from .timm_forms import TIMM_FORMS, norm_act
+from .batch_norm import DistributedBatchNorm, DistributedBatchNormAct
+from .sparse_feature import NoSparseForm, SparseFeature
 
-if TYPE_CHECKING:
-    from .sparse_feature import SparseFeature
+__all__ = ['NORM', 'SparseForm', 'apply_layer', 'norm_act', 'sparse_form']
+
+
+class SparseForm(NamedTuple):
+    """How a dense layer is applied to a sparse feature.
+
+    Args:
+        apply (Callable): Takes the feature and the layer.
+        layout (str): Layout of the dense maps that the layer takes: 'first'
+            or 'last' (where the channels are), 'any', or 'argument' (an
+            argument ``data_format`` says it).
+    """
+
+    apply: Callable[[SparseFeature, Any], SparseFeature]
+    layout: Literal['first', 'last', 'any', 'argument'] = 'first'
 
 
 def sparse_form(module: nn.Module) -> SparseForm | None:
@@ -43,9 +51,7 @@ def sparse_form(module: nn.Module) -> SparseForm | None:
     return None
 
 
-def apply_layer(
-    feature: 'SparseFeature', module: nn.Module
-) -> 'SparseFeature':
+def apply_layer(feature: SparseFeature, module: nn.Module) -> SparseFeature:
     """Apply a dense layer, or a plain sequence of layers, sparsely.
 
     Raises:
@@ -63,9 +69,31 @@ def apply_layer(
     return form.apply(feature, module)
 
 
-def _conv_module(
-    feature: 'SparseFeature', module: ConvModule
-) -> 'SparseFeature':
+def norm_act(
+    feature: SparseFeature,
+    norm: nn.Module,
+    act: nn.Module,
+    residual: SparseFeature | None = None,
+) -> SparseFeature:
+    """Normalize, add a residual and activate: a step that may be fused.
+
+    Args:
+        feature (SparseFeature): The feature.
+        norm (nn.Module): The norm layer.
+        act (nn.Module): The activation.
+        residual (SparseFeature, optional): Feature that is added before the
+            activation. Defaults to None.
+    """
+    fused = feature.fused_norm_act(norm, act, residual)
+    if fused is not None:
+        return fused
+    feature = apply_layer(feature, norm)
+    if residual is not None:
+        feature = feature.add(residual)
+    return apply_layer(feature, act)
+
+
+def _conv_module(feature: SparseFeature, module: ConvModule) -> SparseFeature:
     if module.with_explicit_padding or module.with_spectral_norm:
         raise NoSparseForm(
             'ConvModule has no sparse form with a padding layer or spectral '
@@ -81,43 +109,112 @@ def _conv_module(
     return feature
 
 
+def _layer_norm(feature: SparseFeature, module: nn.LayerNorm) -> SparseFeature:
+    """Normalize over the channels of each position."""
+    shape = module.normalized_shape
+    if len(shape) != 1:
+        raise NoSparseForm(
+            f'{module} has no sparse form: it normalizes over positions'
+        )
+
+    def normalize(values: Tensor) -> Tensor:
+        return F.layer_norm(
+            values, shape, module.weight, module.bias, module.eps
+        )
+
+    return feature.map_channels(normalize)
+
+
+def _drop_path(feature: SparseFeature, module: Any) -> SparseFeature:
+    """Stochastic depth of mmcv or timm, over images."""
+    if not module.training or module.drop_prob == 0:
+        return feature
+    keep = 1 - module.drop_prob
+    ids = feature.mask.ids
+    kept = torch.rand(ids.size(0), device=ids.device) < keep
+    scale = keep if getattr(module, 'scale_by_keep', True) else 1
+    return feature.scale_images(kept / scale)
+
+
+def _activated(norm: SparseForm) -> SparseForm:
+    """Form of timm's norm layers, which hold an activation."""
+
+    def apply(feature: SparseFeature, module: nn.Module) -> SparseFeature:
+        feature = norm.apply(feature, module)
+        for name in ('drop', 'act'):
+            # timm's synchronized form lacks them where they do nothing.
+            part = getattr(module, name, None)
+            if part is not None:
+                feature = apply_layer(feature, part)
+        return feature
+
+    return SparseForm(apply)
+
+
+CONV = SparseForm(lambda feature, module: feature.conv(module))
+NORM = SparseForm(lambda feature, module: feature.norm(module))
+MAP = SparseForm(lambda feature, module: feature.map(module))
+LAYER_NORM = SparseForm(_layer_norm)
+DROP_PATH = SparseForm(_drop_path, 'any')
+
+_POINTWISE = (
+    nn.ReLU,
+    nn.Hardtanh,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Softplus,
+    nn.Dropout,
+    HSigmoid,
+    HSwish,
+    Swish,
+    timm_activations.Swish,
+    timm_activations.Mish,
+    timm_activations.Sigmoid,
+    timm_activations.Tanh,
+    timm_activations.HardSwish,
+    timm_activations.HardSigmoid,
+    timm_activations.HardMish,
+    timm_activations.GELU,
+    timm_activations.GELUTanh,
+    timm_activations.QuickGELU,
+)
+
 _FORMS: dict[type, SparseForm] = {
-    nn.Conv2d: CONV,
-    Conv2dAdaptivePadding: CONV,
+    **dict.fromkeys(
+        (nn.Conv2d, Conv2dAdaptivePadding, timm_layers.Conv2dSame), CONV
+    ),
     nn.Linear: SparseForm(
         lambda feature, module: feature.map_channels(module), 'last'
     ),
-    _BatchNorm: NORM,
-    nn.SyncBatchNorm: NORM,
-    DistributedBatchNorm: NORM,
-    DistributedBatchNormAct: SparseForm(norm_act(NORM.apply)),
-    nn.LayerNorm: SparseForm(layer_norm, 'last'),
-    LayerNorm2d: SparseForm(layer_norm, 'argument'),
+    **dict.fromkeys(
+        (_BatchNorm, nn.SyncBatchNorm, DistributedBatchNorm), NORM
+    ),
+    **dict.fromkeys(
+        (
+            DistributedBatchNormAct,
+            timm_layers.BatchNormAct2d,
+            timm_layers.SyncBatchNormAct,
+        ),
+        _activated(NORM),
+    ),
+    nn.LayerNorm: LAYER_NORM._replace(layout='last'),
+    LayerNorm2d: LAYER_NORM._replace(layout='argument'),
+    timm_layers.LayerNorm: LAYER_NORM._replace(layout='last'),
+    timm_layers.LayerNorm2d: LAYER_NORM,
+    timm_layers.LayerNormAct2d: _activated(LAYER_NORM),
     nn.MaxPool2d: SparseForm(lambda feature, module: feature.max_pool(module)),
     nn.AvgPool2d: SparseForm(lambda feature, module: feature.avg_pool(module)),
     nn.PReLU: MAP,
-    nn.Identity: IDENTITY,
-    DropPath: SparseForm(drop_path, 'any'),
-    **dict.fromkeys(
-        (
-            nn.ReLU,
-            nn.Hardtanh,
-            nn.LeakyReLU,
-            nn.ELU,
-            nn.GELU,
-            nn.SiLU,
-            nn.Mish,
-            nn.Hardswish,
-            nn.Hardsigmoid,
-            nn.Sigmoid,
-            nn.Tanh,
-            nn.Softplus,
-            nn.Dropout,
-            HSigmoid,
-            HSwish,
-            Swish,
-        ),
-        MAP_ANY,
-    ),
-    **TIMM_FORMS,
+    timm_activations.PReLU: MAP,
+    nn.Identity: SparseForm(lambda feature, module: feature, 'any'),
+    DropPath: DROP_PATH,
+    timm_layers.DropPath: DROP_PATH,
+    **dict.fromkeys(_POINTWISE, MAP._replace(layout='any')),
 }

@@ -1,14 +1,15 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from mmhgkd.masks import UnitMask
 
 from .batch_norm import batch_norm
-from .sparse_feature import SparseFeature, dense_to_rows, rows_to_dense
+from .rows import dense_to_rows, rows_to_dense
+from .sparse_feature import SparseFeature
 
 
 class MaskedFeature(SparseFeature):
@@ -27,8 +28,7 @@ class MaskedFeature(SparseFeature):
     def __init__(
         self, values: Tensor, mask: UnitMask, stride: int = 1
     ) -> None:
-        super().__init__(mask, stride)
-        self.values = values
+        super().__init__(values, mask, stride)
 
     @classmethod
     @override
@@ -40,26 +40,16 @@ class MaskedFeature(SparseFeature):
         return dense_to_rows(self.values, self.mask, self.stride)
 
     @override
-    def conv(self, module: nn.Conv2d) -> 'MaskedFeature':
-        return self._visible(module(self.values))
+    def map(self, function: Callable[[Tensor], Tensor]) -> 'MaskedFeature':
+        return self._visible(function(self.values))
+
+    # Dense layers are functions of the map.
+    conv = max_pool = avg_pool = map  # type: ignore[assignment]
 
     @override
     def norm(self, module: _BatchNorm) -> 'MaskedFeature':
         rows = batch_norm(module, self.rows())
-        values = rows_to_dense(rows, self.mask, self.stride)
-        return type(self)(values, self.mask, self.stride)
-
-    @override
-    def max_pool(self, module: nn.MaxPool2d) -> 'MaskedFeature':
-        return self._visible(module(self.values))
-
-    @override
-    def avg_pool(self, module: nn.AvgPool2d) -> 'MaskedFeature':
-        return self._visible(module(self.values))
-
-    @override
-    def map(self, function: Callable[[Tensor], Tensor]) -> 'MaskedFeature':
-        return self._visible(function(self.values))
+        return self._with(rows_to_dense(rows, self.mask, self.stride))
 
     @override
     def map_channels(
@@ -69,23 +59,13 @@ class MaskedFeature(SparseFeature):
         return self._visible(values.permute(0, 3, 1, 2))
 
     @override
-    def concatenate(self, others: Sequence[SparseFeature]) -> 'MaskedFeature':
-        parts = [self.values]
-        for other in others:
-            assert isinstance(other, MaskedFeature)
-            parts.append(other.values)
-        return type(self)(torch.cat(parts, 1), self.mask, self.stride)
-
-    @override
-    def add(self, other: SparseFeature) -> 'MaskedFeature':
-        assert isinstance(other, MaskedFeature)
-        values = self.values + other.values
-        return type(self)(values, self.mask, self.stride)
-
-    @override
     def scale_images(self, factor: Tensor) -> 'MaskedFeature':
         shape = (factor.size(0), -1, 1, 1)
         values = self.values * factor.to(self.values.dtype).view(shape)
+        return self._with(values)
+
+    @override
+    def _with(self, values: Tensor) -> Self:
         return type(self)(values, self.mask, self.stride)
 
     def _visible(self, values: Tensor) -> 'MaskedFeature':
@@ -93,3 +73,35 @@ class MaskedFeature(SparseFeature):
         return type(self)(
             values * self.mask.visible(stride), self.mask, stride
         )
+
+
+class ZeroFilledFeature(MaskedFeature):
+    """Dense features of an image whose masked units are zero.
+
+    What a sparse student is compared with: the ordinary network sees the hole
+    as black squares, fills it with what flows in from its rim, and counts it
+    in the statistics of its norms. To the decoder every position is visible.
+
+    Args:
+        values (Tensor): ``(B, C, H / stride, W / stride)``.
+        mask (UnitMask): A mask that hides nothing.
+        stride (int): Pixels between two positions. Defaults to 1.
+    """
+
+    @classmethod
+    @override
+    def from_images(
+        cls, images: Tensor, mask: UnitMask
+    ) -> 'ZeroFilledFeature':
+        units = torch.arange(mask.num_units, device=mask.ids.device)
+        everything = mask._replace(ids=units.expand(len(images), -1))
+        return cls(images * mask.visible(1), everything)
+
+    @override
+    def norm(self, module: _BatchNorm) -> 'ZeroFilledFeature':
+        return self._with(batch_norm(module, self.values))
+
+    @override
+    def _visible(self, values: Tensor) -> 'ZeroFilledFeature':
+        stride = self.stride * self.values.size(2) // values.size(2)
+        return ZeroFilledFeature(values, self.mask, stride)

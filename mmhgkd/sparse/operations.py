@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .forms import NoSparseForm
 from .layers import apply_layer, sparse_form
-from .sparse_feature import SparseFeature
+from .sparse_feature import NoSparseForm, SparseFeature
 
 __all__ = [
     'SparseMap',

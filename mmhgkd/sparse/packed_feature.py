@@ -1,9 +1,9 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from mmhgkd.masks import UnitMask
 
@@ -11,10 +11,9 @@ from .batch_norm import DistributedBatchNorm, batch_norm
 from .gather_conv import gather_conv
 from .geometry import Geometry
 from .packed_pool import avg_pool, max_pool
-from .same_padding import window_and_weight
 from .sparse_feature import SparseFeature
 from .triton import uses_triton
-from .window import Window
+from .window import Window, window_and_weight
 
 _FUSED_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, DistributedBatchNorm)
 
@@ -35,8 +34,7 @@ class PackedFeature(SparseFeature):
     def __init__(
         self, values: Tensor, geometry: Geometry, stride: int = 1
     ) -> None:
-        super().__init__(geometry.mask, stride)
-        self.values = values
+        super().__init__(values, geometry.mask, stride)
         self.geometry = geometry
 
     @classmethod
@@ -87,12 +85,12 @@ class PackedFeature(SparseFeature):
         return self._with(batch_norm(module, self.values))
 
     @override
-    def norm_act(
+    def fused_norm_act(
         self,
         norm: nn.Module,
         act: nn.Module,
         residual: SparseFeature | None = None,
-    ) -> SparseFeature:
+    ) -> SparseFeature | None:
         added = None if residual is None else residual.rows()
         rows = [self.values] if added is None else [self.values, added]
         if (
@@ -105,7 +103,7 @@ class PackedFeature(SparseFeature):
             from .triton.norm_act import norm_act
 
             return self._with(norm_act(norm, self.values, added, relu=True))
-        return super().norm_act(norm, act, residual)
+        return None
 
     @override
     def max_pool(self, module: nn.MaxPool2d) -> 'PackedFeature':
@@ -130,24 +128,7 @@ class PackedFeature(SparseFeature):
     def map(self, function: Callable[[Tensor], Tensor]) -> 'PackedFeature':
         return self._with(function(self.values))
 
-    @override
-    def map_channels(
-        self, function: Callable[[Tensor], Tensor]
-    ) -> 'PackedFeature':
-        return self._with(function(self.values))
-
-    @override
-    def concatenate(self, others: Sequence[SparseFeature]) -> 'PackedFeature':
-        parts = [self.values]
-        for other in others:
-            assert isinstance(other, PackedFeature)
-            parts.append(other.values)
-        return self._with(torch.cat(parts, 1))
-
-    @override
-    def add(self, other: SparseFeature) -> 'PackedFeature':
-        assert isinstance(other, PackedFeature)
-        return self._with(self.values + other.values)
+    map_channels = map
 
     @override
     def scale_images(self, factor: Tensor) -> 'PackedFeature':
@@ -155,7 +136,8 @@ class PackedFeature(SparseFeature):
         values = values * factor.to(values.dtype).view(factor.size(0), 1, -1)
         return self._with(values.flatten(0, 1))
 
-    def _with(self, values: Tensor, stride: int = 1) -> 'PackedFeature':
+    @override
+    def _with(self, values: Tensor, stride: int = 1) -> Self:
         return type(self)(values, self.geometry, self.stride * stride)
 
 

@@ -7,7 +7,7 @@ from torch.autograd.function import once_differentiable
 
 from .gather_conv import gather_conv, uses_tables
 from .geometry import Geometry
-from .table_conv import gather, interleave
+from .rows import gather, interleave
 from .window import Window
 
 

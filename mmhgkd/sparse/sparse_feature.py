@@ -4,29 +4,36 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from typing_extensions import Self
 
 from mmhgkd.masks import UnitMask
 
-from .layers import apply_layer
+from .rows import rows_to_dense
+
+
+class NoSparseForm(TypeError):
+    """A layer or an operation that sparse features do not have."""
 
 
 class SparseFeature(ABC):
     """A feature map that exists at the visible positions only.
 
-    A layer is applied with :meth:`apply`. Its output exists where the
-    downsampled mask is visible, so the visible region never grows, and a
-    masked input position counts as zero (SparK, section 3.2). The mask
-    travels with the feature: there is no global state.
+    A layer is applied with :func:`mmhgkd.sparse.layers.apply_layer`. Its
+    output exists where the downsampled mask is visible, so the visible region
+    never grows, and a masked input position counts as zero (SparK, section
+    3.2). The mask travels with the feature: there is no global state.
 
     The subclasses are the backends of the sparse student. They hold the same
     numbers in different forms.
 
     Args:
+        values (Tensor): The values; channels are axis 1.
         mask (UnitMask): Which units are visible.
         stride (int): Pixels between two positions.
     """
 
-    def __init__(self, mask: UnitMask, stride: int) -> None:
+    def __init__(self, values: Tensor, mask: UnitMask, stride: int) -> None:
+        self.values = values
         self.mask = mask
         self.stride = stride
 
@@ -87,45 +94,36 @@ class SparseFeature(ABC):
         """
 
     @abstractmethod
-    def concatenate(
-        self, others: Sequence['SparseFeature']
-    ) -> 'SparseFeature':
-        """Append the channels of features of the same mask and stride."""
-
-    @abstractmethod
-    def add(self, other: 'SparseFeature') -> 'SparseFeature':
-        """Add a feature of the same mask, stride and width."""
-
-    @abstractmethod
     def scale_images(self, factor: Tensor) -> 'SparseFeature':
         """Multiply every image by its own factor, ``(B, )`` or ``(B, C)``."""
 
-    def apply(self, module: nn.Module) -> 'SparseFeature':
-        """Apply a dense layer sparsely.
+    @abstractmethod
+    def _with(self, values: Tensor) -> Self:
+        """Feature of other values, with this mask and stride."""
 
-        Raises:
-            NoSparseForm: If the layer has no sparse form.
-        """
-        return apply_layer(self, module)
+    def concatenate(self, others: Sequence['SparseFeature']) -> Self:
+        """Append the channels of features of the same mask and stride."""
+        parts = [self.values, *(other.values for other in others)]
+        return self._with(torch.cat(parts, 1))
 
-    def norm_act(
+    def add(self, other: 'SparseFeature') -> Self:
+        """Add a feature of the same mask, stride and width."""
+        return self._with(self.values + other.values)
+
+    def fused_norm_act(
         self,
         norm: nn.Module,
         act: nn.Module,
         residual: 'SparseFeature | None' = None,
-    ) -> 'SparseFeature':
-        """Normalize, add a residual and activate: a step that may be fused.
+    ) -> 'SparseFeature | None':
+        """Normalize, add a residual and activate in one step.
 
-        Args:
-            norm (nn.Module): The norm layer.
-            act (nn.Module): The activation.
-            residual (SparseFeature, optional): Feature that is added before
-                the activation. Defaults to None.
+        See :func:`mmhgkd.sparse.layers.norm_act`.
+
+        Returns:
+            SparseFeature or None: None if it is no one step here.
         """
-        feature = self.apply(norm)
-        if residual is not None:
-            feature = feature.add(residual)
-        return feature.apply(act)
+        return None
 
     def image_mean(self) -> Tensor:
         """Mean over the visible positions of each image, ``(B, C)``."""
@@ -152,25 +150,3 @@ class SparseFeature(ABC):
         """Visible values, ``(B, K * block * block, C)``."""
         rows = self.rows()
         return rows.view(self.mask.ids.size(0), -1, rows.size(1))
-
-
-def rows_to_dense(
-    rows: Tensor, mask: UnitMask, stride: int, fill: Tensor | None = None
-) -> Tensor:
-    """Put packed rows on the grid, see :meth:`SparseFeature.dense`."""
-    batch, channels = mask.ids.size(0), rows.size(1)
-    block = mask.block(stride)
-    height, width = mask.rows * block, mask.columns * block
-    shape = (batch, height * width, channels)
-    base = rows.new_zeros(()) if fill is None else fill.to(rows.dtype)
-    index = mask.positions(stride)[..., None].expand(-1, -1, channels)
-    values = rows.view(batch, -1, channels)
-    dense = torch.scatter(base.expand(shape), 1, index, values)
-    return dense.view(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
-def dense_to_rows(dense: Tensor, mask: UnitMask, stride: int) -> Tensor:
-    """Take the visible positions of ``(B, C, H, W)`` as packed rows."""
-    flat = dense.flatten(2).transpose(1, 2)
-    index = mask.positions(stride)[..., None].expand(-1, -1, flat.size(2))
-    return flat.gather(1, index).flatten(0, 1)

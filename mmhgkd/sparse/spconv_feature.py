@@ -9,11 +9,10 @@ from typing_extensions import override
 from mmhgkd.masks import UnitMask
 from mmhgkd.utils import ConfigError
 
-from .forms import NoSparseForm
 from .packed_feature import PackedFeature, autocast_operands
-from .same_padding import window_and_weight
-from .table_conv import gather
-from .window import Window
+from .rows import gather
+from .sparse_feature import NoSparseForm
+from .window import Window, window_and_weight
 
 
 class SpconvFeature(PackedFeature):

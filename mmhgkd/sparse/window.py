@@ -1,6 +1,9 @@
 from typing import NamedTuple
 
-from torch import nn
+import torch.nn.functional as F
+from mmcv.cnn.bricks import Conv2dAdaptivePadding
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
 
 
 class Window(NamedTuple):
@@ -61,6 +64,18 @@ class Window(NamedTuple):
         return self.kernel == (1, 1) and self.padding == (0, 0)
 
     @property
+    def axes(self) -> tuple[tuple[int, int, int], ...]:
+        """Taps, padding and dilation along height and width."""
+        return tuple(
+            zip(self.kernel, self.padding, self.dilation, strict=True)
+        )
+
+    @property
+    def is_square(self) -> bool:
+        """Whether height and width are treated alike."""
+        return self.axes[0] == self.axes[1]
+
+    @property
     def taps(self) -> int:
         """Input positions that an output reads."""
         return self.kernel[0] * self.kernel[1]
@@ -68,6 +83,46 @@ class Window(NamedTuple):
     def reach(self, axis: int) -> int:
         """Positions between the first and the last tap of an axis."""
         return self.dilation[axis] * (self.kernel[axis] - 1)
+
+
+def window_and_weight(module: nn.Conv2d) -> tuple[Window, Tensor]:
+    """Window and weight of a convolution, with its padding resolved.
+
+    TensorFlow's padding "same" adds one row and column more behind the map
+    than before it where the stride is even. Zero taps in front of the weight
+    make that symmetric. Maps are whole multiples of the stride here, so the
+    padding does not depend on their size.
+
+    Args:
+        module (nn.Conv2d): A convolution.
+
+    Returns:
+        tuple[Window, Tensor]: The window and the weight
+        ``(C_out, C_in / groups, *window.kernel)``.
+    """
+    if not isinstance(module, (Conv2dAdaptivePadding, Conv2dSame)):
+        return Window.of(module), module.weight
+    padding, extra = [], []
+    for size, stride, dilation in zip(
+        module.kernel_size, module.stride, module.dilation, strict=True
+    ):
+        total = max((size - 1) * dilation + 1 - stride, 0)
+        before, after = total // 2, total - total // 2
+        if (after - before) % dilation or stride != module.stride[0]:
+            raise ValueError(
+                f'{module} has no sparse form: padding "same" that is not '
+                'symmetric goes with equal strides and no dilation only'
+            )
+        padding.append(after)
+        extra.append((after - before) // dilation)
+    weight = F.pad(module.weight, (extra[1], 0, extra[0], 0))
+    window = Window(
+        (weight.size(2), weight.size(3)),
+        module.stride[0],
+        (padding[0], padding[1]),
+        (module.dilation[0], module.dilation[1]),
+    )
+    return window, weight
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from urllib.parse import urlparse
 
 import torch
 from mmengine.dist import barrier, is_distributed
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmhgkd.utils import ConfigError
@@ -219,13 +220,6 @@ def read_checkpoint(source: str, option: str = 'teacher.checkpoint') -> object:
 def _read(path: Path) -> object:
     """Read a file of PyTorch or safetensors."""
     if path.suffix == '.safetensors':
-        try:
-            from safetensors.torch import load_file
-        except ImportError as error:
-            raise ImportError(
-                f'{path}: reading it needs safetensors, which comes with '
-                'timm: pip install "mmhgkd[timm]"'
-            ) from error
         return load_file(path)
     # Of two objects that are allowed under one name PyTorch takes any.
     allowed = torch.serialization.get_safe_globals()

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import timm
 from torch import Tensor, nn
 
 from mmhgkd.registry import MODELS
@@ -10,11 +11,6 @@ from mmhgkd.utils import ConfigError
 
 from .base_teacher import BaseTeacher
 from .checkpoint import TIMM_NAMES, State, load_weights, require_checkpoint
-
-try:
-    import timm
-except ImportError:
-    timm = None
 
 
 @MODELS.register_module()
@@ -52,7 +48,6 @@ class TimmTeacher(BaseTeacher):
             Defaults to False.
 
     Raises:
-        ImportError: If timm is not installed.
         ConfigError: If an argument is out of range, or the checkpoint does
             not fit the model.
         FileNotFoundError: If there is no such checkpoint.
@@ -71,10 +66,6 @@ class TimmTeacher(BaseTeacher):
         input_size: int | Sequence[int] | None = None,
         allow_random: bool = False,
     ) -> None:
-        if timm is None:
-            raise ImportError(
-                'TimmTeacher needs timm: pip install "mmhgkd[timm]"'
-            )
         require_checkpoint(checkpoint, allow_random)
         if '.' not in model_name and (mean is None or std is None):
             raise ConfigError(

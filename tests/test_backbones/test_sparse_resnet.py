@@ -140,24 +140,46 @@ def test_running_statistics_are_those_of_visible_positions() -> None:
     assert torch.allclose(net.norm1.running_var, 0.9 + 0.1 * seen.var(0))
 
 
-def test_gradient_checkpointing_and_drop_path() -> None:
+@pytest.mark.parametrize('depth', [18, 50])
+@pytest.mark.parametrize('form', ['packed', 'masked', 'dense', 'eval'])
+def test_recomputed_blocks_change_nothing(form: str, depth: int) -> None:
     torch.manual_seed(0)
-    options = dict(drop_path_rate=0.5, **SMALL)
-    net = SparseResNet(18, with_cp=True, **options)
-    plain = SparseResNet(18, **options)
+    options = dict(drop_path_rate=0.5, norm_cfg=dict(type='BN'), **SMALL)
+    net = SparseResNet(depth, with_cp=True, **options).double()
+    plain = SparseResNet(depth, **options).double()
     plain.load_state_dict(net.state_dict())
-    mask = RandomUnitMask()(4, 96, 96)
-    images = torch.randn(4, 3, 96, 96)
-    grads = []
+    mask = None if form == 'dense' else RandomUnitMask()(4, 96, 96)
+    images = torch.randn(4, 3, 96, 96, dtype=torch.float64)
+    results = []
     for model in (net, plain):
-        torch.manual_seed(1)
-        model(images, mask)[-1].rows().square().sum().backward()
-        grads.append(model.conv1.weight.grad)
-    assert torch.allclose(*grads, rtol=1e-3)
-    plain.eval()
-    assert torch.equal(
-        plain(images, mask)[-1].rows(), plain(images, mask)[-1].rows()
+        model.train(form != 'eval')
+        model.backend = 'masked' if form == 'masked' else 'packed'
+        for step in range(2):
+            torch.manual_seed(step)
+            out = model(images + step, mask)[-1]
+            out = out if mask is None else out.rows()
+            out.square().sum().backward()
+        gradients = [x.grad for x in model.parameters()]
+        results.append([out, *gradients, *model.buffers()])
+    for x, y in zip(*results, strict=True):
+        assert torch.equal(x, y)
+    batches = 0 if form == 'eval' else 2
+    assert int(net.norm1.num_batches_tracked) == batches
+    assert int(net.layer4[0].norm1.num_batches_tracked) == batches
+
+
+def test_blocks_are_recomputed() -> None:
+    net = SparseResNet(18, with_cp=True, **SMALL)
+    calls = []
+    net.layer1[0].conv1.register_forward_pre_hook(
+        lambda *_: calls.append('dense')
     )
+    images = torch.randn(2, 3, 64, 64)
+    torch.stack([x.sum() for x in net(images)]).sum().backward()
+    assert len(calls) == 2
+    with torch.no_grad():
+        net(images)
+    assert len(calls) == 3
 
 
 def test_a_layer_without_sparse_form_is_named() -> None:

@@ -97,15 +97,17 @@ def make_mask(kind: str) -> UnitMask:
 @pytest.mark.parametrize('kind', ['random', 'full', 'rectangular', 'eval'])
 @pytest.mark.parametrize('name', STUDENTS)
 def test_outputs_and_gradients_equal_masked_dense(
-    name: str, kind: str, build: Pair
+    name: str, kind: str, build: Pair, device: torch.device
 ) -> None:
     student, reference = build(name)
     for network in (student, reference):
+        network.to(device)
         network.train(kind != 'eval')
     mask = make_mask(kind)
+    mask = mask._replace(ids=mask.ids.to(device))
     images = torch.randn(
         2, 3, mask.rows * 32, mask.columns * 32, dtype=torch.float64
-    )
+    ).to(device)
     assert_parity(student, reference, images, mask)
     assert student.feature_strides == (4, 8, 16, 32)
 

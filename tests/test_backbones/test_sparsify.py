@@ -1,11 +1,17 @@
 """Dense networks of timm and mmpretrain that become sparse students."""
 
 import copy
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+import torch.multiprocessing as mp
+import torch.nn.functional as F
 from masked_reference import assert_parity, randomize
 from mmpretrain.models import RegNet, ResNet, SEResNet, TIMMBackbone
 from timm.layers import BatchNormAct2d
@@ -123,6 +129,76 @@ def test_norms_are_synchronized_and_keep_their_activation() -> None:
     assert BatchNormAct2d in {type(m) for m in plain.modules()}
     for x, y in zip(student(images, mask), plain(images, mask), strict=True):
         assert torch.allclose(x.rows(), y.rows(), atol=1e-5)
+
+
+def saved(network: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(network, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+class Functions(nn.Module):
+    """A network of operations between its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 2, 2)
+        self.second = nn.Conv2d(4, 4, 2, 2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = F.gelu(torch.add(self.first(x), 1))
+        gate = F.adaptive_avg_pool2d(x, 1).sigmoid()
+        y = F.hardswish(self.second(torch.relu(x * gate)))
+        return [torch.cat([x, F.relu(x)], dim=1), torch.tanh(y)]
+
+
+@pytest.mark.parametrize(
+    'twin',
+    [copy.deepcopy, saved, lambda x: pickle.loads(pickle.dumps(x))],
+)
+@pytest.mark.parametrize(
+    'network',
+    [
+        lambda: dense_timm('regnety_002'),
+        lambda: dense_timm('convnextv2_atto'),
+        lambda: RegNet('regnetx_400mf', out_indices=(0, 1, 2, 3)),
+        Functions,
+    ],
+)
+def test_copies_and_pickles(
+    network: Callable[[], nn.Module],
+    twin: Callable[[nn.Module], nn.Module],
+) -> None:
+    student = sparsify(randomize(network()), backend='masked')
+    student.eval()
+    other = twin(student)
+    assert type(other) is type(student)
+    assert other.backend == 'masked' and not other.training
+    mask = RandomUnitMask(seed=5)(2, 64, 64)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    for x, y in zip(student(images, mask), other(images, mask), strict=True):
+        assert torch.equal(x.rows(), y.rows())
+    for x, y in zip(student(images), other(images), strict=True):
+        assert torch.equal(x, y)
+    assert not {id(x) for x in student.parameters()} & {
+        id(x) for x in other.parameters()
+    }
+
+
+def run_spawned(rank: int, network: nn.Module, path: str) -> None:
+    mask = RandomUnitMask(seed=5)(2, 64, 64)
+    torch.save(network(torch.ones(2, 3, 64, 64), mask)[-1].rows(), path)
+
+
+def test_a_spawned_process_gets_the_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    student = sparsify(Toy(nn.BatchNorm2d(4))).eval()
+    path = str(tmp_path / 'rows.pt')
+    mp.spawn(run_spawned, (student, path))
+    mask = RandomUnitMask(seed=5)(2, 64, 64)
+    expected = student(torch.ones(2, 3, 64, 64), mask)[-1].rows()
+    assert torch.equal(torch.load(path), expected.detach())
 
 
 @pytest.mark.parametrize(

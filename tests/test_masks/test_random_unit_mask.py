@@ -82,6 +82,45 @@ def test_ranks_share_one_global_draw() -> None:
     assert torch.equal(torch.cat(ranks), whole)
 
 
+@pytest.mark.parametrize(
+    ('device', 'expected'),
+    [
+        ('cuda', ['pin', ('cuda', True)]),
+        ('cuda:1', ['pin', ('cuda:1', True)]),
+        ('mps', [('mps', False)]),
+        ('cpu', [('cpu', False)]),
+    ],
+)
+def test_only_pinned_memory_is_copied_without_waiting(
+    device: str, expected: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list = []
+
+    def pin(self: torch.Tensor) -> torch.Tensor:
+        calls.append('pin')
+        return self
+
+    def copy(
+        self: torch.Tensor, device: torch.device, non_blocking: bool = False
+    ) -> torch.Tensor:
+        calls.append((str(device), non_blocking))
+        return self
+
+    ids = RandomUnitMask()(2, 96, 96).ids
+    monkeypatch.setattr(torch.Tensor, 'pin_memory', pin)
+    monkeypatch.setattr(torch.Tensor, 'to', copy)
+    assert torch.equal(RandomUnitMask()(2, 96, 96, device).ids, ids)
+    assert calls == expected
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+def test_masks_of_a_gpu_are_those_of_the_cpu() -> None:
+    ids = [RandomUnitMask()(2, 96, 96, x).ids for x in ('cpu', 'cuda')]
+    assert ids[1].is_cuda
+    assert torch.equal(ids[0], ids[1].cpu())
+
+
 def test_at_least_one_unit_stays() -> None:
     assert RandomUnitMask(mask_ratio=0.99)(1, 32, 32).ids.tolist() == [[0]]
 

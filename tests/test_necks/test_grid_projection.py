@@ -4,7 +4,7 @@ from torch import Tensor
 
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.necks import GridProjection
-from mmhgkd.sparse.sparse_feature import dense_to_rows
+from mmhgkd.sparse.rows import dense_to_rows
 
 MASK = RandomUnitMask()(2, 64, 96)
 

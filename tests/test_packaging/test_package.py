@@ -108,7 +108,6 @@ def test_extras(wheel: zipfile.ZipFile) -> None:
     assert set(distribution.metadata.get_all('Provides-Extra') or []) == {
         'det',
         'seg',
-        'timm',
         'spconv',
         'export',
         'log',
@@ -126,7 +125,7 @@ def test_extras(wheel: zipfile.ZipFile) -> None:
             if f'extra == "{extra}"' in line
         }
 
-    assert lines('all') == lines('det', 'seg', 'timm', 'export', 'docs', 'dev')
+    assert lines('all') == lines('det', 'seg', 'export', 'docs', 'dev')
     assert lines('log') == {'tensorboard', 'wandb'}
     # the tests log to it
     assert 'tensorboard' in lines('all')

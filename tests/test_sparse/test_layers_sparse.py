@@ -1,5 +1,7 @@
 """Layers on sparse features against dense layers and loops over rows."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,17 +13,22 @@ from torch import Tensor, nn
 
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.sparse import MaskedFeature, PackedFeature, SparseFeature
-from mmhgkd.sparse.forms import NoSparseForm
+from mmhgkd.sparse.layers import apply_layer
+from mmhgkd.sparse.sparse_feature import NoSparseForm
 
 CHANNELS = 6
 
 
 @pytest.fixture(params=[MaskedFeature, PackedFeature])
-def feature(request: pytest.FixtureRequest) -> SparseFeature:
+def feature(
+    request: pytest.FixtureRequest, device: torch.device
+) -> Iterator[SparseFeature]:
+    """A feature on the device on which the test makes its layers."""
     torch.manual_seed(0)
-    mask = RandomUnitMask(8, seed=1)(3, 16, 24)
-    maps = torch.randn(3, CHANNELS, 16, 24, dtype=torch.float64)
-    return request.param.from_images(maps, mask)
+    mask = RandomUnitMask(8, seed=1)(3, 16, 24, device)
+    with device:
+        maps = torch.randn(3, CHANNELS, 16, 24, dtype=torch.float64)
+        yield request.param.from_images(maps, mask)
 
 
 def seen(feature: SparseFeature, maps: Tensor) -> Tensor:
@@ -31,7 +38,7 @@ def seen(feature: SparseFeature, maps: Tensor) -> Tensor:
 
 def check(feature: SparseFeature, module: nn.Module, expected: Tensor) -> None:
     """Compare values and gradients; masked positions must be zero."""
-    actual = feature.apply(module).dense()
+    actual = apply_layer(feature, module).dense()
     expected = expected * seen(feature, expected)
     assert torch.allclose(actual, expected, rtol=0, atol=1e-10)
     parameters = list(module.parameters())
@@ -48,7 +55,7 @@ def check(feature: SparseFeature, module: nn.Module, expected: Tensor) -> None:
 def randomize(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         nn.init.normal_(parameter)
-    return module.double()
+    return module.to(torch.get_default_device(), torch.float64)
 
 
 def position_norm(module: nn.LayerNorm, maps: Tensor) -> Tensor:
@@ -129,6 +136,7 @@ def test_linear_is_a_pointwise_convolution(feature: SparseFeature) -> None:
 def test_activation_of_zero_stays_invisible(
     feature: SparseFeature, module: nn.Module
 ) -> None:
+    module.to(torch.get_default_device())
     expected = module(3 * feature.dense())
     check(feature.map(lambda x: 3 * x), module, expected)
 
@@ -186,11 +194,11 @@ def test_drop_path_drops_whole_images(feature: SparseFeature) -> None:
     for scale, kept in ((True, 2.0), (False, 1.0)):
         module = timm_layers.DropPath(0.5, scale_by_keep=scale)
         torch.manual_seed(0)
-        ratio = feature.apply(module).dense().sum((1, 2, 3))
+        ratio = apply_layer(feature, module).dense().sum((1, 2, 3))
         ratio = ratio / feature.dense().sum((1, 2, 3))
         assert set(ratio.round(decimals=9).tolist()) == {0.0, kept}
         module.eval()
-        assert feature.apply(module) is feature
+        assert apply_layer(feature, module) is feature
 
 
 def test_image_statistics_and_factors(feature: SparseFeature) -> None:
@@ -232,7 +240,7 @@ def test_a_subclass_with_its_own_forward_is_another_layer(
     feature: SparseFeature,
 ) -> None:
     with pytest.raises(NoSparseForm, match='ScaledConv has no sparse form'):
-        feature.apply(ScaledConv(CHANNELS, 4, 1))
+        apply_layer(feature, ScaledConv(CHANNELS, 4, 1))
     module = NamedConv(CHANNELS, 4, 1).double()
     check(feature, module, module(feature.dense()))
 
@@ -250,4 +258,4 @@ def test_layers_without_sparse_form(
     feature: SparseFeature, module: nn.Module
 ) -> None:
     with pytest.raises(NoSparseForm, match='no sparse form'):
-        feature.apply(module)
+        apply_layer(feature, module)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.sparse import PackedFeature, gather_conv, packed_pool
+from mmhgkd.sparse.cpu_conv import halo_conv, pair_conv
 from mmhgkd.sparse.geometry import Geometry
-from mmhgkd.sparse.halo_conv import halo_conv
-from mmhgkd.sparse.pair_conv import pair_conv
-from mmhgkd.sparse.sparse_feature import dense_to_rows, rows_to_dense
+from mmhgkd.sparse.layers import apply_layer
+from mmhgkd.sparse.rows import dense_to_rows, rows_to_dense
 from mmhgkd.sparse.table_conv import table_conv
 from mmhgkd.sparse.window import Window
 
@@ -24,9 +24,14 @@ def draw(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, generator=generator).to(dtype)
 
 
-def visible_maps(stride: int, channels: int) -> Tensor:
+def visible_maps(stride: int, channels: int, mask: UnitMask = MASK) -> Tensor:
     maps = draw(2, channels, 16 // stride, 24 // stride)
-    return maps * MASK.visible(stride)
+    return maps.to(mask.ids.device) * mask.visible(stride)
+
+
+@pytest.fixture
+def mask(device: torch.device) -> UnitMask:
+    return MASK._replace(ids=MASK.ids.to(device))
 
 
 def differentiate(
@@ -35,12 +40,18 @@ def differentiate(
     """Output and gradients of a sum with fixed weights."""
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     out = function(*leaves)
-    gradients = torch.autograd.grad((out * draw(*out.shape)).sum(), leaves)
+    weights = draw(*out.shape).to(out.device)
+    gradients = torch.autograd.grad((out * weights).sum(), leaves)
     return [out.detach(), *gradients]
 
 
 def dense_conv(
-    window: Window, stride: int, groups: int, maps: Tensor, weight: Tensor
+    window: Window,
+    stride: int,
+    groups: int,
+    mask: UnitMask,
+    maps: Tensor,
+    weight: Tensor,
 ) -> Tensor:
     out = F.conv2d(
         maps,
@@ -51,7 +62,7 @@ def dense_conv(
         window.dilation,
         groups,
     )
-    return dense_to_rows(out, MASK, stride * window.stride)
+    return dense_to_rows(out, mask, stride * window.stride)
 
 
 IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = dict(
@@ -93,23 +104,23 @@ IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = dict(
     ],
 )
 def test_conv_equals_dense_conv(
-    name: str, groups: int, stride: int, window: Window
+    name: str, groups: int, stride: int, window: Window, mask: UnitMask
 ) -> None:
-    geometry = Geometry(MASK)
-    maps = visible_maps(stride, 4)
-    weight = draw(8, 4 // groups, *window.kernel)
+    geometry = Geometry(mask)
+    maps = visible_maps(stride, 4, mask)
+    weight = draw(8, 4 // groups, *window.kernel).to(maps.device)
     expected = differentiate(
-        lambda maps, weight: dense_conv(window, stride, groups, maps, weight),
+        lambda *inputs: dense_conv(window, stride, groups, mask, *inputs),
         maps,
         weight,
     )
     # The gradient of a masked position is not asked for.
-    expected[1] = dense_to_rows(expected[1], MASK, stride)
+    expected[1] = dense_to_rows(expected[1], mask, stride)
     actual = differentiate(
         lambda rows, weight: IMPLEMENTATIONS[name](
             rows, weight, geometry, stride, window, groups
         ),
-        dense_to_rows(maps, MASK, stride),
+        dense_to_rows(maps, mask, stride),
         weight,
     )
     for x, y in zip(actual, expected, strict=True):
@@ -191,23 +202,24 @@ def test_pooling_equals_dense_pooling(
     tables: bool,
     stride: int,
     module: nn.MaxPool2d | nn.AvgPool2d,
+    mask: UnitMask,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for place in (gather_conv, packed_pool):
         monkeypatch.setattr(place, 'uses_tables', lambda _: tables)
     # Most are negative, so that masked zeros win beside them.
-    maps = visible_maps(stride, 4) - MASK.visible(stride).double()
+    maps = visible_maps(stride, 4, mask) - mask.visible(stride).double()
     window = Window.of(module)
     out_stride = stride * window.stride
     expected = differentiate(
-        lambda maps: dense_to_rows(module(maps), MASK, out_stride), maps
+        lambda maps: dense_to_rows(module(maps), mask, out_stride), maps
     )
-    expected[1] = dense_to_rows(expected[1], MASK, stride)
+    expected[1] = dense_to_rows(expected[1], mask, stride)
     actual = differentiate(
-        lambda rows: (
-            PackedFeature(rows, Geometry(MASK), stride).apply(module).rows()
-        ),
-        dense_to_rows(maps, MASK, stride),
+        lambda rows: apply_layer(
+            PackedFeature(rows, Geometry(mask), stride), module
+        ).rows(),
+        dense_to_rows(maps, mask, stride),
     )
     if isinstance(module, nn.MaxPool2d):
         assert (actual[0] == 0).any() == any(window.padding)
@@ -293,7 +305,9 @@ def test_bias_and_in_place_activation() -> None:
     rows = draw(24, 4)
     conv = nn.Conv2d(4, 8, 3, padding=1).double()
     feature = PackedFeature(rows, Geometry(MASK), 4)
-    out = feature.apply(nn.Sequential(conv, nn.ReLU(inplace=True))).rows()
+    out = apply_layer(
+        feature, nn.Sequential(conv, nn.ReLU(inplace=True))
+    ).rows()
     maps = rows_to_dense(rows, MASK, 4)
     expected = dense_to_rows(F.relu(conv(maps)), MASK, 4)
     assert torch.allclose(out, expected, rtol=0, atol=1e-12)

@@ -36,7 +36,12 @@ def make_mask(kind: str = 'random') -> UnitMask:
 def make_images(mask: UnitMask, dtype: torch.dtype = torch.float64) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     size = (mask.rows * mask.unit, mask.columns * mask.unit)
-    return torch.randn(len(mask.ids), 3, *size, generator=generator).to(dtype)
+    images = torch.randn(len(mask.ids), 3, *size, generator=generator)
+    return images.to(mask.ids.device, dtype)
+
+
+def on(mask: UnitMask, device: torch.device) -> UnitMask:
+    return mask._replace(ids=mask.ids.to(device))
 
 
 def evaluate(
@@ -47,7 +52,8 @@ def evaluate(
     torch.manual_seed(1)  # drop path
     outs = [feature.dense() for feature in net(images, mask)]
     flat = torch.cat([x.flatten() for x in outs])
-    total = flat @ torch.linspace(-1, 1, len(flat), dtype=flat.dtype)
+    weights = torch.linspace(-1, 1, len(flat), dtype=flat.dtype)
+    total = flat @ weights.to(flat.device)
     leaves = [x for x in (images, *net.parameters()) if x.requires_grad]
     return outs, list(torch.autograd.grad(total, leaves))
 
@@ -73,9 +79,10 @@ def assert_equal(
     ],
 )
 def test_outputs_and_gradients_equal_masked_dense(
-    depth: int, kind: str
+    depth: int, kind: str, device: torch.device
 ) -> None:
-    net, mask = make_net(depth).double(), make_mask(kind)
+    net = make_net(depth).to(device, torch.float64)
+    mask = on(make_mask(kind), device)
     images = make_images(mask).requires_grad_()
     expected = evaluate(net, images, mask, 'masked')
     statistics = [x.clone() for x in net.buffers()]
@@ -99,8 +106,9 @@ def test_outputs_and_gradients_equal_masked_dense(
         dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
     ],
 )
-def test_options_of_resnet(kwargs: dict) -> None:
-    net, mask = make_net(**kwargs).double(), make_mask()
+def test_options_of_resnet(kwargs: dict, device: torch.device) -> None:
+    net = make_net(**kwargs).to(device, torch.float64)
+    mask = on(make_mask(), device)
     net.train()
     images = make_images(mask)
     expected = evaluate(net, images, mask, 'masked')
@@ -146,13 +154,14 @@ def test_memory_format_of_images_does_not_matter(channels_last: bool) -> None:
     ],
 )
 def test_low_precision_is_close_to_double(
-    dtype: torch.dtype, tolerance: float
+    dtype: torch.dtype, tolerance: float, device: torch.device
 ) -> None:
-    net, mask = make_net(), make_mask()
+    net, mask = make_net().to(device), on(make_mask(), device)
     images = make_images(mask, torch.float32)
     exact, _ = evaluate(net.double(), images.double(), mask)
     net.float()
-    with torch.autocast('cpu', torch.bfloat16, dtype == torch.bfloat16):
+    half = dtype == torch.bfloat16
+    with torch.autocast(device.type, torch.bfloat16, half):
         features = net(images, mask)
     assert {feature.rows().dtype for feature in features} == {dtype}
     for feature, y in zip(features, exact, strict=True):

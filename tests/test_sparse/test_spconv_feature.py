@@ -23,7 +23,8 @@ from mmhgkd.sparse import (
     SpconvFeature,
     spconv_feature,
 )
-from mmhgkd.sparse.forms import NoSparseForm
+from mmhgkd.sparse.layers import apply_layer
+from mmhgkd.sparse.sparse_feature import NoSparseForm
 from mmhgkd.utils import ConfigError
 
 # With fewer channels of the masked form, oneDNN writes past its memory in the
@@ -96,7 +97,7 @@ def run(
     # Units of 8x8 positions.
     mask = mask._replace(unit=8)
     x = x.to(device).requires_grad_()
-    out = form.from_images(x, mask).apply(module).rows()
+    out = apply_layer(form.from_images(x, mask), module).rows()
     if name == 'cpu':
         return out, []
     weight = torch.arange(out.numel()).cos().view(out.shape).to(out)
@@ -185,26 +186,25 @@ def test_bfloat16_is_computed_in_float32(package: str) -> None:
     feature = SpconvFeature.from_images(x, mask)
     with torch.no_grad():
         with torch.autocast('cpu', torch.bfloat16):
-            half = feature.apply(conv).rows()
+            half = apply_layer(feature, conv).rows()
             # As in PyTorch, autocast is no matter of pooling.
-            assert feature.apply(pool).rows().dtype == torch.float32
+            assert apply_layer(feature, pool).rows().dtype == torch.float32
         assert half.dtype == torch.bfloat16
         rounded = nn.Conv2d(3, 5, 3, 1, 1)
         rounded.load_state_dict(
             {k: v.bfloat16() for k, v in conv.state_dict().items()}
         )
         rounded.bias.zero_()
-        exact = (
-            SpconvFeature.from_images(x.bfloat16().float(), mask)
-            .apply(rounded)
-            .rows()
+        single = SpconvFeature.from_images(x.bfloat16().float(), mask)
+        exact = apply_layer(single, rounded).rows().bfloat16()
+        assert torch.equal(half, exact + conv.bias.bfloat16())
+        pooled = apply_layer(
+            SpconvFeature.from_images(x.bfloat16(), mask), pool
         )
-        assert torch.equal(half, exact.bfloat16() + conv.bias.bfloat16())
-        pooled = SpconvFeature.from_images(x.bfloat16(), mask).apply(pool)
-        exact = SpconvFeature.from_images(x.bfloat16().float(), mask)
-        assert torch.equal(pooled.rows(), exact.apply(pool).rows().bfloat16())
+        exact = apply_layer(single, pool).rows().bfloat16()
+        assert torch.equal(pooled.rows(), exact)
     with pytest.raises(NoSparseForm, match=r'no torch.float64.*packed'):
-        SpconvFeature.from_images(x.double(), mask).apply(conv.double())
+        apply_layer(SpconvFeature.from_images(x.double(), mask), conv.double())
 
 
 def test_compiled_student_leaves_spconv_as_it_is(
@@ -221,7 +221,7 @@ def test_compiled_student_leaves_spconv_as_it_is(
 
     def forward(images: Tensor) -> Tensor:
         feature = SpconvFeature.from_images(images * 2, mask)
-        return feature.apply(conv).apply(nn.ReLU()).rows()
+        return apply_layer(feature, nn.Sequential(conv, nn.ReLU())).rows()
 
     compiled = torch.compile(forward, backend='eager')
     assert torch.allclose(compiled(images), forward(images), atol=1e-6)
@@ -259,4 +259,4 @@ def test_layers_that_spconv_has_not_are_named(stand_in: None) -> None:
     packed = PackedFeature.from_images(torch.zeros(1, 4, 64, 64), mask)
     feature = SpconvFeature(packed.values, packed.geometry)
     with pytest.raises(NoSparseForm, match=r"groups.*backend='packed'"):
-        feature.apply(nn.Conv2d(4, 4, 3, 1, 1, groups=2))
+        apply_layer(feature, nn.Conv2d(4, 4, 3, 1, 1, groups=2))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmhgkd.sparse.triton import switch, use_triton, uses_triton
+from mmhgkd.sparse.triton import runtime, use_triton, uses_triton
 
 WITHOUT_TRITON = """
 import sys
@@ -15,10 +15,12 @@ import torch
 from torch import nn
 from mmhgkd.masks import UnitMask
 from mmhgkd.sparse import PackedFeature
+from mmhgkd.sparse.layers import apply_layer
 from mmhgkd.sparse.triton import uses_triton
 mask = UnitMask(torch.tensor([[0, 3]]), 2, 2, 8)
 feature = PackedFeature.from_images(torch.ones(1, 3, 16, 16), mask)
-out = feature.apply(nn.Conv2d(3, 4, 3, 1, 1)).apply(nn.BatchNorm2d(4)).rows()
+layers = nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.BatchNorm2d(4))
+out = apply_layer(feature, layers).rows()
 assert out.shape == (128, 4) and bool(out.isfinite().all())
 assert not uses_triton(torch.ones(1, device='meta'))
 """
@@ -34,6 +36,9 @@ def run(*arguments: str, **environment: str) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason='the GPU runs the kernels themselves'
+)
 @pytest.mark.parametrize('name', ['conv', 'norm'])
 def test_kernels_under_the_interpreter(name: str) -> None:
     # Triton reads the variable when it is imported, which another test of
@@ -58,8 +63,8 @@ def test_everything_runs_without_triton() -> None:
 
 
 def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switch, '_installed', True)
-    monkeypatch.setattr(switch, '_interpreted', True)
+    monkeypatch.setattr(runtime, '_installed', True)
+    monkeypatch.setattr(runtime, '_interpreted', True)
     half, single = torch.ones(1).half(), torch.ones(1)
     assert uses_triton(single, single)
     assert not uses_triton(single.double())
@@ -69,5 +74,50 @@ def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:
         with use_triton(True):
             assert uses_triton(single)
     assert uses_triton(single)
-    monkeypatch.setattr(switch, '_interpreted', False)
+    monkeypatch.setattr(runtime, '_interpreted', False)
     assert not uses_triton(single)
+
+
+class Setting:
+    """Precision of convolutions as it was before PyTorch 2.9."""
+
+    def __init__(self, allow_tf32: bool) -> None:
+        self.allow_tf32 = allow_tf32
+
+
+@pytest.mark.parametrize(
+    ('tf32', 'expected'), [(True, 'tf32'), (False, 'ieee')]
+)
+def test_precision_is_that_of_convolutions(
+    tf32: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.backends.cudnn.flags(allow_tf32=tf32):
+        assert runtime.precision() == expected
+    monkeypatch.setattr(torch.backends, 'cudnn', Setting(tf32))
+    assert runtime.precision() == expected
+
+
+PRECISIONS = """
+import torch
+from mmhgkd.sparse.triton.runtime import precision
+backends = torch.backends
+assert precision() == 'tf32'
+backends.cuda.matmul.fp32_precision = 'ieee'
+assert precision() == 'tf32'
+backends.cudnn.conv.fp32_precision = 'ieee'
+backends.cuda.matmul.fp32_precision = 'tf32'
+assert precision() == 'ieee'
+backends.cudnn.conv.fp32_precision = 'none'
+backends.fp32_precision = 'tf32'
+assert precision() == 'tf32'
+backends.cudnn.fp32_precision = 'ieee'
+assert precision() == 'ieee'
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cudnn, 'conv'), reason='PyTorch is older'
+)
+def test_precision_follows_the_settings_of_each_operation() -> None:
+    # They cannot be set back: a later look at the older ones raises.
+    run('-c', PRECISIONS)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.masks import UnitMask
-from mmhgkd.sparse import DistributedBatchNorm, PackedFeature
+from mmhgkd.sparse import DistributedBatchNorm, PackedFeature, layers
 from mmhgkd.sparse.geometry import Geometry
 from mmhgkd.sparse.triton import use_triton
 
@@ -31,6 +31,7 @@ from mmhgkd.sparse.triton.norm_kernels import (  # noqa: E402
 from mmhgkd.sparse.triton.row_statistics import row_statistics  # noqa: E402
 
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
+pytestmark = [] if INTERPRETED else [pytest.mark.gpu]
 TOLERANCE = {torch.float32: 3e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 
 
@@ -168,13 +169,13 @@ def test_packed_feature_fuses_norm_residual_and_relu() -> None:
         for seed in range(2)
     )
     module = batch_norm(DistributedBatchNorm, 6)
-    out = feature.norm_act(module, nn.ReLU(), residual).rows()
+    out = layers.norm_act(feature, module, nn.ReLU(), residual).rows()
     assert '_NormAct' in type(out.grad_fn).__name__
     with use_triton(False):
-        expected = feature.norm_act(module, nn.ReLU(), residual).rows()
+        expected = layers.norm_act(feature, module, nn.ReLU(), residual).rows()
     assert error(out, expected) < 1e-6
     for act in (nn.ReLU6(), nn.GELU()):
-        out = feature.norm_act(module, act).rows()
+        out = layers.norm_act(feature, module, act).rows()
         assert '_NormAct' not in type(out.grad_fn).__name__
         assert error(out, act(feature.norm(module).rows())) < 1e-6
 

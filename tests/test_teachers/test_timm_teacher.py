@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from vit_reference import (
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
-from mmhgkd.teachers import MIMTeacher, TimmTeacher, timm_teacher
+from mmhgkd.teachers import MIMTeacher, TimmTeacher
 
 MAE = 'vit_base_patch16_224.mae'
 BEIT = 'beit_base_patch16_224.in22k_ft_in22k'
@@ -183,12 +182,3 @@ def test_says_what_does_not_fit(tmp_path: Path) -> None:
             TimmTeacher(name, allow_random=True, **kwargs)
     with pytest.raises(ValueError, match='a random teacher teaches'):
         TimmTeacher(MAE)
-
-
-def test_names_the_extra_that_brings_timm(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert sys.modules['timm'] is timm_teacher.timm
-    monkeypatch.setattr(timm_teacher, 'timm', None)
-    with pytest.raises(ImportError, match=r'pip install "mmhgkd\[timm\]"'):
-        TimmTeacher(MAE, allow_random=True)

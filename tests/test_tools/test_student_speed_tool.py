@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmhgkd.masks import RandomUnitMask
-from mmhgkd.sparse.sparse_feature import dense_to_rows
+from mmhgkd.sparse.rows import dense_to_rows
 
 FILE = Path(__file__).parents[2] / 'tools' / 'benchmarks' / 'student_speed.py'
 TINY = '--depth 18 --batch-size 2 --image-size 64 --threads 1 --device cpu'

@@ -1,3 +1,3 @@
-from .switch import use_triton, uses_triton
+from .runtime import use_triton, uses_triton
 
 __all__ = ['use_triton', 'uses_triton']

@@ -1,23 +1,24 @@
 # mypy: disable-error-code="no-untyped-def"
 """Products of gathered rows with the weights of each tap."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import launch, precision
+from .runtime import launch, operator, precision
 from .tuning import depthwise_blocks, gather_gemm_blocks
 
 __all__ = ['gather_depthwise', 'gather_gemm']
 
 
-@torch.library.custom_op('mmhgkd::gather_gemm', mutates_args=())
+@operator(
+    lambda rows, weight, table: rows.new_empty(table.size(0), weight.size(2))
+)
 def gather_gemm(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     """Sum over the taps of ``rows[table[:, tap]] @ weight[tap]``.
 
     Sums are taken in float32. It has no derivative of its own: the gradients
-    are such products too, see :mod:`mmhgkd.sparse.triton.conv`.
+    are such products too, see :mod:`mmhgkd.sparse.table_conv`.
 
     Args:
         rows (Tensor): ``(N, C_in)``.
@@ -46,22 +47,15 @@ def gather_gemm(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
         C_IN=c_in,
         C_OUT=c_out,
         TAPS=taps,
-        HEIGHT=blocks.height,
-        WIDTH=blocks.width,
-        DEPTH=blocks.depth,
         PRECISION=precision(),
-        num_warps=blocks.warps,
-        num_stages=blocks.stages,
+        **blocks.options(),
     )
     return out
 
 
-@gather_gemm.register_fake
-def _(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
-    return rows.new_empty(table.size(0), weight.size(2))
-
-
-@torch.library.custom_op('mmhgkd::gather_depthwise', mutates_args=())
+@operator(
+    lambda rows, weight, table: rows.new_empty(table.size(0), rows.size(1))
+)
 def gather_depthwise(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     """Sum over the taps of ``rows[table[:, tap]] * weight[tap]``.
 
@@ -92,11 +86,6 @@ def gather_depthwise(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
         WIDTH=width,
     )
     return out
-
-
-@gather_depthwise.register_fake
-def _(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
-    return rows.new_empty(table.size(0), rows.size(1))
 
 
 @triton.jit

@@ -10,13 +10,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import launch
+from .runtime import launch, operator
 from .tuning import norm_blocks, split_rows
 
 __all__ = ['apply_norm', 'norm_gradient', 'norm_gradient_sums']
 
 
-@torch.library.custom_op('mmhgkd::apply_norm', mutates_args=())
+@operator(
+    lambda rows, coefficients, residual, relu: rows.new_empty(rows.shape)
+)
 def apply_norm(
     rows: Tensor, coefficients: Tensor, residual: Tensor | None, relu: bool
 ) -> Tensor:
@@ -52,14 +54,11 @@ def apply_norm(
     return out
 
 
-@apply_norm.register_fake
-def _(
-    rows: Tensor, coefficients: Tensor, residual: Tensor | None, relu: bool
-) -> Tensor:
-    return rows.new_empty(rows.shape)
-
-
-@torch.library.custom_op('mmhgkd::norm_gradient_sums', mutates_args=())
+@operator(
+    lambda grad, rows, out, mean, inverse_std: rows.new_empty(
+        2, rows.size(1), dtype=torch.float32
+    )
+)
 def norm_gradient_sums(
     grad: Tensor,
     rows: Tensor,
@@ -104,18 +103,12 @@ def norm_gradient_sums(
     return partial.sum(0)
 
 
-@norm_gradient_sums.register_fake
-def _(
-    grad: Tensor,
-    rows: Tensor,
-    out: Tensor | None,
-    mean: Tensor,
-    inverse_std: Tensor,
-) -> Tensor:
-    return rows.new_empty(2, rows.size(1), dtype=torch.float32)
-
-
-@torch.library.custom_op('mmhgkd::norm_gradient', mutates_args=())
+@operator(
+    lambda grad, rows, out, coefficients, residual: (
+        rows.new_empty(rows.shape),
+        rows.new_empty(rows.shape if residual else (0,)),
+    )
+)
 def norm_gradient(
     grad: Tensor,
     rows: Tensor,
@@ -161,20 +154,6 @@ def norm_gradient(
         WIDTH=width,
     )
     return d_rows, d_residual
-
-
-@norm_gradient.register_fake
-def _(
-    grad: Tensor,
-    rows: Tensor,
-    out: Tensor | None,
-    coefficients: Tensor,
-    residual: bool,
-) -> tuple[Tensor, Tensor]:
-    return (
-        rows.new_empty(rows.shape),
-        rows.new_empty(rows.shape if residual else (0,)),
-    )
 
 
 @triton.jit

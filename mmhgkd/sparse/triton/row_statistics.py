@@ -6,13 +6,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import launch
+from .runtime import launch, operator
 from .tuning import norm_blocks, split_rows
 
 __all__ = ['row_statistics']
 
 
-@torch.library.custom_op('mmhgkd::row_statistics', mutates_args=())
+@operator(lambda rows: rows.new_empty(2, rows.size(1), dtype=torch.float32))
 def row_statistics(rows: Tensor) -> Tensor:
     """Mean and summed squared deviation from it, by Welford's method.
 
@@ -55,11 +55,6 @@ def row_statistics(rows: Tensor) -> Tensor:
         WIDTH=16,
     )
     return out
-
-
-@row_statistics.register_fake
-def _(rows: Tensor) -> Tensor:
-    return rows.new_empty(2, rows.size(1), dtype=torch.float32)
 
 
 @triton.jit

@@ -16,10 +16,10 @@ from torch import Tensor
 from mmhgkd.sparse.geometry import Geometry
 from mmhgkd.sparse.window import Window
 
-from .launch import launch, precision
+from .runtime import launch, operator, precision
 from .tuning import split_rows, stem_blocks
 
-__all__ = ['fits_stem', 'stem']
+__all__ = ['fits_stem', 'stem', 'stem_conv', 'stem_weight_gradient']
 
 AROUND = Window((3, 3), padding=(1, 1))
 
@@ -31,7 +31,7 @@ def fits_stem(
     stride: int,
     window: Window,
 ) -> bool:
-    """Whether :func:`stem` serves this convolution.
+    """Whether :func:`stem_conv` serves this convolution.
 
     It gives no gradient of the rows, which images do not need.
     """
@@ -40,15 +40,13 @@ def fits_stem(
         rows.size(1) <= 4
         and weight.size(1) == rows.size(1)
         and not rows.requires_grad
-        and all(
-            window.padding[axis] <= block
-            and window.reach(axis) - window.padding[axis] <= block
-            for axis in range(2)
-        )
+        and window.is_square
+        and window.padding[0] <= block
+        and window.reach(0) - window.padding[0] <= block
     )
 
 
-def stem(
+def stem_conv(
     rows: Tensor,
     weight: Tensor,
     geometry: Geometry,
@@ -63,9 +61,9 @@ def stem(
     shape = [
         geometry.mask.block(stride),
         window.stride,
-        *window.kernel,
-        *window.padding,
-        *window.dilation,
+        window.kernel[0],
+        window.padding[0],
+        window.dilation[0],
     ]
     return _StemConv.apply(rows, weight, around, shape)
 
@@ -81,7 +79,7 @@ class _StemConv(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(rows, weight, around)
         ctx.shape = shape
-        return stem_forward(rows, weight.flatten(1), around, shape)
+        return stem(rows, weight.flatten(1), around, shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -90,8 +88,12 @@ class _StemConv(torch.autograd.Function):
         return None, d_weight.view_as(weight).to(weight.dtype), None, None
 
 
-@torch.library.custom_op('mmhgkd::stem', mutates_args=())
-def stem_forward(
+@operator(
+    lambda rows, weight, around, shape: rows.new_empty(
+        around.size(0) * (shape[0] // shape[1]) ** 2, weight.size(0)
+    )
+)
+def stem(
     rows: Tensor, weight: Tensor, around: Tensor, shape: list[int]
 ) -> Tensor:
     """Convolve packed pixels.
@@ -102,7 +104,7 @@ def stem_forward(
         around (Tensor): Numbers of each unit's neighbors and itself,
             ``(U, 9)`` int32; ``U`` is a masked one.
         shape (list[int]): Positions along the side of a unit, stride, then
-            (height, width) of kernel, padding and dilation.
+            taps, padding and dilation along each axis.
 
     Returns:
         Tensor: ``(N_out, C_out)``.
@@ -125,44 +127,35 @@ def stem_forward(
         num_out,
         num_units,
         C_OUT=c_out,
-        HEIGHT=blocks.height,
-        WIDTH=blocks.width,
-        DEPTH=blocks.depth,
         PRECISION=precision(),
-        num_warps=blocks.warps,
-        num_stages=blocks.stages,
+        **blocks.options(),
         **_constants(rows, shape),
     )
     return out
 
 
-@stem_forward.register_fake
-def _(
-    rows: Tensor, weight: Tensor, around: Tensor, shape: list[int]
-) -> Tensor:
-    return rows.new_empty(
-        around.size(0) * (shape[0] // shape[1]) ** 2, weight.size(0)
+@operator(
+    lambda rows, grad, around, shape: rows.new_empty(
+        grad.size(1), rows.size(1) * shape[2] ** 2, dtype=torch.float32
     )
-
-
-@torch.library.custom_op('mmhgkd::stem_weight_gradient', mutates_args=())
+)
 def stem_weight_gradient(
     rows: Tensor, grad: Tensor, around: Tensor, shape: list[int]
 ) -> Tensor:
-    """Weight gradient of :func:`stem_forward`.
+    """Weight gradient of :func:`stem`.
 
     Args:
         rows (Tensor): ``(N_in, C_in)``.
         grad (Tensor): Gradient of the output, ``(N_out, C_out)``.
-        around (Tensor): See :func:`stem_forward`.
-        shape (list[int]): See :func:`stem_forward`.
+        around (Tensor): See :func:`stem`.
+        shape (list[int]): See :func:`stem`.
 
     Returns:
         Tensor: ``(C_out, C_in * taps)`` float32.
     """
     rows, grad = rows.contiguous(), grad.contiguous()
     num_out, c_out = grad.shape
-    summands = rows.size(1) * shape[2] * shape[3]
+    summands = rows.size(1) * shape[2] ** 2
     blocks = stem_blocks(c_out)
     tiles = triton.cdiv(c_out, blocks.width) * triton.cdiv(
         summands, blocks.depth
@@ -180,35 +173,15 @@ def stem_weight_gradient(
         around.size(0),
         chunk,
         C_OUT=c_out,
-        HEIGHT=blocks.height,
-        WIDTH=blocks.width,
-        DEPTH=blocks.depth,
         PRECISION=precision(),
-        num_warps=blocks.warps,
-        num_stages=blocks.stages,
+        **blocks.options(),
         **_constants(rows, shape),
     )
     return partial.sum(0)
 
 
-@stem_weight_gradient.register_fake
-def _(rows: Tensor, grad: Tensor, around: Tensor, shape: list[int]) -> Tensor:
-    return rows.new_empty(
-        grad.size(1), rows.size(1) * shape[2] * shape[3], dtype=torch.float32
-    )
-
-
 def _constants(rows: Tensor, shape: list[int]) -> dict[str, int]:
-    names = (
-        'BLOCK',
-        'STRIDE',
-        'TAPS_Y',
-        'TAPS_X',
-        'PAD_Y',
-        'PAD_X',
-        'DILATION_Y',
-        'DILATION_X',
-    )
+    names = ('BLOCK', 'STRIDE', 'TAPS', 'PAD', 'DILATION')
     return dict(zip(names, shape, strict=True), C_IN=rows.size(1))
 
 
@@ -223,31 +196,26 @@ def _read(
     C_IN: tl.constexpr,
     BLOCK: tl.constexpr,
     STRIDE: tl.constexpr,
-    TAPS_Y: tl.constexpr,
-    TAPS_X: tl.constexpr,
-    PAD_Y: tl.constexpr,
-    PAD_X: tl.constexpr,
-    DILATION_Y: tl.constexpr,
-    DILATION_X: tl.constexpr,
+    TAPS: tl.constexpr,
+    PAD: tl.constexpr,
+    DILATION: tl.constexpr,
 ):
     """What output rows read through each (channel, tap): (rows, summands)."""
     side: tl.constexpr = BLOCK // STRIDE
     # Counted from the corner of the unit above and to the left.
     y = (
         BLOCK
-        - PAD_Y
+        - PAD
         + (row // side % side * STRIDE)[:, None]
-        + (summand // TAPS_X % TAPS_Y * DILATION_Y)[None, :]
+        + (summand // TAPS % TAPS * DILATION)[None, :]
     )
     x = (
         BLOCK
-        - PAD_X
+        - PAD
         + (row % side * STRIDE)[:, None]
-        + (summand % TAPS_X * DILATION_X)[None, :]
+        + (summand % TAPS * DILATION)[None, :]
     )
-    inside = (row < num_out)[:, None] & (summand < C_IN * TAPS_Y * TAPS_X)[
-        None, :
-    ]
+    inside = (row < num_out)[:, None] & (summand < C_IN * TAPS * TAPS)[None, :]
     unit = tl.load(
         around
         + (row // (side * side) * 9)[:, None]
@@ -257,7 +225,7 @@ def _read(
         other=num_units,
     )
     read = (unit.to(tl.int64) * BLOCK + y % BLOCK) * BLOCK + x % BLOCK
-    channel = summand // (TAPS_Y * TAPS_X)
+    channel = summand // (TAPS * TAPS)
     return tl.load(
         rows + read * C_IN + channel[None, :],
         mask=inside & (unit < num_units),
@@ -277,18 +245,15 @@ def _stem(
     C_OUT: tl.constexpr,
     BLOCK: tl.constexpr,
     STRIDE: tl.constexpr,
-    TAPS_Y: tl.constexpr,
-    TAPS_X: tl.constexpr,
-    PAD_Y: tl.constexpr,
-    PAD_X: tl.constexpr,
-    DILATION_Y: tl.constexpr,
-    DILATION_X: tl.constexpr,
+    TAPS: tl.constexpr,
+    PAD: tl.constexpr,
+    DILATION: tl.constexpr,
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    summands: tl.constexpr = C_IN * TAPS_Y * TAPS_X
+    summands: tl.constexpr = C_IN * TAPS * TAPS
     row = tl.program_id(0) * HEIGHT + tl.arange(0, HEIGHT)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     total = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
@@ -304,12 +269,9 @@ def _stem(
             C_IN,
             BLOCK,
             STRIDE,
-            TAPS_Y,
-            TAPS_X,
-            PAD_Y,
-            PAD_X,
-            DILATION_Y,
-            DILATION_X,
+            TAPS,
+            PAD,
+            DILATION,
         )
         b = tl.load(
             weight + column[None, :] * summands + summand[:, None],
@@ -337,18 +299,15 @@ def _stem_weight_gradient(
     C_OUT: tl.constexpr,
     BLOCK: tl.constexpr,
     STRIDE: tl.constexpr,
-    TAPS_Y: tl.constexpr,
-    TAPS_X: tl.constexpr,
-    PAD_Y: tl.constexpr,
-    PAD_X: tl.constexpr,
-    DILATION_Y: tl.constexpr,
-    DILATION_X: tl.constexpr,
+    TAPS: tl.constexpr,
+    PAD: tl.constexpr,
+    DILATION: tl.constexpr,
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    summands: tl.constexpr = C_IN * TAPS_Y * TAPS_X
+    summands: tl.constexpr = C_IN * TAPS * TAPS
     tile, split = tl.program_id(0), tl.program_id(1)
     column_tiles = tl.cdiv(C_OUT, WIDTH)
     column = tile % column_tiles * WIDTH + tl.arange(0, WIDTH)
@@ -372,12 +331,9 @@ def _stem_weight_gradient(
             C_IN,
             BLOCK,
             STRIDE,
-            TAPS_Y,
-            TAPS_X,
-            PAD_Y,
-            PAD_X,
-            DILATION_Y,
-            DILATION_X,
+            TAPS,
+            PAD,
+            DILATION,
         )
         total = tl.dot(tl.trans(a), b, total, input_precision=PRECISION)
     tl.store(

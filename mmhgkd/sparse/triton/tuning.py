@@ -1,7 +1,7 @@
 """Block sizes of the kernels, chosen by hand and not yet measured on a GPU.
 
 They fit the 99 KiB of shared memory that a program may have on every GPU
-since Ampere. Picking them from a table instead of timing them when a layer
+since Ampere. Fixing them instead of timing them when a layer
 first runs makes results repeat bit for bit between runs and machines.
 """
 
@@ -39,43 +39,31 @@ class Blocks(NamedTuple):
     warps: int
     stages: int
 
-
-# (bytes of an element, width of the tile): the forward product.
-GATHER_GEMM = {
-    (2, 16): Blocks(128, 16, 64, 4, 5),
-    (2, 32): Blocks(128, 32, 64, 4, 5),
-    (2, 64): Blocks(128, 64, 64, 4, 5),
-    (2, 128): Blocks(128, 128, 64, 8, 5),
-    (4, 16): Blocks(64, 16, 32, 4, 5),
-    (4, 32): Blocks(64, 32, 32, 4, 5),
-    (4, 64): Blocks(64, 64, 32, 4, 5),
-    (4, 128): Blocks(64, 64, 32, 4, 5),
-}
-
-# (bytes of an element, height of the tile): the weight gradient, whose
-# summands are the rows.
-WEIGHT_GRADIENT = {
-    (2, 16): Blocks(16, 64, 64, 4, 5),
-    (2, 32): Blocks(32, 64, 64, 4, 5),
-    (2, 64): Blocks(64, 64, 64, 4, 5),
-    (2, 128): Blocks(128, 64, 64, 4, 5),
-    (4, 16): Blocks(16, 64, 32, 4, 5),
-    (4, 32): Blocks(32, 64, 32, 4, 5),
-    (4, 64): Blocks(64, 64, 32, 4, 5),
-    (4, 128): Blocks(64, 64, 32, 4, 5),
-}
+    def options(self) -> dict[str, int]:
+        """Arguments of a kernel's launch."""
+        return dict(
+            HEIGHT=self.height,
+            WIDTH=self.width,
+            DEPTH=self.depth,
+            num_warps=self.warps,
+            num_stages=self.stages,
+        )
 
 
 def gather_gemm_blocks(c_in: int, c_out: int, element_size: int) -> Blocks:
     """Blocks of ``(n, c_in)`` rows times ``(c_in, c_out)`` weights."""
-    blocks = GATHER_GEMM[element_size, _power(c_out, 16, 128)]
-    return blocks._replace(depth=_power(c_in, 16, blocks.depth))
+    if element_size == 2:
+        width = _power(c_out, 16, 128)
+        warps = 8 if width == 128 else 4
+        return Blocks(128, width, _power(c_in, 16, 64), warps, 5)
+    return Blocks(64, _power(c_out, 16, 64), _power(c_in, 16, 32), 4, 5)
 
 
 def weight_gradient_blocks(c_in: int, c_out: int, element_size: int) -> Blocks:
-    """Blocks of a ``(c_in, c_out)`` weight gradient."""
-    blocks = WEIGHT_GRADIENT[element_size, _power(c_in, 16, 128)]
-    return blocks._replace(width=_power(c_out, 16, blocks.width))
+    """Blocks of a ``(c_in, c_out)`` weight gradient: it sums over rows."""
+    half = element_size == 2
+    height = _power(c_in, 16, 128 if half else 64)
+    return Blocks(height, _power(c_out, 16, 64), 64 if half else 32, 4, 5)
 
 
 def stem_blocks(c_out: int) -> Blocks:

@@ -11,13 +11,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import launch, precision
+from .runtime import launch, operator, precision
 from .tuning import depthwise_blocks, split_rows, weight_gradient_blocks
 
 __all__ = ['depthwise_weight_gradient', 'weight_gradient']
 
 
-@torch.library.custom_op('mmhgkd::weight_gradient', mutates_args=())
+@operator(
+    lambda rows, grad, table: rows.new_empty(
+        table.size(1), rows.size(1), grad.size(1), dtype=torch.float32
+    )
+)
 def weight_gradient(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
     """Compute ``rows[table[:, tap]].T @ grad`` of every tap.
 
@@ -52,24 +56,17 @@ def weight_gradient(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
         C_IN=c_in,
         C_OUT=c_out,
         TAPS=taps,
-        HEIGHT=blocks.height,
-        WIDTH=blocks.width,
-        DEPTH=blocks.depth,
         PRECISION=precision(),
-        num_warps=blocks.warps,
-        num_stages=blocks.stages,
+        **blocks.options(),
     )
     return partial.sum(0)
 
 
-@weight_gradient.register_fake
-def _(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
-    return rows.new_empty(
-        table.size(1), rows.size(1), grad.size(1), dtype=torch.float32
+@operator(
+    lambda rows, grad, table: rows.new_empty(
+        table.size(1), rows.size(1), dtype=torch.float32
     )
-
-
-@torch.library.custom_op('mmhgkd::depthwise_weight_gradient', mutates_args=())
+)
 def depthwise_weight_gradient(
     rows: Tensor, grad: Tensor, table: Tensor
 ) -> Tensor:
@@ -105,11 +102,6 @@ def depthwise_weight_gradient(
         WIDTH=width,
     )
     return partial.sum(0)
-
-
-@depthwise_weight_gradient.register_fake
-def _(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
-    return rows.new_empty(table.size(1), rows.size(1), dtype=torch.float32)
 
 
 @triton.jit

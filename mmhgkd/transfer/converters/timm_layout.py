@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -37,13 +38,6 @@ class TimmLayout(FlatLayout):
 
     def describe(self, student: Student) -> str:
         """See :class:`Layout`."""
-        try:
-            import timm
-        except ImportError as error:
-            raise ConfigError(
-                'the layout timm is verified with timm, which is not '
-                'installed; run `pip install "mmhgkd[timm]"`'
-            ) from error
         name = self._network(student)
         if name not in timm.list_models():
             raise ConfigError(
@@ -56,8 +50,6 @@ class TimmLayout(FlatLayout):
     def build(self, student: Student) -> nn.Module:
         """See :class:`FlatLayout`."""
         self.describe(student)
-        import timm
-
         return timm.create_model(self._network(student), **_arguments(student))
 
     def names(self, student: Student, model: nn.Module) -> dict[str, str]:

@@ -2,8 +2,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.sparse import DistributedBatchNorm, DistributedBatchNormAct
-from mmhgkd.sparse.forms import NORM
-from mmhgkd.sparse.layers import sparse_form
+from mmhgkd.sparse.layers import NORM, sparse_form
 
 __all__ = ['synchronize_norms']
 
@@ -28,9 +27,8 @@ def synchronize_norms(
             and form is not None
             and not isinstance(module, DistributedBatchNorm)
         ):
-            own = (
+            module.__class__ = (
                 DistributedBatchNorm
                 if form is NORM
                 else DistributedBatchNormAct
             )
-            module.__class__ = own

@@ -1,0 +1,93 @@
+"""Which tensors the Triton kernels take, and how they are launched.
+
+It imports neither Triton nor CUDA.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ['launch', 'operator', 'precision', 'use_triton', 'uses_triton']
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+_installed = find_spec('triton') is not None
+# Triton's own variable: its kernels then run on the CPU, for tests.
+_interpreted = os.environ.get('TRITON_INTERPRET') == '1'
+_enabled = True
+
+
+@contextmanager
+def use_triton(enabled: bool) -> Iterator[None]:
+    """Switch the Triton kernels on or off, to compare them with PyTorch.
+
+    Args:
+        enabled (bool): False takes PyTorch's operations on CUDA as well.
+    """
+    global _enabled
+    before, _enabled = _enabled, enabled
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+def uses_triton(*tensors: Tensor) -> bool:
+    """Whether the Triton kernels take these tensors.
+
+    That needs Triton, CUDA and one dtype among float32, bfloat16, float16.
+    """
+    return (
+        _enabled
+        and _installed
+        and all(
+            (x.is_cuda or _interpreted)
+            and x.dtype == tensors[0].dtype
+            and x.dtype in DTYPES
+            for x in tensors
+        )
+    )
+
+
+def operator(fake: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Make a function that launches kernels an operator of PyTorch.
+
+    Args:
+        fake (Callable): Makes empty results of the right shapes and dtypes,
+            with which a compiler traces.
+    """
+
+    def register(function: Any) -> Any:
+        name = f'mmhgkd::{function.__name__}'
+        made = torch.library.custom_op(name, function, mutates_args=())
+        made.register_fake(fake)
+        return made
+
+    return register
+
+
+def launch(
+    kernel: Any,
+    grid: tuple[int, ...],
+    first: Tensor,
+    *args: Any,
+    **constants: Any,
+) -> None:
+    """Run a kernel on the device of its first argument."""
+    with torch.cuda.device_of(first):
+        kernel[grid](first, *args, **constants)
+
+
+def precision() -> str:
+    """Precision of float32 products, as PyTorch's convolutions are set."""
+    conv: Any = getattr(torch.backends.cudnn, 'conv', None)
+    if hasattr(conv, 'fp32_precision'):
+        tf32 = conv.fp32_precision == 'tf32'
+    else:
+        tf32 = torch.backends.cudnn.allow_tf32
+    return 'tf32' if tf32 else 'ieee'
