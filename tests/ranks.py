@@ -1,0 +1,141 @@
+"""Runs functions on several processes of this machine.
+
+All processes are forked by one server that has imported what they need: a
+rank starts in the time of a fork instead of that of an import. Forked from
+the tests themselves, ranks would inherit their threads and locks.
+"""
+
+import io
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+CONTEXT = multiprocessing.get_context('forkserver')
+CONTEXT.set_forkserver_preload(
+    [
+        'pytest',
+        'scipy.stats',
+        'torch.distributed',
+        'timm',
+        'mmpretrain.models',
+        'mmpretrain.datasets',
+        'mmhgkd.algorithms',
+        'mmhgkd.evaluation',
+        'mmhgkd.hooks',
+        'mmhgkd.runner',
+    ]
+)
+
+
+def run_ranks(
+    function: Callable[..., Any],
+    *arguments: Any,
+    world_size: int = 2,
+    group: bool = True,
+    timeout: float = 300,
+) -> list[Any]:
+    """Call a function of a module on each rank of a gloo group.
+
+    Args:
+        function: Called with the rank and the arguments; found by its name.
+        arguments: Picklable.
+        world_size: Number of processes.
+        group: Whether the function finds the process group initialized.
+        timeout: Seconds after which ranks that still run are ended.
+
+    Returns:
+        The results in the order of the ranks.
+
+    Raises:
+        RuntimeError: If a rank raises, dies or hangs; it holds the traceback
+            of each.
+    """
+    results: dict[int, Any] = {}
+    failures: dict[int, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        store = f'file://{folder}/store' if group else None
+        # The server has those of the time at which it was started.
+        surroundings = dict(os.environ), os.getcwd()
+        ranks, waiting = [], {}
+        try:
+            for rank in range(world_size):
+                receiver, sender = CONTEXT.Pipe(duplex=False)
+                process = CONTEXT.Process(
+                    target=_run,
+                    args=(sender, rank, world_size, store, surroundings),
+                    kwargs=dict(function=function, arguments=arguments),
+                )
+                process.start()
+                sender.close()
+                ranks.append(process)
+                waiting[receiver] = rank
+            end = time.monotonic() + timeout
+            while waiting:
+                ready = wait(list(waiting), max(0, end - time.monotonic()))
+                if not ready:
+                    failures |= dict.fromkeys(waiting.values(), 'hangs')
+                    break
+                for receiver in ready:
+                    rank = waiting.pop(receiver)
+                    try:
+                        succeeded, content = receiver.recv()
+                    except EOFError:
+                        ranks[rank].join()
+                        failures[rank] = f'died: {ranks[rank].exitcode}'
+                        continue
+                    if succeeded:
+                        results[rank] = torch.load(
+                            io.BytesIO(content), weights_only=False
+                        )
+                    else:
+                        failures[rank] = content
+                if failures:
+                    # What the others make of it helps, but not for long.
+                    end = min(end, time.monotonic() + 2)
+        finally:
+            for process in ranks:
+                process.join(2 if len(results) == world_size else 0)
+                process.kill()
+                process.join()
+    if failures:
+        raise RuntimeError(
+            '\n'.join(f'rank {n} {failures[n]}' for n in sorted(failures))
+        )
+    return [results[rank] for rank in range(world_size)]
+
+
+def _run(
+    sender: Connection,
+    rank: int,
+    world_size: int,
+    store: str | None,
+    surroundings: tuple[dict[str, str], str],
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> None:
+    try:
+        os.environ.clear()
+        os.environ.update(surroundings[0])
+        os.chdir(surroundings[1])
+        torch.set_num_threads(1)
+        if store is not None:
+            dist.init_process_group(
+                'gloo', store, rank=rank, world_size=world_size
+            )
+        content = io.BytesIO()
+        torch.save(function(rank, *arguments), content)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        sender.send((True, content.getvalue()))
+    except BaseException:
+        sender.send((False, traceback.format_exc()))
+        sys.exit(1)
