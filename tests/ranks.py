@@ -1,19 +1,22 @@
-"""Runs functions on several processes of this machine.
+"""Runs functions and tools in processes of this machine.
 
-All processes are forked by one server that has imported what they need: a
-rank starts in the time of a fork instead of that of an import. Forked from
-the tests themselves, ranks would inherit their threads and locks.
+All processes are forked by one server that has imported what they need: one
+starts in the time of a fork instead of that of an import. Forked from
+the tests themselves, they would inherit their threads and locks.
 """
 
 import io
 import multiprocessing
 import os
+import runpy
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,7 +66,6 @@ def run_ranks(
     failures: dict[int, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         store = f'file://{folder}/store' if group else None
-        # The server has those of the time at which it was started.
         surroundings = dict(os.environ), os.getcwd()
         ranks, waiting = [], {}
         try:
@@ -123,9 +125,7 @@ def _run(
     arguments: tuple[Any, ...],
 ) -> None:
     try:
-        os.environ.clear()
-        os.environ.update(surroundings[0])
-        os.chdir(surroundings[1])
+        _take_over(surroundings)
         torch.set_num_threads(1)
         if store is not None:
             dist.init_process_group(
@@ -139,3 +139,71 @@ def _run(
     except BaseException:
         sender.send((False, traceback.format_exc()))
         sys.exit(1)
+
+
+def run_script(
+    path: Path, *arguments: str, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run a tool as from the command line, in the surroundings of the test.
+
+    Args:
+        path: The script.
+        arguments: Of the command line.
+        timeout: Seconds after which it is ended.
+
+    Returns:
+        Exit code and output.
+
+    Raises:
+        TimeoutExpired: If it was ended.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        process = CONTEXT.Process(
+            target=_run_script,
+            args=(str(path), arguments, folder),
+            kwargs=dict(surroundings=(dict(os.environ), os.getcwd())),
+        )
+        process.start()
+        process.join(timeout)
+        command = [str(path), *arguments]
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(
+            command,
+            process.exitcode,
+            *(Path(folder, name).read_text() for name in ('out', 'err')),
+        )
+
+
+def _run_script(
+    path: str,
+    arguments: tuple[str, ...],
+    folder: str,
+    surroundings: tuple[dict[str, str], str],
+) -> None:
+    _take_over(surroundings)
+    for descriptor, name in ((1, 'out'), (2, 'err')):
+        with Path(folder, name).open('wb') as file:
+            os.dup2(file.fileno(), descriptor)
+    sys.argv = [path, *arguments]
+    sys.path[:0] = [
+        str(Path(path).parent),
+        *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep)),
+    ]
+    if not torch.cuda.is_available():
+        # This process has no threads yet: a fork spares the imports again.
+        get_context = multiprocessing.get_context
+        multiprocessing.get_context = lambda method=None: get_context(
+            'fork' if method == 'spawn' else method
+        )
+    runpy.run_path(path, run_name='__main__')
+
+
+def _take_over(surroundings: tuple[dict[str, str], str]) -> None:
+    """The server has those of the time at which it was started."""
+    environment, folder = surroundings
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import run_ranks
+from ranks import run_ranks, run_script
 
 
 def total(rank: int, start: torch.Tensor) -> dict:
@@ -60,3 +60,36 @@ def test_every_failure_is_told(how: str, message: str) -> None:
     with pytest.raises(RuntimeError, match=f'(?s)^{message}'):
         run_ranks(fail, how, timeout=3 if how == 'hang' else 60)
     assert time.monotonic() - start < 40
+
+
+SCRIPT = """
+import multiprocessing
+import os
+import sys
+
+import beside
+
+
+def report(name):
+    print(name, os.environ['COLOR'], flush=True)
+
+
+if __name__ == '__main__':
+    process = multiprocessing.get_context('spawn').Process(
+        target=report, args=(beside.NAME,))
+    process.start()
+    process.join()
+    assert not process.exitcode
+    sys.exit(' '.join(sys.argv[1:]))
+"""
+
+
+def test_script_runs_as_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('COLOR', 'red')
+    (tmp_path / 'tool.py').write_text(SCRIPT)
+    (tmp_path / 'beside.py').write_text("NAME = 'child'")
+    done = run_script(tmp_path / 'tool.py', 'no', 'luck')
+    assert (done.returncode, done.stderr) == (1, 'no luck\n')
+    assert done.stdout == 'child red\n'
