@@ -105,13 +105,15 @@ def naive(
         dict(center='whiten', distance='kl'),
     ],
 )
-def test_loss_equals_scipy(options: dict) -> None:
+def test_loss_equals_scipy(options: dict, device: torch.device) -> None:
     student, teacher, bank = (
         unit(6, 9),
         unit(6, 9, seed=1),
         unit(40, 9, seed=2),
     )
-    loss, _ = SimilarityDistributionLoss(**options)(student, teacher, bank)
+    loss, _ = SimilarityDistributionLoss(**options)(
+        *(x.to(device) for x in (student, teacher, bank))
+    )
     assert loss.item() == pytest.approx(
         naive(student, teacher, bank, **options), abs=1e-10
     )
@@ -190,7 +192,9 @@ def test_pearson_of_a_long_softmax_in_fp32_equals_scipy() -> None:
 
 
 @pytest.mark.parametrize('include_self', [False, True])
-def test_pearson_of_a_full_queue_equals_scipy(include_self: bool) -> None:
+def test_pearson_of_a_full_queue_equals_scipy(
+    include_self: bool, device: torch.device
+) -> None:
     """The sizes of a ViT-B and of the paper's queue, in single precision."""
     teacher, bank = (
         unit(n, 768, seed=n, dtype=torch.float32) for n in (4, 65536)
@@ -209,10 +213,12 @@ def test_pearson_of_a_full_queue_equals_scipy(include_self: bool) -> None:
     ]
     assert min(expected) > 0.5
     tolerance = 1e-5
-    actual = pearson_correlation(*(cosines.float() / 0.2).softmax(-1))
+    actual = pearson_correlation(
+        *(cosines.float().to(device) / 0.2).softmax(-1)
+    )
     assert actual.tolist() == pytest.approx(expected, abs=tolerance)
     loss, logs = SimilarityDistributionLoss(include_self=include_self)(
-        student, teacher, bank
+        *(x.to(device) for x in (student, teacher, bank))
     )
     assert loss.item() == pytest.approx(1 - np.mean(expected), abs=tolerance)
     assert logs['pearson'].item() == pytest.approx(
