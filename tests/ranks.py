@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,21 @@ CONTEXT.set_forkserver_preload(
         'mmhgkd.runner',
     ]
 )
+#: Environment and folder before any test.
+SURROUNDINGS = dict(os.environ), os.getcwd()
+
+
+def start_server() -> None:
+    """Start the server, if it does not run, with nothing of this test.
+
+    Other processes than those of this module inherit its environment.
+    """
+    surroundings = dict(os.environ), os.getcwd()
+    _take_over(SURROUNDINGS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        _take_over(surroundings)
 
 
 def run_ranks(
@@ -66,6 +82,7 @@ def run_ranks(
     failures: dict[int, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         store = f'file://{folder}/store' if group else None
+        start_server()
         surroundings = dict(os.environ), os.getcwd()
         ranks, waiting = [], {}
         try:
@@ -158,6 +175,7 @@ def run_script(
         TimeoutExpired: If it was ended.
     """
     with tempfile.TemporaryDirectory() as folder:
+        start_server()
         process = CONTEXT.Process(
             target=_run_script,
             args=(str(path), arguments, folder),
@@ -202,7 +220,6 @@ def _run_script(
 
 
 def _take_over(surroundings: tuple[dict[str, str], str]) -> None:
-    """The server has those of the time at which it was started."""
     environment, folder = surroundings
     os.environ.clear()
     os.environ.update(environment)
