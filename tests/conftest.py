@@ -1,15 +1,27 @@
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import utils as config_utils
 from mmengine.registry import DefaultScope
 from PIL import Image
 
 # Tests run side by side; threads that wait for each other cost more than
 # they compute.
 torch.set_num_threads(1)
+# A config that inherits `mmdet::` is looked up in all 400 metafiles there,
+# which are read again for each of its bases otherwise.
+config_utils.load = functools.cache(config_utils.load)
+DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
+
+
+@pytest.fixture(params=DEVICES if torch.cuda.is_available() else ['cpu'])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The CPU, and the GPU where there is one."""
+    return torch.device(request.param)
 
 
 GPUS = [pytest.param('cuda', marks=pytest.mark.gpu)]

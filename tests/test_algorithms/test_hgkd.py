@@ -268,9 +268,11 @@ def test_pixel_teacher_makes_it_spark() -> None:
     assert losses['loss_feat'].item() == pytest.approx(total / count, rel=1e-4)
 
 
-def test_every_student_parameter_gets_a_gradient() -> None:
-    model = build()
-    losses = model.loss(images(), [])
+def test_every_student_parameter_gets_a_gradient(
+    device: torch.device,
+) -> None:
+    model = build().to(device)
+    losses = model.loss(images().to(device), [])
     (losses['loss_feat'] + losses['loss_sim']).backward()
     missing = [n for n, p in model.named_parameters() if p.grad is None]
     assert not missing

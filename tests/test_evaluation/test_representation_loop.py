@@ -1,4 +1,3 @@
-import json
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +15,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.models import MAE, ImageClassifier
-from torch import Tensor, multiprocessing
+from ranks import run_ranks
+from torch import Tensor
 
 from mmhgkd.evaluation import knn_accuracy, linear_probe_accuracy
 from mmhgkd.utils import ConfigError
@@ -281,13 +281,9 @@ def test_model_without_features_is_refused(root: Path) -> None:
         build_runner(root, Toy()).val()
 
 
-def evaluate_rank(rank: int, root: Path) -> None:
+def evaluate_rank(rank: int, root: Path) -> dict[str, float]:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
     os.chdir(root)  # ranks exchange results in the working directory
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo', f'file://{root}/rendezvous', rank=rank, world_size=2
-    )
     wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
     runner = build_runner(
         root,
@@ -295,14 +291,10 @@ def evaluate_rank(rank: int, root: Path) -> None:
         launcher='pytorch',
         cfg=dict(model_wrapper_cfg=wrapper),
     )
-    metrics = runner.val()
-    (root / f'rank{rank}.json').write_text(json.dumps(metrics))
-    torch.distributed.destroy_process_group()
+    return runner.val()
 
 
 def test_two_processes_agree_with_one(root: Path) -> None:
-    multiprocessing.spawn(evaluate_rank, (root,), nprocs=2)
     expected = accuracy_by_hand(root, classifier())
-    for rank in range(2):
-        metrics = json.loads((root / f'rank{rank}.json').read_text())
+    for metrics in run_ranks(evaluate_rank, root):
         assert metrics == pytest.approx(expected)

@@ -1,11 +1,9 @@
 """Two ranks with half the batch compute what one rank does with all of it."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -99,14 +97,6 @@ def trained(rank: int = 0, world_size: int = 1) -> dict[str, Any]:
     )
 
 
-def half(rank: int, store: str, out: str) -> None:
-    dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
-    )
-    torch.save(trained(rank, 2), f'{out}/{rank}.pt')
-    dist.destroy_process_group()
-
-
 def assert_close(
     actual: dict[str, Tensor],
     expected: dict[str, Tensor],
@@ -122,9 +112,8 @@ def assert_close(
         )
 
 
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    mp.spawn(half, (str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f'{rank}.pt') for rank in (0, 1))
+def test_two_ranks_equal_one() -> None:
+    first, second = run_ranks(trained, 2)
     whole = trained()
     mean = (first['losses'] + second['losses']) / 2
     torch.testing.assert_close(mean, whole['losses'], rtol=1e-9, atol=1e-11)

@@ -1,9 +1,6 @@
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 
 from mmhgkd.losses import EmbeddingQueue
 
@@ -65,22 +62,17 @@ def test_no_gradient_enters() -> None:
     assert not queue().requires_grad
 
 
-def gather(rank: int, store: str, out: str) -> None:
-    dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
-    )
+def gather(rank: int) -> torch.Tensor:
     queue = EmbeddingQueue(size=6, embed_dims=1)
     for step in range(2):
         queue.enqueue(
             torch.tensor([[step * 10.0 + rank], [step * 10.0 + rank]])
         )
-    torch.save(queue(), f'{out}/{rank}.pt')
-    dist.destroy_process_group()
+    return queue()
 
 
-def test_ranks_gather_in_rank_order(tmp_path: Path) -> None:
-    mp.spawn(gather, (str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
-    queues = [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)]
+def test_ranks_gather_in_rank_order() -> None:
+    queues = run_ranks(gather)
     assert torch.equal(*queues)
     # Steps 0 and 1 brought 0, 0, 1, 1 and 10, 10, 11, 11 to six places.
     assert queues[0].flatten().tolist() == [11, 11, 1, 1, 10, 10]

@@ -105,13 +105,15 @@ def naive(
         dict(center='whiten', distance='kl'),
     ],
 )
-def test_loss_equals_scipy(options: dict) -> None:
+def test_loss_equals_scipy(options: dict, device: torch.device) -> None:
     student, teacher, bank = (
         unit(6, 9),
         unit(6, 9, seed=1),
         unit(40, 9, seed=2),
     )
-    loss, _ = SimilarityDistributionLoss(**options)(student, teacher, bank)
+    loss, _ = SimilarityDistributionLoss(**options)(
+        *(x.to(device) for x in (student, teacher, bank))
+    )
     assert loss.item() == pytest.approx(
         naive(student, teacher, bank, **options), abs=1e-10
     )
@@ -187,6 +189,58 @@ def test_pearson_of_a_long_softmax_in_fp32_equals_scipy() -> None:
     assert pearson_correlation(q, p).tolist() == pytest.approx(
         expected, abs=1e-5
     )
+
+
+@pytest.mark.parametrize('include_self', [False, True])
+def test_pearson_of_a_full_queue_equals_scipy(
+    include_self: bool, device: torch.device
+) -> None:
+    """The sizes of a ViT-B and of the paper's queue, in single precision."""
+    teacher, bank = (
+        unit(n, 768, seed=n, dtype=torch.float32) for n in (4, 65536)
+    )
+    student = F.normalize(
+        teacher + unit(4, 768, seed=1, dtype=torch.float32), dim=-1
+    )
+    both = torch.stack([student, teacher]).double()
+    cosines = torch.cat([both @ x.double().T for x in bank.split(4096)], -1)
+    if include_self:
+        own = (both * teacher).sum(-1, keepdim=True)
+        cosines = torch.cat([own, cosines], -1)
+    q, p = softmax(cosines.numpy() / 0.2)
+    expected = [
+        scipy.stats.pearsonr(x, y)[0] for x, y in zip(q, p, strict=True)
+    ]
+    assert min(expected) > 0.5
+    tolerance = 1e-5
+    actual = pearson_correlation(
+        *(cosines.float().to(device) / 0.2).softmax(-1)
+    )
+    assert actual.tolist() == pytest.approx(expected, abs=tolerance)
+    loss, logs = SimilarityDistributionLoss(include_self=include_self)(
+        *(x.to(device) for x in (student, teacher, bank))
+    )
+    assert loss.item() == pytest.approx(1 - np.mean(expected), abs=tolerance)
+    assert logs['pearson'].item() == pytest.approx(
+        np.mean(expected), abs=tolerance
+    )
+    if include_self:
+        return
+
+    # The tolerance is sharp enough: an epsilon in the denominator, of both
+    # vectors together or of each, is seen.
+    q, p = (x - x.mean(1, keepdims=True) for x in (q, p))
+    norms = np.linalg.norm([q, p], axis=-1)
+    assert norms == pytest.approx(7e-4, rel=0.1)
+    products = (q * p).sum(1)
+    assert products / norms.prod(0) == pytest.approx(expected, abs=1e-12)
+    for wrong in (
+        products / (norms.prod(0) + 1e-3),
+        products / (norms.prod(0) + 1e-8),
+        products / (norms + 1e-3).prod(0),
+        products / norms.clip(1e-3).prod(0),
+    ):
+        assert np.abs(wrong - expected).min() > 100 * tolerance
 
 
 def test_pearson_bounds_and_constants() -> None:

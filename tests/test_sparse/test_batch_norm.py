@@ -1,9 +1,6 @@
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 from torch import nn
 
 from mmhgkd.sparse import DistributedBatchNorm
@@ -75,25 +72,22 @@ def test_other_ranks_of_tensor_are_refused() -> None:
         DistributedBatchNorm(3)(torch.zeros(2, 3, 4))
 
 
-def half(rank: int, store: str, out: str) -> None:
-    dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
-    )
+def half(rank: int) -> dict[str, dict[str, torch.Tensor]]:
     part = data()[rank * 6 : rank * 6 + 6]
+    results = {}
     for name in ('eager', 'compiled'):
         module = DistributedBatchNorm(3).double()
         if name == 'compiled':
             module.compile(fullgraph=True, backend='aot_eager')
-        result = trained(module, part, rank * 18)
-        torch.save(result, f'{out}/{name}-{rank}.pt')
-    dist.destroy_process_group()
+        results[name] = trained(module, part, rank * 18)
+    return results
 
 
-def test_two_ranks_equal_one_and_compile_to_one_graph(tmp_path: Path) -> None:
-    mp.spawn(half, (str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
+def test_two_ranks_equal_one_and_compile_to_one_graph() -> None:
+    results = run_ranks(half)
     whole = trained(nn.BatchNorm1d(3).double(), data())
     for how in ('eager', 'compiled'):
-        ranks = [torch.load(tmp_path / f'{how}-{rank}.pt') for rank in (0, 1)]
+        ranks = [result[how] for result in results]
         for name in ('y', 'x'):
             joined = torch.cat([rank[name] for rank in ranks])
             assert torch.allclose(joined, whole[name], rtol=0, atol=1e-12)

@@ -1,11 +1,9 @@
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -236,34 +234,22 @@ def test_compiles_without_graph_break() -> None:
         assert torch.equal(results[1][name], value), name
 
 
-def half(rank: int, store: str, out: str) -> None:
-    dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
-    )
+def half(rank: int) -> dict[str, Tensor]:
     part = slice(rank * 10, rank * 10 + 10)
     module = batch_norm(DistributedBatchNorm, 6)
     rows = (draw(20, 6) * 3 + 5)[part].requires_grad_()
     residual = draw(20, 6, seed=2)[part].requires_grad_()
-    result = outcome(
+    return outcome(
         norm_act(module, rows, residual, True),
         draw(20, 6, seed=1)[part],
         rows,
         residual,
         module=module,
     )
-    torch.save(result, f'{out}/{rank}.pt')
-    dist.destroy_process_group()
 
 
-def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
-    mp.start_processes(
-        half,
-        (str(tmp_path / 'store'), str(tmp_path)),
-        nprocs=2,
-        # Without CUDA a fork is safe, and much faster.
-        start_method='fork' if INTERPRETED else 'spawn',
-    )
-    halves = [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)]
+def test_two_ranks_equal_one_process() -> None:
+    halves = run_ranks(half)
     module = batch_norm(nn.BatchNorm1d, 6).double()
     rows = (draw(20, 6) * 3 + 5).double().requires_grad_()
     residual = draw(20, 6, seed=2).double().requires_grad_()

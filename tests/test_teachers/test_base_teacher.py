@@ -1,12 +1,11 @@
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, nn
-from torch import multiprocessing as mp
+from ranks import run_ranks
+from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
 from mmhgkd.masks import RandomUnitMask, UnitMask
@@ -85,13 +84,8 @@ def test_normalizes_the_tokens() -> None:
         )
 
 
-def half(rank: int, store: str, out: str) -> None:
-    distributed.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
-    )
-    tokens = standardize_channels(tokens_of_two_ranks()[2 * rank :][:2])
-    torch.save(tokens, f'{out}/{rank}.pt')
-    distributed.destroy_process_group()
+def half(rank: int) -> Tensor:
+    return standardize_channels(tokens_of_two_ranks()[2 * rank :][:2])
 
 
 def tokens_of_two_ranks() -> Tensor:
@@ -99,9 +93,8 @@ def tokens_of_two_ranks() -> Tensor:
     return 5 + 3 * torch.randn(4, 6, 8, dtype=torch.float64)
 
 
-def test_two_ranks_share_the_statistics_of_channels(tmp_path: Path) -> None:
-    mp.spawn(half, (str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
-    tokens = torch.cat([torch.load(tmp_path / f'{r}.pt') for r in range(2)])
+def test_two_ranks_share_the_statistics_of_channels() -> None:
+    tokens = torch.cat(run_ranks(half))
     torch.testing.assert_close(
         tokens,
         standardize_channels(tokens_of_two_ranks()),

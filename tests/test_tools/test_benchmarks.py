@@ -1,7 +1,5 @@
 import importlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -11,6 +9,7 @@ import pytest
 import torch
 from mmpretrain.models import ResNet
 from PIL import Image
+from ranks import run_script
 from torch import Tensor
 
 from mmhgkd.backbones import SparseResNet
@@ -82,12 +81,7 @@ def rounded(cell: str, value: float) -> bool:
 def run_step_speed(*arguments: str) -> str:
     """Run the tool in a process of its own: it forks one for each row."""
     script = BENCHMARKS / 'step_speed.py'
-    done = subprocess.run(
-        [sys.executable, str(script), *COMMON, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(script, *COMMON, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,10 +1,8 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ranks import run_script
 
 TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
 
@@ -183,14 +181,11 @@ def test_option_without_value(
     )
 
 
-def test_process_ends_without_traceback(toy: Path) -> None:
-    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parent)}
-    process = subprocess.run(
-        [sys.executable, str(TRAIN), str(toy), '--resume', 'none.pth'],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+def test_process_ends_without_traceback(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
+    process = run_script(TRAIN, str(toy), '--resume', 'none.pth')
     assert process.returncode == 2
     assert process.stderr.splitlines()[-1].startswith('error: the checkpoint')
     assert 'Traceback' not in process.stderr

@@ -1,12 +1,11 @@
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from ranks import run_script
 from torch import Tensor
 
 from mmhgkd.masks import RandomUnitMask
@@ -142,9 +141,7 @@ def test_summary(tool: ModuleType) -> None:
 def test_run_in_processes(tmp_path: Path) -> None:
     out = tmp_path / 'speed.json'
     arguments = f'{TINY} --rows packed --repeats 1 --json {out}'.split()
-    result = subprocess.run(
-        [sys.executable, str(FILE), *arguments], capture_output=True, text=True
-    )
+    result = run_script(FILE, *arguments)
     assert result.returncode == 0, result.stderr
     report = json.loads(out.read_text())
     numbers = report['rows']['packed']

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.config import Config
+from ranks import run_ranks
 
 from mmhgkd.utils import cpu_distributed
 
@@ -47,4 +47,4 @@ def test_tasks_of_slurm_find_each_other(
     monkeypatch.setenv('SLURM_NTASKS', '2')
     monkeypatch.setenv('SLURM_NODELIST', 'n[1-2]')
     monkeypatch.setenv('MASTER_PORT', str(port))
-    mp.spawn(start_task, nprocs=2)
+    run_ranks(start_task, group=False)
