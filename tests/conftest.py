@@ -15,15 +15,6 @@ torch.set_num_threads(1)
 # A config that inherits `mmdet::` is looked up in all 400 metafiles there,
 # which are read again for each of its bases otherwise.
 config_utils.load = functools.cache(config_utils.load)
-DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
-
-
-@pytest.fixture(params=DEVICES if torch.cuda.is_available() else ['cpu'])
-def device(request: pytest.FixtureRequest) -> torch.device:
-    """The CPU, and the GPU where there is one."""
-    return torch.device(request.param)
-
-
 GPUS = [pytest.param('cuda', marks=pytest.mark.gpu)]
 
 
