@@ -23,7 +23,7 @@ Every other operator can be imported, so MMDetection can, and raises
 :class:`MissingOperatorError` when it is called.
 """
 
+from .common import MissingOperatorError
 from .finder import install_operators
-from .missing_operator_error import MissingOperatorError
 
 __all__ = ['MissingOperatorError', 'install_operators']

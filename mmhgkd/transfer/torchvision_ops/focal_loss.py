@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .precision import at_least_single
+from .common import at_least_single
 
 
 def sigmoid_focal_loss_forward(

@@ -1,3 +1,6 @@
+import torch
+from torch import Tensor
+
 from mmhgkd.utils import ConfigError
 
 
@@ -14,3 +17,16 @@ class MissingOperatorError(ConfigError, NotImplementedError):
             'provides on torchvision; install MMCV with its compiled '
             'operators (`mmcv._ext`), or choose a model without this one'
         )
+
+
+def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Half precision tensors as fp32, all others as they are.
+
+    torchvision lacks half precision in some operators on some devices.
+    """
+    return tuple(
+        tensor.float()
+        if tensor.dtype in (torch.float16, torch.bfloat16)
+        else tensor
+        for tensor in tensors
+    )
