@@ -1,5 +1,6 @@
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,22 @@ def read_weights(path: Path) -> dict[str, Any]:
 
         return load_file(path)
     return torch.load(path, map_location='cpu', weights_only=True)
+
+
+@contextmanager
+def partial_file(out: Path) -> Iterator[Path]:
+    """A file beside another, which takes its place when all went well.
+
+    Args:
+        out (Path): The file; its folder is created.
+
+    Yields:
+        Path: Where to write.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f'.{out.stem}.partial{out.suffix}')
+    try:
+        yield partial
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
