@@ -25,7 +25,7 @@ from .configs import load_config
 
 ARMS = {
     'untrained': 'hgkd/r18_quickstart',
-    'SparK (pixels)': 'spark/r18_quickstart',
+    'SparK (pixels)': 'spark/r18_pixels_quickstart',
     'H-GKD (distilled)': 'hgkd/r18_quickstart',
 }
 

@@ -1,14 +1,16 @@
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
-from modelindex.load_model_index import load
+from mmpretrain.apis.model import ModelHub
 from modelindex.models.Model import Model
 
 from mmhgkd.utils import ConfigError
 
-PACKAGE = Path(__file__).resolve().parents[2]
+from .converters.student import inference_dataloader, student_config
+
+PACKAGE = Path(__file__).resolve().parents[1]
 INDEX = 'model-index.yml'
+_NAMES: list[str] = []
 
 
 class HubModel(Model):
@@ -25,11 +27,6 @@ class HubModel(Model):
         Raises:
             ConfigError: If the model is none of mmpretrain.
         """
-        from mmhgkd.apis.student_config import (
-            inference_dataloader,
-            student_config,
-        )
-
         path = self.data['Config']
         config = Config.fromfile(path)
         if config.default_scope != 'mmpretrain':
@@ -66,26 +63,23 @@ class HubModel(Model):
         return weights
 
 
-def register_models(hub: Any) -> None:
-    """Put the models into mmpretrain's hub.
+def register_models() -> tuple[str, ...]:
+    """Make the models known to mmpretrain, by the names of their configs.
 
-    Where the installation carries no index, as a copied package, there is
-    nothing to register.
+    Importing ``mmhgkd.apis`` does so too. Where the installation carries no
+    index, as a copied package, there is nothing to register.
 
-    Args:
-        hub (type): ``mmpretrain.apis.model.ModelHub``.
+    Returns:
+        tuple[str]: The names.
     """
-    # Its own method would replace the config by a path.
-    for root in (PACKAGE / '.mim', PACKAGE.parent):
-        if not (root / INDEX).is_file():
-            continue
-        for model in load(str(root / INDEX)).models:
-            hub._models_dict[model.name.lower()] = HubModel(
-                name=model.name,
-                metadata=model.metadata,
-                results=model.results,
-                weights=model.weights,
-                config=str(root / model.config),
-                in_collection=model.in_collection,
-            )
-        return
+    if not _NAMES:
+        for root in (PACKAGE / '.mim', PACKAGE.parent):
+            if not (root / INDEX).is_file():
+                continue
+            before = set(ModelHub._models_dict)
+            ModelHub.register_model_index(root / INDEX, config_prefix=root)
+            _NAMES.extend(sorted(set(ModelHub._models_dict) - before))
+            break
+        for name in _NAMES:
+            ModelHub._models_dict[name].__class__ = HubModel
+    return tuple(_NAMES)
