@@ -70,20 +70,12 @@ class Explorer:
         # The model holds the mask ratio of the request that it works on.
         self.lock = threading.Lock()
         self.paths = [] if folder is None else _find(Path(folder), max_images)
-        self.embeddings = (
-            torch.cat(
-                [
-                    self.embed(
-                        file_inputs(
-                            self.model, self.paths[i : i + 32], self.size
-                        )
-                    )
-                    for i in range(0, len(self.paths), 32)
-                ]
-            )
-            if self.paths
-            else None
-        )
+        embeddings = []
+        for start in range(0, len(self.paths), 32):
+            batch = self.paths[start : start + 32]
+            inputs = file_inputs(self.model, batch, self.size)
+            embeddings.append(self.embed(inputs))
+        self.embeddings = torch.cat(embeddings) if embeddings else None
 
     @torch.no_grad()
     def embed(self, inputs: Tensor) -> Tensor:
@@ -143,12 +135,8 @@ class Explorer:
             return []
         similarity = self.embeddings @ self.embed(inputs)[0]
         best = similarity.topk(min(num, len(self.paths)))
-        return [
-            (self.paths[index], value)
-            for index, value in zip(
-                best.indices.tolist(), best.values.tolist(), strict=True
-            )
-        ]
+        paths = [self.paths[index] for index in best.indices.tolist()]
+        return list(zip(paths, best.values.tolist(), strict=True))
 
 
 def _find(folder: Path, limit: int) -> list[Path]:
