@@ -47,18 +47,18 @@ class HubModel(Model):
             ConfigError: If none are published.
         """
         weights = self.data.get('Weights')
-        if weights is None and 'Batch Size' not in self.metadata.data:
-            raise ConfigError(
-                f'{self.name} has no training of its own; give the checkpoint '
-                f"of a student: get_model('{self.name}', "
-                "pretrained='epoch_N.pth')"
-            )
         if weights is None:
+            name, config = self.name, Path(self.data['Config']).name
+            problem = f'{name} has no training of its own'
+            if 'Batch Size' in self.metadata.data:
+                problem = (
+                    f'there are no published weights of {name} (not yet run '
+                    'at full scale); train it with tools/train.py and its '
+                    f'config {config}'
+                )
             raise ConfigError(
-                f'there are no published weights of {self.name} (not yet run '
-                'at full scale); train it with tools/train.py and its config '
-                f'{Path(self.data["Config"]).name}, then give the checkpoint: '
-                f"get_model('{self.name}', pretrained='epoch_N.pth')"
+                f'{problem}; give the checkpoint of a student: '
+                f"get_model('{name}', pretrained='epoch_N.pth')"
             )
         return weights
 

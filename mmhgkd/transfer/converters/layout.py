@@ -11,6 +11,9 @@ from .student import Student
 class Layout(ABC):
     """A kind of file for a student, verified by whose network reads it.
 
+    Students are those of :func:`dense_student`. What a library cannot hold is
+    a ``ConfigError``.
+
     Attributes:
         name (str): Name of the library.
         suffixes (tuple[str]): Kinds of files that it reads.
@@ -21,35 +24,15 @@ class Layout(ABC):
 
     @abstractmethod
     def describe(self, student: Student) -> str:
-        """Name of the library's network that equals the student.
-
-        Raises:
-            ConfigError: If there is none, or the library is not installed.
-        """
+        """Name of the library's network that equals the student."""
 
     @abstractmethod
     def write(self, student: Student, model: BaseModel, path: Path) -> int:
-        """Write the student in the names of the library.
-
-        Args:
-            student (Student): The student, of :meth:`Student.dense`.
-            model (BaseModel): Its model.
-            path (Path): The file.
-
-        Returns:
-            int: Number of tensors.
-
-        Raises:
-            ConfigError: If the weights do not fit the library's network.
-        """
+        """Write the student, whose model is given; the number of tensors."""
 
     @abstractmethod
     def load(self, student: Student, path: Path) -> Any:
-        """Read the file into a network that the library has built.
-
-        Raises:
-            ConfigError: If tensors are missing.
-        """
+        """Read the file into a network that the library has built."""
 
     @abstractmethod
     def outputs(

@@ -7,6 +7,7 @@ import torch
 from mmcv.cnn.bricks import Conv2dAdaptivePadding
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mmhgkd.utils import ConfigError
 
@@ -100,27 +101,16 @@ def _fix_padding(model: nn.Module) -> None:
 
     Where the size is a multiple of the stride it does not depend on it.
     """
-    for name, layer in list(model.named_modules()):
-        if not isinstance(layer, Conv2dAdaptivePadding):
-            continue
-        (top, bottom), (left, right) = (_sides(layer, axis) for axis in (0, 1))
-        plain = nn.Conv2d(
-            layer.in_channels,
-            layer.out_channels,
-            layer.kernel_size,
-            layer.stride,
-            dilation=layer.dilation,
-            groups=layer.groups,
-            bias=layer.bias is not None,
-        )
-        plain.load_state_dict(layer.state_dict())
-        parent, _, child = name.rpartition('.')
-        padded = nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), plain)
-        setattr(model.get_submodule(parent), child, padded)
+    for layer in model.modules():
+        if isinstance(layer, Conv2dAdaptivePadding):
+            layer.__class__ = nn.Conv2d
+            layer.register_forward_pre_hook(_pad)
 
 
-def _sides(layer: nn.Conv2d, axis: int) -> tuple[int, int]:
-    """Padding before and behind the rows (axis 0) or columns (axis 1)."""
-    span = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
-    total = max(span - layer.stride[axis], 0)
-    return total // 2, total - total // 2
+def _pad(layer: Any, inputs: tuple[Tensor]) -> Tensor:
+    sides: list[int] = []
+    for axis in (1, 0):  # columns first
+        span = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
+        total = max(span - layer.stride[axis], 0)
+        sides += (total // 2, total - total // 2)
+    return functional.pad(inputs[0], sides)

@@ -1,4 +1,3 @@
-import io
 import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from mmhgkd.utils import ConfigError
 from .dense import outputs
 from .layout import Layout
 from .student import State, Student
+from .weights_file import torch_file
 
 
 class OpenMMLabLayout(Layout):
@@ -113,9 +113,7 @@ def write_checkpoint(
     meta: dict[str, Any] = {'cfg': config.pretty_text}
     if classes:
         meta['dataset_meta'] = {'classes': list(classes)}
-    buffer = io.BytesIO()
-    torch.save({'meta': meta, 'state_dict': state}, buffer)
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(torch_file({'meta': meta, 'state_dict': state}))
 
 
 def read_back(

@@ -174,7 +174,9 @@ def student_config(
     backbone.pop('init_cfg', None)
     neck: Any = POOLING
     head = None
-    if unscoped(model['type']) == 'ImageClassifier' and model.get('head'):
+    if unscoped(model.get('type', '')) == 'ImageClassifier' and model.get(
+        'head'
+    ):
         neck, head = model.get('neck'), model['head']
     return Config(
         dict(

@@ -25,10 +25,15 @@ def write_weights(
 
         content = save(tensors, metadata=dict(metadata, format='pt'))
     else:
-        buffer = io.BytesIO()
-        torch.save(tensors, buffer)
-        content = buffer.getvalue()
+        content = torch_file(tensors)
     path.write_bytes(content)
+
+
+def torch_file(content: Any) -> bytes:
+    """A file of PyTorch, in which its own name does not appear."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def read_weights(path: Path) -> dict[str, Any]:

@@ -1,10 +1,22 @@
-"""Suppression of boxes, and features of boxes."""
+"""Suppression of boxes, and features of boxes.
+
+Arguments, by the names of MMCV:
+
+- ``boxes``: corners (x1, y1, x2, y2), ``(N, 4)``; ``offset``: 1 where they
+  are pixels that belong to the box, else 0; ``scores``: ``(N, )``.
+- ``iou_threshold``: overlap with a better box from which on one is
+  suppressed; ``sigma``: width of the Gaussian.
+- ``rois``: image index and corners in pixels, ``(N, 5)``; ``spatial_scale``:
+  positions of the feature map per pixel; ``sampling_ratio``: samples along
+  each side of a bin, 0 for as many as it has positions; ``aligned``: whether
+  pixel centers lie at half a pixel.
+"""
 
 import torch
 from torch import Tensor
 from torchvision import ops
 
-from .common import MissingOperatorError, at_least_single
+from .provider import MissingOperatorError, at_least_single
 
 NAIVE, LINEAR, GAUSSIAN = range(3)
 AVERAGE = 1
@@ -14,14 +26,6 @@ def nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
 ) -> Tensor:
     """Non-maximum suppression.
-
-    Args:
-        boxes (Tensor): Corners (x1, y1, x2, y2), ``(N, 4)``.
-        scores (Tensor): Scores of the boxes, ``(N, )``.
-        iou_threshold (float): Boxes that overlap a better one by more than
-            this are dropped.
-        offset (int): 1 where the corners are pixels that belong to the box,
-            else 0.
 
     Returns:
         Tensor: Indices of the kept boxes by falling score, ``(M, )`` int64.
@@ -36,8 +40,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 
     Args:
         dets (Tensor): Corners and scores, ``(N, 5)``.
-        iou_threshold (float): Boxes that overlap a better one by this or
-            more join its group.
+        iou_threshold (float): From this overlap on they are one group.
 
     Returns:
         list[list[int]]: Indices of each group by falling score.
@@ -66,22 +69,11 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Suppression that lowers the scores of overlapping boxes.
+    """Soft-NMS (arXiv 1704.04503): lowers the scores of overlapping boxes.
 
-    Soft-NMS (arXiv 1704.04503).
-
-    Args:
-        boxes (Tensor): Corners (x1, y1, x2, y2), ``(N, 4)``.
-        scores (Tensor): Scores of the boxes, ``(N, )``.
-        dets (Tensor): Output, ``(N, 5)``; the first rows become the kept
-            boxes and their lowered scores by falling score.
-        iou_threshold (float): Overlap from which on boxes are suppressed;
-            not for the Gaussian.
-        sigma (float): Width of the Gaussian.
-        min_score (float): Boxes whose score falls below this are dropped.
-        method (int): 0 drops, 1 lowers linearly, 2 by a Gaussian.
-        offset (int): 1 where the corners are pixels that belong to the box,
-            else 0.
+    Its first rows of ``dets``, ``(N, 5)``, become the kept boxes and their
+    lowered scores by falling score. Boxes below ``min_score`` are dropped.
+    Of ``method`` 0 drops, 1 lowers linearly, 2 by a Gaussian.
 
     Returns:
         Tensor: Indices of the kept boxes, ``(M, )`` int64.
@@ -119,21 +111,11 @@ def roi_align_forward(
 ) -> None:
     """RoIAlign with average pooling (Mask R-CNN, arXiv 1703.06870).
 
-    Args:
-        input (Tensor): Feature map, ``(B, C, H, W)``.
-        rois (Tensor): Image index and corners in pixels, ``(N, 5)``.
-        output (Tensor): Output, ``(N, C, aligned_height, aligned_width)``.
-        *argmax (Tensor): Not used; for maximum pooling only.
-        aligned_height (int): Bins along the height of a region.
-        aligned_width (int): Bins along the width of a region.
-        spatial_scale (float): Positions of the feature map per pixel.
-        sampling_ratio (int): Samples along each side of a bin; 0 takes as
-            many as the bin has positions.
-        pool_mode (int): 1 for the average; 0, the maximum, is missing.
-        aligned (bool): Whether pixel centers lie at half a pixel.
+    From ``input`` of ``(B, C, H, W)`` to ``output`` of
+    ``(N, C, aligned_height, aligned_width)``.
 
     Raises:
-        MissingOperatorError: If ``pool_mode`` is 0.
+        MissingOperatorError: If ``pool_mode`` is 0, the maximum.
     """
     _check(pool_mode)
     features, boxes = at_least_single(input, rois)
@@ -163,8 +145,6 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Gradient of :func:`roi_align_forward`, written to ``grad_input``.
-
-    See :func:`roi_align_forward` for the arguments.
 
     Raises:
         MissingOperatorError: If ``pool_mode`` is 0.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torchvision import ops
 
-from .common import at_least_single
+from .provider import at_least_single
 
 Geometry = dict[str, tuple[int, int]]
 

@@ -9,7 +9,7 @@ from inspect import isfunction
 from typing import Any, NoReturn
 
 from mmhgkd.transfer.torchvision_ops import boxes, deform_conv, focal_loss
-from mmhgkd.transfer.torchvision_ops.common import MissingOperatorError
+from mmhgkd.transfer.torchvision_ops.provider import MissingOperatorError
 
 
 def get_compiler_version() -> str:
