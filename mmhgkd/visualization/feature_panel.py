@@ -131,10 +131,7 @@ def _saliency_tiles(
 ) -> np.ndarray:
     """Saliency in colors, with a frame around the token, ``(B, H, W, 3)``.
 
-    Args:
-        saliency (Saliency): The saliency.
-        seen (np.ndarray): Visible pixels, ``(B, H, W, 1)`` bool.
-        grid (torch.Size): Shape of the tokens, ``(B, h, w, D)``.
+    ``seen`` are the visible pixels, ``grid`` is the shape of the tokens.
     """
     height, width = seen.shape[1:3]
     values = saliency.units.cpu().numpy()

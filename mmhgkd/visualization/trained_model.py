@@ -168,15 +168,12 @@ def prepare_image(
     Returns:
         Tensor: Preprocessed, ``(1, 3, H, W)``.
     """
-    image = image.convert('RGB')
     height, width = size
     scale = max(height / image.height, width / image.width)
-    fitted = image.resize(
-        (
-            max(width, round(image.width * scale)),
-            max(height, round(image.height * scale)),
-        ),
-        Image.Resampling.BICUBIC,
+    columns = max(width, round(image.width * scale))
+    rows = max(height, round(image.height * scale))
+    fitted = image.convert('RGB').resize(
+        (columns, rows), Image.Resampling.BICUBIC
     )
     left, top = (fitted.width - width) // 2, (fitted.height - height) // 2
     crop = fitted.crop((left, top, left + width, top + height))
@@ -188,15 +185,7 @@ def prepare_image(
 def file_inputs(
     model: HGKD, paths: Sequence[str | Path], size: tuple[int, int]
 ) -> Tensor:
-    """Read image files as inputs of a model.
-
-    Args:
-        model (HGKD): The model.
-        paths (Sequence[str or Path]): The files.
-        size (tuple[int, int]): Height and width.
-
-    Returns:
-        Tensor: ``(B, 3, H, W)``.
+    """Read image files by :func:`prepare_image`, to ``(B, 3, H, W)``.
 
     Raises:
         ConfigError: If a file is no readable image.
@@ -214,15 +203,7 @@ def file_inputs(
 
 
 def run_inputs(record: RunRecord, model: HGKD, num: int) -> Tensor:
-    """Take fixed images of a run: of its evaluation, else of its training.
-
-    Args:
-        record (RunRecord): The run.
-        model (HGKD): Its model.
-        num (int): Number of images.
-
-    Returns:
-        Tensor: ``(B, 3, H, W)``.
+    """Take ``num`` fixed images of the evaluation, else of the training.
 
     Raises:
         ConfigError: If the data set is not there any more.

@@ -88,7 +88,7 @@ class FlatLayout(Layout):
         patterns = self.names.get(student.family)
         keys = [key for key in own if key not in head.values()]
         if patterns is not None:
-            keys = [_rename(key, patterns) for key in weights]
+            keys = [rename(key, patterns) for key in weights]
         pairs = [
             (old, new, weights.get(old))
             for old, new in zip_longest(weights, keys, fillvalue='nothing')
@@ -176,7 +176,8 @@ class FlatLayout(Layout):
         return [key for key in own if key not in state and key not in absent]
 
 
-def _rename(key: str, patterns: Iterable[tuple[str, str]]) -> str:
+def rename(key: str, patterns: Iterable[tuple[str, str]]) -> str:
+    """Apply all patterns to a key, one after the other."""
     for pattern, replacement in patterns:
         key = re.sub(pattern, replacement, key)
     return key

@@ -10,7 +10,8 @@ from mmpretrain.registry import MODELS
 from mmhgkd.teachers.checkpoint import MMPRETRAIN_NAMES, load_weights
 from mmhgkd.utils import ConfigError
 
-from .student import State
+from .flat_layout import rename
+from .student import State, strip
 
 SPARK_PREFIX = 'sparse_encoder.sp_cnn.'
 _CONVNEXT_NAMES = (
@@ -36,10 +37,6 @@ def find_cnn(state: State, source: str) -> tuple[dict[str, Any], State] | None:
     alone, without a prefix. Its ResNet is timm's, its ConvNeXt the official
     one.
 
-    Args:
-        state (dict[str, Tensor]): State dict of the checkpoint.
-        source (str): The checkpoint, for error messages.
-
     Returns:
         tuple[dict, dict[str, Tensor]]: Config and state dict of mmpretrain's
         network; None if it is no checkpoint of SparK.
@@ -47,24 +44,13 @@ def find_cnn(state: State, source: str) -> tuple[dict[str, Any], State] | None:
     Raises:
         ConfigError: If mmpretrain has no such network.
     """
-    state = {
-        key.removeprefix(SPARK_PREFIX): value
-        for key, value in state.items()
-        if key.startswith(SPARK_PREFIX)
-    } or state
-    state = {
-        key: value
-        for key, value in state.items()
-        if not key.startswith(('fc.', 'head.'))
-    }
+    state = strip(state, SPARK_PREFIX) or state
+    heads = ('fc.', 'head.')
+    state = {k: v for k, v in state.items() if not k.startswith(heads)}
     if 'layer1.0.conv1.weight' in state:
         return _resnet(state, source), state
     if 'stages.0.0.dwconv.weight' in state:
-        renamed = {}
-        for key, value in state.items():
-            for pattern, replacement in _CONVNEXT_NAMES:
-                key = re.sub(pattern, replacement, key)
-            renamed[key] = value
+        renamed = {rename(k, _CONVNEXT_NAMES): v for k, v in state.items()}
         return _convnext(renamed), renamed
     return None
 
@@ -85,9 +71,7 @@ def _convnext(state: State) -> dict[str, Any]:
             len(state[f'stages.{i}.0.depthwise_conv.weight']) for i in range(4)
         ],
     )
-    names = [
-        name for name, arch in ConvNeXt.arch_settings.items() if arch == found
-    ]
+    names = [n for n, arch in ConvNeXt.arch_settings.items() if arch == found]
     backbone = dict(type='ConvNeXt', arch=names[0] if names else found)
     if 'stages.0.0.gamma' not in state:
         backbone['layer_scale_init_value'] = 0.0
@@ -104,11 +88,7 @@ def find_vit(
 ) -> tuple[dict[str, Any], State] | None:
     """Find the encoder of MAE or BEiT in a checkpoint.
 
-    Args:
-        state (dict[str, Tensor]): State dict of the checkpoint.
-        source (str): The checkpoint itself.
-        num_heads (int, optional): Heads of its attention. Defaults to None,
-            which means those of the published sizes.
+    ``num_heads`` of None are those of the published sizes.
 
     Returns:
         tuple[dict, dict[str, Tensor]]: Config and state dict of mmpretrain's

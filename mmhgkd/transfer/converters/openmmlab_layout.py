@@ -102,14 +102,7 @@ def write_checkpoint(
     state: State,
     classes: Sequence[str] = (),
 ) -> None:
-    """Write weights as MMEngine does, with the config of the model.
-
-    Args:
-        path (Path): The file.
-        config (Config): Config with ``model``.
-        state (dict[str, Tensor]): State dict of the model.
-        classes (Sequence[str]): Names of the classes. Defaults to ().
-    """
+    """Write weights as MMEngine does, with the config of the model."""
     meta: dict[str, Any] = {'cfg': config.pretty_text}
     if classes:
         meta['dataset_meta'] = {'classes': list(classes)}
@@ -119,13 +112,13 @@ def write_checkpoint(
 def read_back(
     model: nn.Module, path: Path, state: State, prefix: str = ''
 ) -> list[str]:
-    """Load a file by MMEngine, and compare every tensor.
+    """Load a file by MMEngine, and compare it with what was written.
 
     Args:
-        model (nn.Module): The network.
+        model (nn.Module): The network, the part ``prefix`` of the file.
         path (Path): The file.
-        state (dict[str, Tensor]): What was written to it.
-        prefix (str): Part of the model in the file. Defaults to ''.
+        state (dict[str, Tensor]): All that was written.
+        prefix (str): Start of the keys. Defaults to ''.
 
     Returns:
         list[str]: Keys of the network that the file lacks.

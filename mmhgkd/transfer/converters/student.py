@@ -52,11 +52,7 @@ class Student:
     @property
     def weights(self) -> State:
         """State dict of the network."""
-        return {
-            key.removeprefix('backbone.'): value
-            for key, value in self.state.items()
-            if key.startswith('backbone.')
-        }
+        return strip(self.state, 'backbone.')
 
     @property
     def family(self) -> str:
@@ -256,6 +252,15 @@ def _train_size(config: Mapping[str, Any]) -> int:
         ):
             return step['scale']
     return 224
+
+
+def strip(state: Mapping[str, Tensor], prefix: str) -> State:
+    """Keys that start with ``prefix``, without it."""
+    return {
+        key.removeprefix(prefix): value
+        for key, value in state.items()
+        if key.startswith(prefix)
+    }
 
 
 def unscoped(name: str) -> str:
