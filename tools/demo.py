@@ -150,20 +150,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('work_dir', help='work folder of a distillation')
-    parser.add_argument(
-        '--checkpoint', help='weights; defaults to the latest of the run'
-    )
-    parser.add_argument(
-        '--images', help='folder for examples and nearest neighbors'
-    )
-    parser.add_argument(
-        '--max-images',
-        type=int,
-        default=500,
-        help='images of the folder to take, evenly spaced; defaults to 500',
-    )
-    parser.add_argument('--port', type=int, default=7860)
+    add = parser.add_argument
+    add('work_dir', help='work folder of a distillation')
+    add('--checkpoint', help='weights; defaults to the latest of the run')
+    add('--images', help='folder for examples and nearest neighbors')
+    most = 'images of the folder to take, evenly spaced; defaults to 500'
+    add('--max-images', type=int, default=500, help=most)
+    add('--port', type=int, default=7860)
     args = parser.parse_args(argv)
     try:
         record = RunRecord(args.work_dir)

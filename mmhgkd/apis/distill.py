@@ -71,12 +71,8 @@ def distill(
         raise ConfigError(
             f'the folder `{folder}` does not exist; give that of your images'
         )
-    checkpoint = cfg.model.teacher.get('checkpoint')
-    if (
-        checkpoint
-        and '://' not in checkpoint
-        and (not Path(checkpoint).is_file())
-    ):
+    checkpoint = cfg.model.teacher.get('checkpoint') or '://'
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
         raise ConfigError(
             f'the teacher `{checkpoint}` does not exist; give '
             'its checkpoint as `teacher`'

@@ -72,14 +72,13 @@ def register_models() -> tuple[str, ...]:
     Returns:
         tuple[str]: The names.
     """
-    if not _NAMES:
-        for root in (PACKAGE / '.mim', PACKAGE.parent):
-            if not (root / INDEX).is_file():
-                continue
-            before = set(ModelHub._models_dict)
-            ModelHub.register_model_index(root / INDEX, config_prefix=root)
-            _NAMES.extend(sorted(set(ModelHub._models_dict) - before))
-            break
+    for root in (PACKAGE / '.mim', PACKAGE.parent):
+        if _NAMES or not (root / INDEX).is_file():
+            continue
+        before = set(ModelHub._models_dict)
+        ModelHub.register_model_index(root / INDEX, config_prefix=root)
+        _NAMES.extend(sorted(set(ModelHub._models_dict) - before))
         for name in _NAMES:
+            # What is built of a distillation is the student alone.
             ModelHub._models_dict[name].__class__ = HubModel
     return tuple(_NAMES)

@@ -23,6 +23,7 @@ from .trained_model import (
 )
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+NEIGHBORS = 8
 
 
 class View(NamedTuple):
@@ -89,7 +90,6 @@ class Explorer:
         mask_ratio: float,
         draw: int = 0,
         saliency: str | None = None,
-        num_neighbors: int = 8,
     ) -> View:
         """Show an image to teacher and student.
 
@@ -98,7 +98,6 @@ class Explorer:
             mask_ratio (float): Share of hidden units.
             draw (int): Number of the mask. Defaults to 0.
             saliency (str, optional): 'output' or 'error'. Defaults to None.
-            num_neighbors (int): Defaults to 8.
 
         Returns:
             View: What is seen.
@@ -118,7 +117,7 @@ class Explorer:
             for name, chosen in (('hidden', ~seen), ('visible', seen))
             if chosen.any()
         }
-        return View(panel, errors, self.neighbors(inputs, num_neighbors))
+        return View(panel, errors, self.neighbors(inputs, NEIGHBORS))
 
     def neighbors(self, inputs: Tensor, num: int) -> list[tuple[Path, float]]:
         """Images of the folder that are most similar to one image.

@@ -5,15 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn import functional
 
 from .saliency import Saliency
 from .token_pca import TokenPCA
 
-DISTANCES = {
-    'mse': 'Squared error',
-    'cosine': '1 - cosine',
-}
 DPI = 128  # a power of two, so that inches give whole pixels
 GAP = 8
 HEADER = 30
@@ -28,7 +23,6 @@ def feature_panel(
     student: Tensor,
     teacher: Tensor,
     reconstruction: Tensor | None = None,
-    distance: str = 'mse',
     height: int = 192,
     counted: Tensor | None = None,
     saliency: Saliency | None = None,
@@ -50,8 +44,6 @@ def feature_panel(
         teacher (Tensor): Target tokens, ``(B, h, w, D)``.
         reconstruction (Tensor, optional): Reconstructed images in the form of
             ``images``; floats are clipped. Defaults to None.
-        distance (str): Error of a token, 'mse' (mean over channels) or
-            'cosine' (one minus the cosine similarity). Defaults to 'mse'.
         height (int): Height of an image in the panel in pixels.
             Defaults to 192.
         counted (Tensor, optional): Tokens whose error is shown,
@@ -68,10 +60,6 @@ def feature_panel(
         ValueError: If shapes, types or the range of the images do not fit,
             or features hold NaN.
     """
-    if distance not in DISTANCES:
-        raise ValueError(
-            f'`distance` must be one of {list(DISTANCES)}, got {distance!r}'
-        )
     if height < 1:
         raise ValueError(f'`height` must be at least 1 px, got {height}')
     _check_images(images, visible, reconstruction)
@@ -89,34 +77,27 @@ def feature_panel(
     columns['Student'] = pca(student)
     if saliency is not None:
         columns['Saliency'] = _saliency_tiles(saliency, seen, teacher.shape)
-    error = token_error(student, teacher, distance)
+    error = token_error(student, teacher)
     if counted is not None:
         error[~counted.cpu().numpy()] = np.nan
-    columns[DISTANCES[distance]] = error
+    columns['Squared error'] = error
     return _draw(
         columns, height, round(height * images.size(3) / images.size(2))
     )
 
 
-def token_error(
-    student: Tensor, teacher: Tensor, distance: str = 'mse'
-) -> np.ndarray:
-    """Error of each token.
+def token_error(student: Tensor, teacher: Tensor) -> np.ndarray:
+    """Mean squared error of each token.
 
     Args:
         student (Tensor): ``(..., D)``.
         teacher (Tensor): ``(..., D)``.
-        distance (str): 'mse' or 'cosine'. Defaults to 'mse'.
 
     Returns:
         np.ndarray: ``(...)`` float64.
     """
     student, teacher = student.detach().double(), teacher.detach().double()
-    if distance == 'mse':
-        error = (student - teacher).square().mean(dim=-1)
-    else:
-        error = 1 - functional.cosine_similarity(student, teacher, dim=-1)
-    return error.cpu().numpy()
+    return (student - teacher).square().mean(dim=-1).cpu().numpy()
 
 
 def _pictures(images: Tensor) -> np.ndarray:

@@ -66,12 +66,9 @@ def intensities(
     finally:
         model.train(training)
     seen = inputs.permute(0, 2, 3, 1)[visible[:, 0]]
-    levels = [('pixels', inputs, filled, seen)] + [
-        (f'stage {index + 1}', *maps)
-        for index, maps in enumerate(
-            zip(full, zero_filled, sparse, strict=True)
-        )
-    ]
+    levels = [('pixels', inputs, filled, seen)]
+    for maps in zip(full, zero_filled, sparse, strict=True):
+        levels.append((f'stage {len(levels)}', *maps))
     return [
         _histogram(name, dict(zip(VIEWS, values, strict=True)), bins)
         for name, *values in levels

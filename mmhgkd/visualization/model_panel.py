@@ -52,9 +52,8 @@ def model_panel(
     reconstruction = None
     if isinstance(model.teacher, PixelTeacher):
         restored = model.teacher.to_images(student.flatten(1, 2), inputs)
-        reconstruction = to_unit_range(
-            model, torch.where(visible, inputs, restored)
-        )
+        whole = torch.where(visible, inputs, restored)
+        reconstruction = to_unit_range(model, whole)
     loss = model.head.feature_loss
     counted = {'masked': ~seen, 'visible': seen}.get(loss and loss.region)
     return feature_panel(

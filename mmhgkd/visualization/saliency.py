@@ -62,15 +62,9 @@ def unit_saliency(
     visible = mask.visible(model.neck.out_stride)[:, 0]
     tokens = central_tokens(~visible)
     gradient = token_gradient(model, inputs, draw, tokens, source)
-    unit = mask.unit
-    units = (
-        gradient.abs()
-        .sum(1)
-        .unflatten(2, (-1, unit))
-        .unflatten(1, (-1, unit))
-        .sum(dim=(2, 4))
-    )
-    return Saliency(units, tokens)
+    side = (-1, mask.unit)
+    blocks = gradient.abs().sum(1).unflatten(2, side).unflatten(1, side)
+    return Saliency(blocks.sum(dim=(2, 4)), tokens)
 
 
 def token_gradient(

@@ -13,14 +13,10 @@ from mmhgkd.visualization.trained_model import open_run, run_parser
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw; returns the exit code."""
     parser = run_parser(__doc__, 'panel.png', 4)
-    parser.add_argument(
-        '--draw', type=int, default=0, help='number of the mask'
-    )
-    parser.add_argument(
-        '--saliency',
-        choices=SOURCES,
-        help='add the visible units that drive a hidden token',
-    )
+    add = parser.add_argument
+    add('--draw', type=int, default=0, help='number of the mask')
+    drivers = 'add the visible units that drive a hidden token'
+    add('--saliency', choices=SOURCES, help=drivers)
     args = parser.parse_args(argv)
     try:
         model, inputs = open_run(args)

@@ -102,13 +102,13 @@ def _choose(out: Path, layout: str | None) -> Layout:
         raise ConfigError(
             f'`layout` must be one of {", ".join(LAYOUTS)}, got {layout!r}'
         )
-    if out.suffix == '.onnx':
-        if layout is not None:
-            raise ConfigError(
-                f'{out}: an ONNX file has no layout of weights; '
-                'leave the layout out'
-            )
+    if out.suffix == '.onnx' and layout is None:
         return OnnxLayout()
+    if out.suffix == '.onnx':
+        raise ConfigError(
+            f'{out}: an ONNX file has no layout of weights; leave the layout '
+            'out'
+        )
     target = LAYOUTS[layout or 'mmpretrain']
     if out.suffix not in target.suffixes:
         raise ConfigError(

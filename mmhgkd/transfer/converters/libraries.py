@@ -62,13 +62,8 @@ class TorchvisionLayout(FlatLayout):
 
     def build(self, student: Student) -> nn.Module:
         """See :class:`FlatLayout`."""
-        options = (
-            dict(num_classes=student.num_classes)
-            if student.num_classes
-            else {}
-        )
         return torchvision.models.get_model(
-            self.network(student), weights=None, **options
+            self.network(student), num_classes=student.num_classes or 1000
         )
 
     def usage(self, student: Student, path: Path) -> str:
