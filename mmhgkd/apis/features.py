@@ -73,13 +73,9 @@ def extract_features(
     else:
         files = _find_files(images)
         steps = student._config.test_dataloader.dataset.pipeline[1:]
+        steps = [dict(type='mmhgkd.LoadImage'), *steps]
         with DefaultScope.overwrite_default_scope('mmpretrain'):
-            pipeline = Compose(
-                [
-                    TRANSFORMS.build(step)
-                    for step in (dict(type='mmhgkd.LoadImage'), *steps)
-                ]
-            )
+            pipeline = Compose([TRANSFORMS.build(step) for step in steps])
         batches = DataLoader(
             list(files),  # type: ignore[arg-type]
             batch_size,

@@ -21,9 +21,8 @@ from mmhgkd.visualization.trained_model import (
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw; returns the exit code."""
     parser = run_parser(__doc__, 'intensities.png', 64)
-    parser.add_argument(
-        '--mask-ratio', type=float, help="defaults to the run's"
-    )
+    ratio = "defaults to the run's"
+    parser.add_argument('--mask-ratio', type=float, help=ratio)
     args = parser.parse_args(argv)
     try:
         model, inputs = open_run(args)
