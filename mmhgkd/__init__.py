@@ -1,11 +1,21 @@
 """H-GKD: masked-image-modeling distillation from Transformers to CNNs."""
 
-from .transfer import announce_models, install_operators
+from .transfer import install_operators
 from .utils import check_versions
 from .version import __version__
 
 check_versions()
 install_operators()
-announce_models()
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'register_models']
+
+
+def register_models() -> tuple[str, ...]:
+    """Make the models of this project known to MMPretrain by their names.
+
+    Returns:
+        tuple[str]: The names.
+    """
+    from .transfer.model_hub import register_models
+
+    return register_models()

@@ -13,9 +13,10 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from PIL import Image, UnidentifiedImageError
 
@@ -53,14 +54,12 @@ class DemoHandler(BaseHTTPRequestHandler):
         if url.path == '/':
             self.answer(200, 'text/html; charset=utf-8', PAGE.read_bytes())
         elif url.path == '/settings':
+            num = len(explorer.paths)
             self.answer_json(
-                dict(
-                    mask_ratio=explorer.mask_ratio,
-                    num_samples=len(explorer.paths),
-                )
+                dict(mask_ratio=explorer.mask_ratio, num_samples=num)
             )
         elif url.path == '/sample' and explorer.paths:
-            number = parse_qs(url.query).get('number', ['0'])[0]
+            number = dict(parse_qsl(url.query)).get('number', '0')
             if not number.isdecimal():
                 self.answer_json(dict(error='number must be an integer'), 400)
                 return
@@ -72,21 +71,12 @@ class DemoHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Show the image that is sent to the model."""
         length = int(self.headers.get('Content-Length') or 0)
-        if not 0 < length <= MAX_BYTES:
-            self.answer_json(
-                dict(error=f'send an image of at most {MAX_BYTES} bytes'), 400
-            )
-            return
-        query = parse_qs(urlsplit(self.path).query)
+        query = dict(parse_qsl(urlsplit(self.path).query))
         try:
-            content = explore(
-                self.server.explorer,
-                self.rfile.read(length),
-                *(
-                    query.get(name, [''])[0]
-                    for name in ('mask_ratio', 'draw', 'saliency')
-                ),
-            )
+            if not 0 < length <= MAX_BYTES:
+                raise ValueError(f'send an image of at most {MAX_BYTES} bytes')
+            data = self.rfile.read(length)
+            content = explore(self.server.explorer, data, query)
         except UnidentifiedImageError:
             self.answer_json(dict(error='this file is no image'), 400)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
@@ -110,53 +100,40 @@ class DemoHandler(BaseHTTPRequestHandler):
         """Keep the terminal quiet."""
 
 
-def explore(
-    explorer: Explorer,
-    data: bytes,
-    mask_ratio: str = '',
-    draw: str = '',
-    saliency: str = '',
-) -> dict:
+def explore(explorer: Explorer, data: bytes, query: dict[str, str]) -> dict:
     """Answer a request of the page.
 
     Args:
         explorer (Explorer): The model.
         data (bytes): An image file.
-        mask_ratio (str): Share of hidden units. Defaults to '', which means
-            the run's.
-        draw (str): Number of the mask. Defaults to '', which means 0.
-        saliency (str): 'output', 'error' or none. Defaults to ''.
+        query (dict[str, str]): May hold 'mask_ratio', 'draw', the number of
+            the mask, and 'saliency', 'output' or 'error'.
 
     Returns:
         dict: Panel, errors and neighbors, with pictures as data URLs.
 
     Raises:
-        ValueError: If an argument is no number or out of range.
+        ValueError: If a value is no number or out of range.
         OSError: If the data is no image.
     """
     with Image.open(io.BytesIO(data)) as image:
         view = explorer.view(
             image,
-            float(mask_ratio or explorer.mask_ratio),
-            int(draw or 0),
-            saliency or None,
+            float(query.get('mask_ratio', explorer.mask_ratio)),
+            int(query.get('draw', 0)),
+            query.get('saliency'),
         )
     neighbors = []
     for path, similarity in view.neighbors:
         with Image.open(path) as picture:
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
-            neighbors.append(
-                dict(
-                    name='/'.join(path.parts[-2:]),
-                    similarity=similarity,
-                    image=data_url(picture.convert('RGB')),
-                )
-            )
-    return dict(
-        panel=data_url(Image.fromarray(view.panel)),
-        errors=view.errors,
-        neighbors=neighbors,
-    )
+            image_url = data_url(picture.convert('RGB'))
+        name = '/'.join(path.parts[-2:])
+        neighbors.append(
+            dict(name=name, similarity=similarity, image=image_url)
+        )
+    panel = data_url(Image.fromarray(view.panel))
+    return dict(panel=panel, errors=view.errors, neighbors=neighbors)
 
 
 def data_url(image: Image.Image) -> str:
@@ -173,48 +150,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('work_dir', help='work folder of a distillation')
-    parser.add_argument(
-        '--checkpoint', help='weights; defaults to the latest of the run'
-    )
-    parser.add_argument(
-        '--images', help='folder for examples and nearest neighbors'
-    )
-    parser.add_argument(
-        '--max-images',
-        type=int,
-        default=500,
-        help='images of the folder to take, evenly spaced; defaults to 500',
-    )
-    parser.add_argument('--port', type=int, default=7860)
+    add = parser.add_argument
+    add('work_dir', help='work folder of a distillation')
+    add('--checkpoint', help='weights; defaults to the latest of the run')
+    add('--images', help='folder for examples and nearest neighbors')
+    most = 'images of the folder to take, evenly spaced; defaults to 500'
+    add('--max-images', type=int, default=500, help=most)
+    add('--port', type=int, default=7860)
     args = parser.parse_args(argv)
     try:
+        record = RunRecord(args.work_dir)
         explorer = Explorer(
-            RunRecord(args.work_dir),
-            args.checkpoint,
-            args.images,
-            args.max_images,
+            record, args.checkpoint, args.images, args.max_images
         )
         server = DemoServer(explorer, args.port)
-    except (ConfigError, ValueError) as error:
+    except ValueError as error:
         return command_line.report(error)
     except OSError as error:
+        problem = f'port {args.port} cannot be used ({error})'
         return command_line.report(
-            ConfigError(
-                f'port {args.port} cannot be used ({error}); pass '
-                'another one as --port'
-            )
+            ConfigError(f'{problem}; pass another one as --port')
         )
-    print(
-        f'open http://127.0.0.1:{server.server_port} (stop with Ctrl+C)',
-        flush=True,
-    )
-    try:
+    address = f'http://127.0.0.1:{server.server_port}'
+    print(f'open {address} (stop with Ctrl+C)', flush=True)
+    with server, suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()
     return 0
 
 

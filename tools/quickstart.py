@@ -37,12 +37,9 @@ def parse_args(
         epilog='All other arguments are passed on to the quick start, or to '
         'pytest.',
     )
-    parser.add_argument(
-        '--tests', action='store_true', help='run the tests instead'
-    )
-    parser.add_argument(
-        '--torch-version', help='version of PyTorch; defaults to the newest'
-    )
+    add = parser.add_argument
+    add('--tests', action='store_true', help='run the tests instead')
+    add('--torch-version', help='of PyTorch; defaults to the newest')
     return parser.parse_known_args(argv)
 
 
@@ -51,12 +48,9 @@ def check_python() -> None:
     if sys.version_info[:2] in VERSIONS:
         return
     names = [f'python{major}.{minor}' for major, minor in VERSIONS]
-    found = [name for name in names if shutil.which(name)]
-    mend = (
-        f'run `{found[-1]} tools/quickstart.py`'
-        if found
-        else 'install one of them'
-    )
+    mend = 'install one of them'
+    for name in filter(shutil.which, names):
+        mend = f'run `{name} tools/quickstart.py`'
     raise QuickstartError(
         f'this is Python {sys.version_info[0]}.{sys.version_info[1]}, but '
         f'{", ".join(names)} are supported; {mend}'
@@ -116,15 +110,12 @@ def is_complete(environment: Path) -> bool:
 
 def can_import(environment: Path, module: str) -> bool:
     """Whether an environment has a module, whatever folder is current."""
-    return (
-        subprocess.call(
-            [str(python_of(environment)), '-c', f'import {module}'],
-            cwd=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        == 0
+    command = [str(python_of(environment)), '-c', f'import {module}']
+    quiet = subprocess.DEVNULL
+    code = subprocess.call(
+        command, cwd=environment, stdout=quiet, stderr=quiet
     )
+    return code == 0
 
 
 def install(environment: Path, torch_version: str | None) -> None:
@@ -137,15 +128,10 @@ def install(environment: Path, torch_version: str | None) -> None:
     if not can_import(environment, 'cv2'):
         # The build with windows, which mmcv asks for, needs libGL. Servers
         # lack it.
-        version = subprocess.check_output(
-            [str(python_of(environment)), '-c', OPENCV_VERSION], text=True
-        )
-        pip(
-            environment,
-            '--force-reinstall',
-            '--no-deps',
-            f'opencv-python-headless=={version.strip()}',
-        )
+        command = [str(python_of(environment)), '-c', OPENCV_VERSION]
+        version = subprocess.check_output(command, text=True).strip()
+        headless = f'opencv-python-headless=={version}'
+        pip(environment, '--force-reinstall', '--no-deps', headless)
     (environment / STAMP).write_text(fingerprint())
 
 
@@ -161,11 +147,7 @@ def pip(environment: Path, *requirements: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Set up, then run.
-
-    Returns:
-        int: The exit code.
-    """
+    """Set up, then run; returns the exit code."""
     args, rest = parse_args(argv)
     try:
         check_python()

@@ -1,9 +1,13 @@
+from mmhgkd.transfer.converters import student_config
+from mmhgkd.transfer.model_hub import register_models
+
 from .configs import config_folder, load_config
 from .distill import distill
 from .features import Features, extract_features
 from .quickstart import run_quickstart
 from .student import STUDENTS, build_student, load_student
-from .student_config import student_config
+
+register_models()
 
 __all__ = [
     'STUDENTS',
@@ -14,6 +18,7 @@ __all__ = [
     'extract_features',
     'load_config',
     'load_student',
+    'register_models',
     'run_quickstart',
     'student_config',
 ]

@@ -3,6 +3,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils import load_config as read_config
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -47,3 +48,9 @@ def load_config(name: str) -> Config:
             f'there is no config {name!r}; the configs are {", ".join(known)}'
         )
     return Config.fromfile(path)
+
+
+def find_config(config: str | Path) -> Config:
+    """Load a config by its file, which ends in ``.py``, or by its name."""
+    name = str(config)
+    return read_config(name) if name.endswith('.py') else load_config(name)

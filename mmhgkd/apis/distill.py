@@ -9,9 +9,8 @@ from mmhgkd.utils import (
     fall_back_to_full_precision,
     preflight,
 )
-from mmhgkd.utils import load_config as read_config
 
-from .configs import load_config
+from .configs import find_config
 
 
 def distill(
@@ -53,8 +52,7 @@ def distill(
         ConfigError: If folder, config, teacher or options do not exist or
             fit.
     """
-    name = str(config)
-    cfg = read_config(name) if name.endswith('.py') else load_config(name)
+    cfg = find_config(config)
     for section in ('val', 'test'):
         for part in ('dataloader', 'cfg', 'evaluator'):
             cfg[f'{section}_{part}'] = None
@@ -73,12 +71,8 @@ def distill(
         raise ConfigError(
             f'the folder `{folder}` does not exist; give that of your images'
         )
-    checkpoint = cfg.model.teacher.get('checkpoint')
-    if (
-        checkpoint
-        and '://' not in checkpoint
-        and (not Path(checkpoint).is_file())
-    ):
+    checkpoint = cfg.model.teacher.get('checkpoint') or '://'
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
         raise ConfigError(
             f'the teacher `{checkpoint}` does not exist; give '
             'its checkpoint as `teacher`'

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import TRANSFORMS
 from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from mmhgkd.datasets import ImageFolder
 from mmhgkd.evaluation.embedding import global_embedding
@@ -71,11 +72,15 @@ def extract_features(
         ]
     else:
         files = _find_files(images)
+        steps = student._config.test_dataloader.dataset.pipeline[1:]
+        steps = [dict(type='mmhgkd.LoadImage'), *steps]
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            pipeline = Compose([TRANSFORMS.build(step) for step in steps])
         batches = DataLoader(
-            _Files(files, student),
+            list(files),  # type: ignore[arg-type]
             batch_size,
             num_workers=workers,
-            collate_fn=default_collate,
+            collate_fn=partial(_read, pipeline),
         )
     training = student.training
     student.train(False)
@@ -92,25 +97,8 @@ def extract_features(
     return Features(torch.cat(embeddings), files)
 
 
-class _Files(Dataset):
-    """Image files, through the pipeline of a student."""
-
-    def __init__(self, files: Sequence[str], student: BaseModel) -> None:
-        self.files = files
-        steps = student._config.test_dataloader.dataset.pipeline[1:]
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            self.pipeline = Compose(
-                [
-                    TRANSFORMS.build(step)
-                    for step in (dict(type='mmhgkd.LoadImage'), *steps)
-                ]
-            )
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> dict:
-        return self.pipeline(dict(img_path=self.files[index]))
+def _read(pipeline: Compose, files: Sequence[str]) -> dict[str, Any]:
+    return default_collate([pipeline(dict(img_path=file)) for file in files])
 
 
 def _find_files(

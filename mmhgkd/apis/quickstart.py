@@ -25,10 +25,11 @@ from .configs import load_config
 
 ARMS = {
     'untrained': 'hgkd/r18_quickstart',
-    'SparK (pixels)': 'spark/r18_quickstart',
+    'SparK (pixels)': 'spark/r18_pixels_quickstart',
     'H-GKD (distilled)': 'hgkd/r18_quickstart',
 }
 
+METRICS = ('knn/top1', 'linear/top1')
 PANEL = 'panel.png'
 
 
@@ -93,7 +94,7 @@ def _run_arm(config: Config, train: bool) -> dict[str, float]:
     seconds = time.perf_counter() - start
     metrics = {
         name: runner.message_hub.get_scalar(f'val/{name}').current()
-        for name in ('knn/top1', 'linear/top1')
+        for name in METRICS
     }
     dataset = runner.val_dataloader.dataset
     batch = default_collate([dataset[-1 - 13 * i] for i in range(4)])
@@ -120,39 +121,29 @@ def print_results(
     for column in ('student', 'kNN %', 'linear probe %', 'seconds'):
         table.add_column(column, justify='right' if table.columns else 'left')
     for arm, row in results.items():
-        table.add_row(
-            arm,
-            f'{row["knn/top1"]:.1f}',
-            f'{row["linear/top1"]:.1f}',
-            f'{row["seconds"]:.0f}',
-        )
+        percent = (f'{row[key]:.1f}' for key in METRICS)
+        table.add_row(arm, *percent, f'{row["seconds"]:.0f}')
     console.print(table)
-    folder = _arm_folder(work_dir, list(ARMS)[-1])
-    checkpoint = (folder / 'last_checkpoint').read_text().strip()
+    folders = {arm: _arm_folder(work_dir, arm) for arm in ARMS}
+    last = folders['H-GKD (distilled)'] / 'last_checkpoint'
+    checkpoint = last.read_text().strip()
     console.print(f'checkpoint of the distilled student: {checkpoint}')
-    for arm in ARMS:
-        console.print(
-            f'pictures ({arm}): {_arm_folder(work_dir, arm) / PANEL}'
-        )
+    for arm, folder in folders.items():
+        console.print(f'pictures ({arm}): {folder / PANEL}')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m mmhgkd.apis.quickstart``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--work-dir', default='work_dirs/quickstart')
-    parser.add_argument('--data-root', default='data/quickstart')
-    parser.add_argument('--num-train', type=int, default=2000)
-    parser.add_argument('--num-val', type=int, default=500)
-    parser.add_argument(
-        '--epochs', type=int, help="of each training; by default the config's"
-    )
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=1)
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on from the checkpoints in the work folder',
-    )
+    add = parser.add_argument
+    add('--work-dir', default='work_dirs/quickstart')
+    add('--data-root', default='data/quickstart')
+    add('--num-train', type=int, default=2000)
+    add('--num-val', type=int, default=500)
+    add('--epochs', type=int, help="of each; by default the config's")
+    add('--seed', type=int, default=0)
+    add('--workers', type=int, default=1)
+    add('--resume', action='store_true', help='go on from the checkpoints')
     args = parser.parse_args(argv)
     try:
         results = run_quickstart(**vars(args))

@@ -5,18 +5,10 @@ from typing import Any
 from mmengine.model import BaseModel
 from mmpretrain import get_model
 
-from mmhgkd.teachers.checkpoint import (
-    find_differences,
-    read_checkpoint,
-    read_state_dict,
-    summarize,
-)
-from mmhgkd.transfer.converters.student import stored_config
+from mmhgkd.transfer.converters import read_student, student_config
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils import load_config as read_config
 
-from .configs import load_config
-from .student_config import student_config
+from .configs import find_config
 
 STUDENTS: dict[str, dict[str, Any]] = {
     **{
@@ -95,36 +87,6 @@ def load_student(
         FileNotFoundError: If there is no such file.
         ConfigError: If it holds no student, or not that of the config.
     """
-    source = str(checkpoint)
-    content = read_checkpoint(source, 'checkpoint')
-    state = read_state_dict(source)
-    model = get_model(student_config(_find_config(config, content, source)))
-    own = model.state_dict()
-    # Not the decoder and the losses of the distillation.
-    parts = {key.partition('.')[0] for key in own}
-    kept = {
-        key: value
-        for key, value in state.items()
-        if key.partition('.')[0] in parts
-    }
-    lines = summarize(find_differences(own, kept))
-    if lines:
-        raise ConfigError(
-            f'{source}: the student does not fit its config '
-            f'({"; ".join(lines)}); give the config of the '
-            'training'
-        )
-    model.load_state_dict(kept)
-    return model
-
-
-def _find_config(
-    config: str | Path | Mapping[str, Any] | None, content: object, source: str
-) -> Mapping[str, Any]:
-    if config is None:
-        meta = content.get('meta') if isinstance(content, Mapping) else None
-        return stored_config(meta if isinstance(meta, Mapping) else {}, source)
-    if not isinstance(config, (str, Path)):
-        return config
-    name = str(config)
-    return read_config(name) if name.endswith('.py') else load_config(name)
+    if isinstance(config, (str, Path)):
+        return load_student(checkpoint, find_config(config))
+    return read_student(str(checkpoint), config).build()

@@ -1,27 +1,33 @@
 import inspect
 import logging
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 
 from .config_error import ConfigError
 
-#: Top-level keys that a run reads and that configs may leave out.
-RUN_KEYS = {
-    *inspect.signature(Runner).parameters,
-    'activation_checkpointing',
-    'compile',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'runner_type',
-    'sync_bn',
-    'tta_model',
-    'tta_pipeline',
-}
+
+@cache
+def run_keys() -> set[str]:
+    """Top-level keys that a run reads and that configs may leave out."""
+    # Its import takes seconds.
+    from mmengine.runner import Runner
+
+    return {
+        *inspect.signature(Runner).parameters,
+        'activation_checkpointing',
+        'compile',
+        'efficient_conv_bn_eval',
+        'find_unused_parameters',
+        'model_wrapper_cfg',
+        'runner_type',
+        'sync_bn',
+        'tta_model',
+        'tta_pipeline',
+    }
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -53,7 +59,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     for option, value in (options or {}).items():
         old = cfg.get(option)
         if (
-            option not in RUN_KEYS
+            option not in run_keys()
             and isinstance(old, str)
             and isinstance(value, str)
             and old
@@ -92,7 +98,7 @@ def check_option(cfg: dict[str, Any], option: str) -> None:
         ConfigError: If the option is refused.
     """
     keys = option.split('.')
-    node: Any = {**{key: {} for key in RUN_KEYS}, **cfg}
+    node: Any = {**{key: {} for key in run_keys()}, **cfg}
     for depth, key in enumerate(keys):
         where = f'`{".".join(keys[:depth])}`' if depth else 'the config'
         is_last = depth == len(keys) - 1

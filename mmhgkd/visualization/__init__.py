@@ -1,9 +1,9 @@
 from .feature_panel import feature_panel
-from .fixed_samples import fixed_samples
 from .intensity import IntensityHistogram, draw_intensities, intensities
 from .model_panel import model_panel, save_model_panel
 from .saliency import Saliency, unit_saliency
 from .token_pca import TokenPCA
+from .trained_model import fixed_samples
 
 __all__ = [
     'IntensityHistogram',

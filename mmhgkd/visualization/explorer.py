@@ -23,6 +23,7 @@ from .trained_model import (
 )
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+NEIGHBORS = 8
 
 
 class View(NamedTuple):
@@ -70,20 +71,12 @@ class Explorer:
         # The model holds the mask ratio of the request that it works on.
         self.lock = threading.Lock()
         self.paths = [] if folder is None else _find(Path(folder), max_images)
-        self.embeddings = (
-            torch.cat(
-                [
-                    self.embed(
-                        file_inputs(
-                            self.model, self.paths[i : i + 32], self.size
-                        )
-                    )
-                    for i in range(0, len(self.paths), 32)
-                ]
-            )
-            if self.paths
-            else None
-        )
+        embeddings = []
+        for start in range(0, len(self.paths), 32):
+            batch = self.paths[start : start + 32]
+            inputs = file_inputs(self.model, batch, self.size)
+            embeddings.append(self.embed(inputs))
+        self.embeddings = torch.cat(embeddings) if embeddings else None
 
     @torch.no_grad()
     def embed(self, inputs: Tensor) -> Tensor:
@@ -97,7 +90,6 @@ class Explorer:
         mask_ratio: float,
         draw: int = 0,
         saliency: str | None = None,
-        num_neighbors: int = 8,
     ) -> View:
         """Show an image to teacher and student.
 
@@ -106,7 +98,6 @@ class Explorer:
             mask_ratio (float): Share of hidden units.
             draw (int): Number of the mask. Defaults to 0.
             saliency (str, optional): 'output' or 'error'. Defaults to None.
-            num_neighbors (int): Defaults to 8.
 
         Returns:
             View: What is seen.
@@ -126,7 +117,7 @@ class Explorer:
             for name, chosen in (('hidden', ~seen), ('visible', seen))
             if chosen.any()
         }
-        return View(panel, errors, self.neighbors(inputs, num_neighbors))
+        return View(panel, errors, self.neighbors(inputs, NEIGHBORS))
 
     def neighbors(self, inputs: Tensor, num: int) -> list[tuple[Path, float]]:
         """Images of the folder that are most similar to one image.
@@ -143,12 +134,8 @@ class Explorer:
             return []
         similarity = self.embeddings @ self.embed(inputs)[0]
         best = similarity.topk(min(num, len(self.paths)))
-        return [
-            (self.paths[index], value)
-            for index, value in zip(
-                best.indices.tolist(), best.values.tolist(), strict=True
-            )
-        ]
+        paths = [self.paths[index] for index in best.indices.tolist()]
+        return list(zip(paths, best.values.tolist(), strict=True))
 
 
 def _find(folder: Path, limit: int) -> list[Path]:

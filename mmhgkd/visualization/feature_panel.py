@@ -5,15 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn import functional
 
 from .saliency import Saliency
 from .token_pca import TokenPCA
 
-DISTANCES = {
-    'mse': 'Squared error',
-    'cosine': '1 - cosine',
-}
 DPI = 128  # a power of two, so that inches give whole pixels
 GAP = 8
 HEADER = 30
@@ -28,7 +23,6 @@ def feature_panel(
     student: Tensor,
     teacher: Tensor,
     reconstruction: Tensor | None = None,
-    distance: str = 'mse',
     height: int = 192,
     counted: Tensor | None = None,
     saliency: Saliency | None = None,
@@ -50,8 +44,6 @@ def feature_panel(
         teacher (Tensor): Target tokens, ``(B, h, w, D)``.
         reconstruction (Tensor, optional): Reconstructed images in the form of
             ``images``; floats are clipped. Defaults to None.
-        distance (str): Error of a token, 'mse' (mean over channels) or
-            'cosine' (one minus the cosine similarity). Defaults to 'mse'.
         height (int): Height of an image in the panel in pixels.
             Defaults to 192.
         counted (Tensor, optional): Tokens whose error is shown,
@@ -68,16 +60,10 @@ def feature_panel(
         ValueError: If shapes, types or the range of the images do not fit,
             or features hold NaN.
     """
-    _check(
-        images,
-        visible,
-        student,
-        teacher,
-        reconstruction,
-        distance,
-        height,
-        counted,
-    )
+    if height < 1:
+        raise ValueError(f'`height` must be at least 1 px, got {height}')
+    _check_images(images, visible, reconstruction)
+    _check_tokens(len(images), student, teacher, counted)
     pca = TokenPCA(teacher)
     pictures = _pictures(images)
     seen = visible.cpu().permute(0, 2, 3, 1).numpy()
@@ -91,34 +77,27 @@ def feature_panel(
     columns['Student'] = pca(student)
     if saliency is not None:
         columns['Saliency'] = _saliency_tiles(saliency, seen, teacher.shape)
-    error = token_error(student, teacher, distance)
+    error = token_error(student, teacher)
     if counted is not None:
         error[~counted.cpu().numpy()] = np.nan
-    columns[DISTANCES[distance]] = error
+    columns['Squared error'] = error
     return _draw(
         columns, height, round(height * images.size(3) / images.size(2))
     )
 
 
-def token_error(
-    student: Tensor, teacher: Tensor, distance: str = 'mse'
-) -> np.ndarray:
-    """Error of each token.
+def token_error(student: Tensor, teacher: Tensor) -> np.ndarray:
+    """Mean squared error of each token.
 
     Args:
         student (Tensor): ``(..., D)``.
         teacher (Tensor): ``(..., D)``.
-        distance (str): 'mse' or 'cosine'. Defaults to 'mse'.
 
     Returns:
         np.ndarray: ``(...)`` float64.
     """
     student, teacher = student.detach().double(), teacher.detach().double()
-    if distance == 'mse':
-        error = (student - teacher).square().mean(dim=-1)
-    else:
-        error = 1 - functional.cosine_similarity(student, teacher, dim=-1)
-    return error.cpu().numpy()
+    return (student - teacher).square().mean(dim=-1).cpu().numpy()
 
 
 def _pictures(images: Tensor) -> np.ndarray:
@@ -133,10 +112,7 @@ def _saliency_tiles(
 ) -> np.ndarray:
     """Saliency in colors, with a frame around the token, ``(B, H, W, 3)``.
 
-    Args:
-        saliency (Saliency): The saliency.
-        seen (np.ndarray): Visible pixels, ``(B, H, W, 1)`` bool.
-        grid (torch.Size): Shape of the tokens, ``(B, h, w, D)``.
+    ``seen`` are the visible pixels, ``grid`` is the shape of the tokens.
     """
     height, width = seen.shape[1:3]
     values = saliency.units.cpu().numpy()
@@ -211,26 +187,13 @@ def _draw(
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _check(
-    images: Tensor,
-    visible: Tensor,
-    student: Tensor,
-    teacher: Tensor,
-    reconstruction: Tensor | None,
-    distance: str,
-    height: int,
-    counted: Tensor | None,
+def _check_images(
+    images: Tensor, visible: Tensor, reconstruction: Tensor | None
 ) -> None:
-    if distance not in DISTANCES:
-        raise ValueError(
-            f'`distance` must be one of {list(DISTANCES)}, got {distance!r}'
-        )
-    if height < 1:
-        raise ValueError(f'`height` must be at least 1 px, got {height}')
+    shape = tuple(images.shape)
     if images.ndim != 4 or images.size(1) != 3 or not images.numel():
         raise ValueError(
-            '`images` must be RGB images (B, 3, H, W), got the '
-            f'shape {tuple(images.shape)}'
+            f'`images` must be RGB images (B, 3, H, W), got the shape {shape}'
         )
     if images.dtype != torch.uint8 and not (
         images.is_floating_point() and images.min() >= 0 and images.max() <= 1
@@ -239,31 +202,32 @@ def _check(
             '`images` must be uint8 or float in [0, 1]; undo the '
             'normalization of the data preprocessor first'
         )
-    mask_shape = (len(images), 1, *images.shape[2:])
+    mask_shape = (len(images), 1, *shape[2:])
     if visible.shape != mask_shape or visible.dtype != torch.bool:
         raise ValueError(
             f'`visible` must be bool {mask_shape}, got {visible.dtype} '
             f'{tuple(visible.shape)}; use `mask.visible(1)`'
         )
-    if (
-        student.shape != teacher.shape
-        or student.ndim != 4
-        or len(student) != len(images)
-    ):
+    if reconstruction is not None and reconstruction.shape != shape:
+        raise ValueError(
+            f'`reconstruction` must have the shape {shape} of `images`, got '
+            f'{tuple(reconstruction.shape)}'
+        )
+
+
+def _check_tokens(
+    num: int, student: Tensor, teacher: Tensor, counted: Tensor | None
+) -> None:
+    shape = tuple(student.shape)
+    if shape != teacher.shape or len(shape) != 4 or len(student) != num:
         raise ValueError(
             '`student` and `teacher` must be tokens (B, h, w, D) of the same '
-            f'images, got {tuple(student.shape)} and {tuple(teacher.shape)} '
-            f'for {len(images)} images'
-        )
-    if reconstruction is not None and reconstruction.shape != images.shape:
-        raise ValueError(
-            f'`reconstruction` must have the shape {tuple(images.shape)} of '
-            f'`images`, got {tuple(reconstruction.shape)}'
+            f'images, got {shape} and {tuple(teacher.shape)} for {num} images'
         )
     if counted is not None and (
-        counted.shape != student.shape[:3] or counted.dtype != torch.bool
+        counted.shape != shape[:3] or counted.dtype != torch.bool
     ):
         raise ValueError(
-            f'`counted` must be bool {tuple(student.shape[:3])}, got '
-            f'{counted.dtype} {tuple(counted.shape)}'
+            f'`counted` must be bool {shape[:3]}, got {counted.dtype} '
+            f'{tuple(counted.shape)}'
         )

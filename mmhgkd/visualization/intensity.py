@@ -66,12 +66,9 @@ def intensities(
     finally:
         model.train(training)
     seen = inputs.permute(0, 2, 3, 1)[visible[:, 0]]
-    levels = [('pixels', inputs, filled, seen)] + [
-        (f'stage {index + 1}', *maps)
-        for index, maps in enumerate(
-            zip(full, zero_filled, sparse, strict=True)
-        )
-    ]
+    levels = [('pixels', inputs, filled, seen)]
+    for maps in zip(full, zero_filled, sparse, strict=True):
+        levels.append((f'stage {len(levels)}', *maps))
     return [
         _histogram(name, dict(zip(VIEWS, values, strict=True)), bins)
         for name, *values in levels
@@ -101,14 +98,7 @@ def _histogram(
 
 
 def draw_intensities(histograms: list[IntensityHistogram]) -> Figure:
-    """Draw the histograms side by side, with the shift of each view.
-
-    Args:
-        histograms (list[IntensityHistogram]): Of :func:`intensities`.
-
-    Returns:
-        Figure: The figure.
-    """
+    """Draw those of :func:`intensities` side by side, with their shifts."""
     figure = Figure((3.1 * len(histograms), 3.4), layout='constrained')
     axes = figure.subplots(1, len(histograms), squeeze=False)[0]
     for axis, histogram in zip(axes, histograms, strict=True):
@@ -123,12 +113,12 @@ def draw_intensities(histograms: list[IntensityHistogram]) -> Figure:
         axis.set_yscale('log')
         axis.spines[['top', 'right']].set_visible(False)
         axis.tick_params(labelsize=8)
-        axis.set_title(
-            f'{histogram.name}\nshift: dense '
-            f'{histogram.shift["zero_filled"]:.3f}, sparse '
-            f'{histogram.shift["sparse"]:.3f}',
-            fontsize=9,
+        shift = histogram.shift
+        title = (
+            f'{histogram.name}\nshift: dense {shift["zero_filled"]:.3f}, '
+            f'sparse {shift["sparse"]:.3f}'
         )
+        axis.set_title(title, fontsize=9)
     axes[0].set_ylabel('share of values', fontsize=9)
     figure.supxlabel('intensity', fontsize=9)
     figure.legend(

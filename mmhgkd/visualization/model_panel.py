@@ -38,11 +38,9 @@ def model_panel(
     model.eval()
     try:
         samples = model.predict(inputs, draw=draw)
-        drivers = (
-            None
-            if saliency is None
-            else unit_saliency(model, inputs, draw, saliency)
-        )
+        drivers = None
+        if saliency is not None:
+            drivers = unit_saliency(model, inputs, draw, saliency)
     finally:
         model.train(training)
     student, teacher, seen = (
@@ -54,9 +52,8 @@ def model_panel(
     reconstruction = None
     if isinstance(model.teacher, PixelTeacher):
         restored = model.teacher.to_images(student.flatten(1, 2), inputs)
-        reconstruction = to_unit_range(
-            model, torch.where(visible, inputs, restored)
-        )
+        whole = torch.where(visible, inputs, restored)
+        reconstruction = to_unit_range(model, whole)
     loss = model.head.feature_loss
     counted = {'masked': ~seen, 'visible': seen}.get(loss and loss.region)
     return feature_panel(
@@ -77,19 +74,18 @@ def save_model_panel(
     draw: int = 0,
     saliency: str | None = None,
 ) -> None:
-    """Write the panel of a model to an image file and create its folder.
+    """Write a :func:`model_panel` to an image file, and create its folder.
 
     Args:
         path (str or Path): The file; its ending chooses the format.
-        model (HGKD): See :func:`model_panel`, as for all others.
+        model (HGKD): This and all others are those of the panel.
         inputs (Tensor): Preprocessed images.
         draw (int): Number of the mask. Defaults to 0.
         saliency (str, optional): 'output' or 'error'. Defaults to None.
     """
-    panel = model_panel(model, inputs, draw, saliency)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(panel).save(path)
+    Image.fromarray(model_panel(model, inputs, draw, saliency)).save(path)
 
 
 def to_unit_range(model: HGKD, images: Tensor) -> Tensor:

@@ -62,31 +62,18 @@ def unit_saliency(
     visible = mask.visible(model.neck.out_stride)[:, 0]
     tokens = central_tokens(~visible)
     gradient = token_gradient(model, inputs, draw, tokens, source)
-    unit = mask.unit
-    units = (
-        gradient.abs()
-        .sum(1)
-        .unflatten(2, (-1, unit))
-        .unflatten(1, (-1, unit))
-        .sum(dim=(2, 4))
-    )
-    return Saliency(units, tokens)
+    side = (-1, mask.unit)
+    blocks = gradient.abs().sum(1).unflatten(2, side).unflatten(1, side)
+    return Saliency(blocks.sum(dim=(2, 4)), tokens)
 
 
 def token_gradient(
     model: HGKD, inputs: Tensor, draw: int, tokens: Tensor, source: str
 ) -> Tensor:
-    """Gradient of a token of each image with respect to the image.
+    """Gradient of a token of each image by the image, ``(B, 3, H, W)``.
 
-    Args:
-        model (HGKD): The model, in evaluation mode.
-        inputs (Tensor): Preprocessed images, ``(B, 3, H, W)``.
-        draw (int): Number of the mask.
-        tokens (Tensor): Row and column of the tokens, ``(B, 2)``.
-        source (str): See :func:`unit_saliency`.
-
-    Returns:
-        Tensor: ``(B, 3, H, W)``.
+    ``tokens`` are their rows and columns, ``(B, 2)``; see
+    :func:`unit_saliency` for the other arguments.
     """
     mask = model.mask.draw(len(inputs), *inputs.shape[2:], draw, inputs.device)
     images = inputs.detach().clone().requires_grad_()
@@ -105,13 +92,9 @@ def token_gradient(
 
 
 def central_tokens(candidates: Tensor) -> Tensor:
-    """Candidate that lies nearest to the center of each grid.
+    """Row and column, ``(B, 2)``, of the candidate nearest to the center.
 
-    Args:
-        candidates (Tensor): ``(B, h, w)`` bool.
-
-    Returns:
-        Tensor: Rows and columns, ``(B, 2)`` int64.
+    ``candidates`` are ``(B, h, w)`` bool.
     """
     height, width = candidates.shape[1:]
     device = candidates.device

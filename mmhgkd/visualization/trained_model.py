@@ -1,5 +1,9 @@
-from collections.abc import Sequence
+import random
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +12,7 @@ from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.masks import RandomUnitMask
@@ -16,7 +21,50 @@ from mmhgkd.report import RunRecord
 from mmhgkd.teachers.checkpoint import read_state_dict
 from mmhgkd.utils import ConfigError, preflight
 
-from .fixed_samples import fixed_samples
+
+def run_parser(description: str | None, out: str, num: int) -> ArgumentParser:
+    """Options of a tool that draws images of a run.
+
+    Args:
+        description (str, optional): Of the tool.
+        out (str): Name of its file in the work folder.
+        num (int): Default number of images.
+
+    Returns:
+        ArgumentParser: Whose arguments :func:`open_run` takes.
+    """
+    parser = ArgumentParser(description=description)
+    add = parser.add_argument
+    add('work_dir', help='work folder of a distillation')
+    add(
+        'images',
+        nargs='*',
+        help='image files; without any, images of the evaluation data',
+    )
+    add('--checkpoint', help='weights; defaults to the latest of the run')
+    add('--out', help=f'file to write; defaults to WORK_DIR/{out}')
+    add('--num-images', type=int, default=num, help=f'defaults to {num}')
+    return parser
+
+
+def open_run(args: Namespace) -> tuple[HGKD, Tensor]:
+    """Load the model and the images that the arguments name.
+
+    Args:
+        args (Namespace): Of :func:`run_parser`.
+
+    Returns:
+        tuple[HGKD, Tensor]: Model and preprocessed images.
+
+    Raises:
+        ConfigError: If something is missing.
+    """
+    record = RunRecord(args.work_dir)
+    model = load_trained_model(record, args.checkpoint)
+    if args.images:
+        size = image_size(record.config)
+        return model, file_inputs(model, args.images, size)
+    return model, run_inputs(record, model, args.num_images)
 
 
 def load_trained_model(
@@ -120,15 +168,12 @@ def prepare_image(
     Returns:
         Tensor: Preprocessed, ``(1, 3, H, W)``.
     """
-    image = image.convert('RGB')
     height, width = size
     scale = max(height / image.height, width / image.width)
-    fitted = image.resize(
-        (
-            max(width, round(image.width * scale)),
-            max(height, round(image.height * scale)),
-        ),
-        Image.Resampling.BICUBIC,
+    columns = max(width, round(image.width * scale))
+    rows = max(height, round(image.height * scale))
+    fitted = image.convert('RGB').resize(
+        (columns, rows), Image.Resampling.BICUBIC
     )
     left, top = (fitted.width - width) // 2, (fitted.height - height) // 2
     crop = fitted.crop((left, top, left + width, top + height))
@@ -140,15 +185,7 @@ def prepare_image(
 def file_inputs(
     model: HGKD, paths: Sequence[str | Path], size: tuple[int, int]
 ) -> Tensor:
-    """Read image files as inputs of a model.
-
-    Args:
-        model (HGKD): The model.
-        paths (Sequence[str or Path]): The files.
-        size (tuple[int, int]): Height and width.
-
-    Returns:
-        Tensor: ``(B, 3, H, W)``.
+    """Read image files by :func:`prepare_image`, to ``(B, 3, H, W)``.
 
     Raises:
         ConfigError: If a file is no readable image.
@@ -166,25 +203,53 @@ def file_inputs(
 
 
 def run_inputs(record: RunRecord, model: HGKD, num: int) -> Tensor:
-    """Take fixed images of a run: of its evaluation, else of its training.
-
-    Args:
-        record (RunRecord): The run.
-        model (HGKD): Its model.
-        num (int): Number of images.
-
-    Returns:
-        Tensor: ``(B, 3, H, W)``.
+    """Take ``num`` fixed images of the evaluation, else of the training.
 
     Raises:
         ConfigError: If the data set is not there any more.
     """
-    section = (
-        'val_dataloader'
-        if record.config.get('val_dataloader')
-        else 'train_dataloader'
-    )
-    preflight.check_data_roots(record.config, [section])
-    dataset = DATASETS.build(record.config[section].dataset)
+    config = record.config
+    evaluated = bool(config.get('val_dataloader'))
+    section = 'val_dataloader' if evaluated else 'train_dataloader'
+    preflight.check_data_roots(config, [section])
+    dataset = DATASETS.build(config[section].dataset)
     batch = default_collate(fixed_samples(dataset, num))
     return model.data_preprocessor(batch)['inputs']
+
+
+def fixed_samples(dataset: Dataset, num: int) -> list[dict[str, Any]]:
+    """Take the same samples of a data set at each call, for pictures.
+
+    They are spread evenly, so that a data set that is sorted by class shows
+    different ones. Random augmentations are drawn from a seed of their own:
+    neither does a picture change from run to run, nor a run by its pictures.
+
+    Args:
+        dataset (Dataset): The data set. Of concatenated ones the last is
+            used, which is the query split of :class:`ProbeImages`.
+        num (int): Number of samples, or all where there are fewer.
+
+    Returns:
+        list[dict]: What the pipeline gives for each.
+    """
+    if isinstance(dataset, ConcatDataset):
+        dataset = dataset.datasets[-1]
+    total = len(dataset)  # type: ignore[arg-type]
+    num = min(num, total)
+    with _seeded():
+        return [dataset[(2 * i + 1) * total // (2 * num)] for i in range(num)]
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Seed the global generators, and restore them afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

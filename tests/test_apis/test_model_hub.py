@@ -19,8 +19,7 @@ from modelindex.load_model_index import load
 from modelindex.models.Model import Model
 from PIL import Image
 
-import mmhgkd  # noqa: F401  (registers the names)
-from mmhgkd.apis import load_student
+from mmhgkd.apis import load_student, register_models
 from mmhgkd.utils import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +27,8 @@ sys.path.insert(0, str(ROOT / 'docs' / '_ext'))
 from config_table import NOT_RUN, network_name, start  # noqa: E402
 
 INDEX = load(str(ROOT / 'model-index.yml'))
-QUICKSTART = 'hgkd_r18-narrow_mae-micro_1xb64-10e_scenes'
-FOLDER = 'hgkd_r18_finetune_20e_folder'
+QUICKSTART = 'r18_quickstart'
+FOLDER = 'r18_finetune_folder'
 TRANSFER = ('classification', 'detection', 'segmentation')
 DATA = {
     'data/imagenet': 'ImageNet-1k',
@@ -60,9 +59,11 @@ def own_models_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_index_is_sound() -> None:
     assert INDEX.check(silent=True) == []
-    names = [model.name.lower() for model in INDEX.models]
+    names = [Path(model.config).stem for model in INDEX.models]
+    assert [model.name for model in INDEX.models] == names
     assert len(set(names)) == len(names) > 20
-    assert set(names) == set(mmpretrain.list_models('hgkd'))
+    assert set(names) == set(register_models())
+    assert set(names) <= set(mmpretrain.list_models())
 
 
 @pytest.mark.parametrize('folder', ['hgkd', 'mae', 'spark', *TRANSFER])
@@ -80,7 +81,6 @@ def test_every_config_has_an_entry_and_a_row(folder: str) -> None:
             for line in readme.splitlines()
             if f'({Path(model.config).name})' in line
         )
-        assert f'`{model.name}`' in row
         assert row.endswith(_end_of_row(model))
 
 
@@ -110,16 +110,17 @@ def _result(model: Model) -> str:
 
 @pytest.mark.parametrize('entry', PRETRAINED, ids=lambda m: m.name)
 def test_entry_is_true_to_its_config(entry: Model) -> None:
-    facts, name = entry.metadata.data, entry.name
+    facts = entry.metadata.data
     cfg = Config.fromfile(ROOT / entry.config)
     assert facts['Epochs'] == cfg.train_cfg.max_epochs
-    assert f'{facts["Epochs"]}e' in name
     batch = cfg.train_dataloader.batch_size
     parts = cfg.optim_wrapper.get('accumulative_counts', 1)
     gpus = facts['Batch Size'] // (batch * parts)
     assert gpus * batch * parts == facts['Batch Size']
-    assert f'_{gpus}xb{batch}-' in name
-    assert (f'-accum{parts}-' in name) == (parts > 1)
+    assert (gpus == 1) == entry.name.endswith(
+        ('_scenes', '_folder', '_quickstart', '_1gpu', '_accumulate')
+    )
+    assert entry.name.endswith('_accumulate') == (parts > 1)
     scaling = cfg.get('auto_scale_lr')
     if scaling and not scaling.enable:
         assert facts['Batch Size'] == scaling.base_batch_size
@@ -128,7 +129,7 @@ def test_entry_is_true_to_its_config(entry: Model) -> None:
     )
     if 'Student' in facts:
         assert facts['Student'] == f'ResNet-{cfg.model.backbone.depth}'
-        assert f'_r{cfg.model.backbone.depth}' in name
+        assert entry.name.startswith(f'r{cfg.model.backbone.depth}_')
         assert facts['Teacher'] == _teacher(cfg)
     else:
         assert cfg.model.type == 'MAE'
@@ -152,25 +153,20 @@ def _teacher(cfg: Config) -> str:
 def test_transfer_entry_is_true_to_its_config(entry: Model) -> None:
     facts, name = entry.metadata.data, entry.name
     cfg = Config.fromfile(ROOT / entry.config)
-    stem = Path(entry.config).stem
-    kind, rest = name.split('_', 1)
     backbone = network_name(cfg.model.backbone).partition(',')[0]
     assert facts['Backbone'] == backbone
-    if _folder(entry) == 'classification':
-        assert rest.split('_')[0] == stem.split('_')[0]
-    else:
-        assert rest == re.sub('_(hgkd|supervised|scratch)-', '_', stem)
     if 'Initial Weights' not in facts:
-        assert not cfg.get('train_cfg') and '_knn_' in name
-        assert kind == 'hgkd' and set(facts) == {'Backbone'}
+        assert not cfg.get('train_cfg') and '_knn' in name
+        assert set(facts) == {'Backbone'}
         assert entry.results is None
         return
     known = dict(distilled='the student', supervised='labels', random='random')
-    kinds = dict(
-        distilled='hgkd', supervised='hgkd-supervised', random='hgkd-scratch'
+    kinds = dict(supervised='_supervised', random='_scratch')
+    found = facts['Initial Weights']
+    assert known[found] == start(cfg)
+    assert [kind for kind in kinds.values() if kind in name] == (
+        [kinds[found]] if found in kinds else []
     )
-    assert known[facts['Initial Weights']] == start(cfg)
-    assert kinds[facts['Initial Weights']] == kind
     assert facts.get('Epochs') == cfg.train_cfg.get('max_epochs')
     assert facts.get('Iterations') == cfg.train_cfg.get('max_iters')
     lengths = {
@@ -180,9 +176,7 @@ def test_transfer_entry_is_true_to_its_config(entry: Model) -> None:
         '160k': 160000,
         f'{facts.get("Epochs")}e': facts.get('Epochs'),
     }
-    stated = [p for p in rest.split('_') if re.fullmatch(r'\d+[ekx]', p)]
-    assert len(stated) == 1 or cfg.model.backbone.depth == 18
-    for part in stated:
+    for part in re.findall(r'_(\d+[ekx])(?=_|$)', name):
         assert lengths[part] in (facts.get('Epochs'), facts.get('Iterations'))
     loader = cfg.train_dataloader
     scaling = cfg.get('auto_scale_lr')
@@ -196,7 +190,7 @@ def test_transfer_entry_is_true_to_its_config(entry: Model) -> None:
     share = loader.dataset.get('label_fraction', 1)
     if share < 1:
         data += f', {share * 100:g} % of the labels'
-        assert name.endswith(f'-{share * 100:g}pct')
+        assert name.endswith(f'_{share * 100:g}pct')
     assert facts['Training Data'] == data
     if _folder(entry) == 'classification':
         (result,) = entry.results
@@ -211,12 +205,12 @@ def test_get_model_needs_no_teacher(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    model = get_model('hgkd_r18_mae-base_8xb512-300e_in1k')
+    model = get_model('r18_mae')
     with torch.no_grad():
         features = model.extract_feat(torch.randn(1, 3, 64, 64))
     assert [f.shape[1] for f in features] == [64, 128, 256, 512]
     assert not hasattr(model, 'teacher')
-    teacher = get_model('hgkd-mae_vit-tiny_8xb512-300e_in1k')
+    teacher = get_model('vit-tiny')
     assert type(teacher).__name__ == 'MAE'
 
 
@@ -250,11 +244,11 @@ def test_own_checkpoint_in_mmpretrain(tmp_path: Path) -> None:
 
 
 def test_classifiers_are_found_by_task() -> None:
-    found = mmpretrain.list_models('hgkd*', task='Image Classification')
+    found = mmpretrain.list_models(task='Image Classification')
     assert found == sorted(
-        model.name.lower()
+        model.name
         for model in TRANSFERRED
-        if _folder(model) == 'classification' and '_knn_' not in model.name
+        if _folder(model) == 'classification' and '_knn' not in model.name
     )
 
 
@@ -311,7 +305,7 @@ def test_own_classifier_in_mmpretrain(tmp_path: Path, width: int) -> None:
 
 
 def test_knn_config_takes_the_checkpoint_of_a_student(tmp_path: Path) -> None:
-    name = 'hgkd_r18_knn_in1k'
+    name = 'r18_knn'
     state = get_model(FOLDER).state_dict()
     torch.save(dict(state_dict=state), tmp_path / 'epoch_1.pth')
     model = get_model(name, pretrained=str(tmp_path / 'epoch_1.pth'))
@@ -325,8 +319,8 @@ def test_knn_config_takes_the_checkpoint_of_a_student(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('name', 'library'),
     [
-        ('hgkd_mask-rcnn_r18_scenes', 'mmdet'),
-        ('hgkd_upernet_r18_scenes', 'mmseg'),
+        ('mask-rcnn_hgkd-r18_scenes', 'mmdet'),
+        ('upernet_hgkd-r18_scenes', 'mmseg'),
     ],
 )
 def test_models_of_other_libraries_are_told_apart(
@@ -341,12 +335,24 @@ def test_models_of_other_libraries_are_told_apart(
 
 
 @pytest.mark.parametrize(
-    'packages', ['mmhgkd, mmpretrain', 'mmpretrain, mmhgkd']
+    'code',
+    [
+        'import mmhgkd, mmpretrain; mmhgkd.register_models()',
+        'import mmpretrain, mmhgkd.apis',
+        'import mmhgkd.apis, mmhgkd; mmhgkd.register_models()',
+    ],
 )
-def test_order_of_imports(packages: str) -> None:
-    code = (
-        f'import {packages}\n'
-        'from mmpretrain.apis.model import ModelHub\n'
+def test_who_asks_for_the_names_gets_them(code: str) -> None:
+    code += (
+        '\nfrom mmpretrain.apis.model import ModelHub\n'
         f'assert {QUICKSTART!r} in ModelHub._models_dict'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_names_are_none_of_mmpretrain() -> None:
+    code = (
+        'import mmhgkd, mmpretrain; names = mmhgkd.register_models(); '
+        'assert set(names) < set(mmpretrain.list_models())'
     )
     subprocess.run([sys.executable, '-c', code], check=True)

@@ -130,3 +130,66 @@ def test_extras(wheel: zipfile.ZipFile) -> None:
     # the tests log to it
     assert 'tensorboard' in lines('all')
     assert not any('spconv' in line for line in lines('all'))
+
+
+WATCH = """
+import logging, os, signal, sys, warnings
+import torch
+from mmengine import registry
+from mmengine.fileio.handlers import file_handlers
+from mmengine.runner import Runner, checkpoint
+from mmpretrain.apis.model import ModelHub
+from mmpretrain.registry import MODELS
+
+def state():
+    nodes = [v for n, v in vars(registry).items() if n.isupper()] + [MODELS]
+    return dict(
+        hub=dict(ModelHub._models_dict),
+        file_handlers=dict(file_handlers),
+        registries=[(dict(n._module_dict), dict(n.children)) for n in nodes],
+        runner=dict(vars(Runner)),
+        checkpoint=dict(vars(checkpoint)),
+        torch_load=torch.load,
+        safe_globals=torch.serialization.get_safe_globals(),
+        default_dtype=torch.get_default_dtype(),
+        threads=torch.get_num_threads(),
+        warnings=list(warnings.filters),
+        logging=(list(logging.root.handlers), logging.root.level),
+        hooks=(sys.excepthook, list(sys.path_hooks), list(sys.path)),
+        signal=signal.getsignal(signal.SIGINT),
+        environment=dict(os.environ),
+    )
+
+before, finders = state(), list(sys.meta_path)
+import mmhgkd
+after = state()
+changed = [name for name in before if after[name] != before[name]]
+assert not changed, changed
+assert sys.meta_path[:-1] == finders
+assert sys.meta_path[-1].__name__ == 'OperatorFinder'
+assert 'mmhgkd.apis' not in sys.modules
+assert not [name for name in sys.modules if name.startswith('mmcv.ops')]
+mmhgkd.register_models()
+assert len(ModelHub._models_dict) > len(before['hub'])
+"""
+
+
+def test_import_leaves_other_packages_alone() -> None:
+    """Apart from the provider of MMCV's operators."""
+    subprocess.run([sys.executable, '-c', WATCH], check=True)
+
+
+def test_import_is_quick() -> None:
+    code = (
+        'import time, torch, mmengine; start = time.perf_counter(); '
+        'import mmhgkd, sys; print(time.perf_counter() - start); '
+        'assert "mmengine.runner" not in sys.modules; '
+        'assert "mmpretrain" not in sys.modules'
+    )
+    process = subprocess.run(
+        [sys.executable, '-c', code],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert float(process.stdout) < 1

@@ -12,7 +12,7 @@ import torch
 from mmcv.ops import RoIPool, get_compiler_version
 
 from mmhgkd.transfer import MissingOperatorError, install_operators
-from mmhgkd.transfer.torchvision_ops.finder import OperatorFinder
+from mmhgkd.transfer.torchvision_ops.provider import OperatorFinder
 from mmhgkd.utils import ConfigError
 
 

@@ -89,31 +89,26 @@ def test_token_columns_share_the_basis_of_the_teacher() -> None:
         )
 
 
-@pytest.mark.parametrize('distance', ['mse', 'cosine'])
-def test_error_column_is_the_error_of_each_token(distance: str) -> None:
+def test_error_column_is_the_error_of_each_token() -> None:
     inputs = make_inputs()
-    panel = feature_panel(**inputs, distance=distance, height=HEIGHT)
+    panel = feature_panel(**inputs, height=HEIGHT)
     expected = np.zeros((2, 4, 6))
     for index in np.ndindex(expected.shape):
         s, t = (
             inputs[k][index].double().numpy() for k in ('student', 'teacher')
         )
-        if distance == 'mse':
-            expected[index] = sum((s - t) ** 2) / 8
-        else:
-            expected[index] = 1 - s @ t / np.sqrt(s @ s) / np.sqrt(t @ t)
+        expected[index] = sum((s - t) ** 2) / 8
     np.testing.assert_allclose(
-        token_error(inputs['student'], inputs['teacher'], distance), expected
+        token_error(inputs['student'], inputs['teacher']), expected
     )
     colors = matplotlib.colormaps['inferno'](expected / expected.max())
     np.testing.assert_allclose(tokens(panel, 4), 255 * colors[..., :3], atol=1)
 
 
-@pytest.mark.parametrize('distance', ['mse', 'cosine'])
-def test_perfect_student_has_no_error(distance: str) -> None:
+def test_perfect_student_has_no_error() -> None:
     inputs = make_inputs()
     inputs['student'] = inputs['teacher'].clone()
-    panel = feature_panel(**inputs, distance=distance, height=HEIGHT)
+    panel = feature_panel(**inputs, height=HEIGHT)
     np.testing.assert_array_equal(tiles(panel, 2), tiles(panel, 3))
     zero = np.array(matplotlib.colormaps['inferno'](0.0)[:3]) * 255
     assert np.abs(tiles(panel, 4) - zero).max() < 1
@@ -121,10 +116,8 @@ def test_perfect_student_has_no_error(distance: str) -> None:
 
 def test_panel_is_deterministic() -> None:
     inputs = make_inputs()
-    panel = feature_panel(**inputs, distance='cosine', height=50)
-    np.testing.assert_array_equal(
-        feature_panel(**inputs, distance='cosine', height=50), panel
-    )
+    panel = feature_panel(**inputs, height=50)
+    np.testing.assert_array_equal(feature_panel(**inputs, height=50), panel)
 
 
 def test_error_is_left_out_where_it_does_not_count() -> None:
@@ -182,7 +175,6 @@ def test_saliency_column_shows_units_and_frames_the_token() -> None:
         (dict(student=torch.full((2, 4, 6, 8), float('nan'))), 'NaN'),
         (dict(teacher=torch.randn(2, 4, 6, 9)), '`student` and `teacher`'),
         (dict(reconstruction=torch.rand(2, 3, 8, 8)), '`reconstruction`'),
-        (dict(distance='l1'), "'mse', 'cosine'"),
         (dict(height=0), '`height`'),
         (dict(counted=torch.ones(2, 4, 6)), '`counted`'),
     ],

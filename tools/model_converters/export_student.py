@@ -23,22 +23,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        'checkpoint', help='of a distillation, or of a downstream task'
-    )
-    parser.add_argument(
-        'out', help='file to write: .pth, .safetensors or .onnx'
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('checkpoint', help='of a distillation, or of a downstream task')
+    add('out', help='file to write: .pth, .safetensors or .onnx')
+    add(
         '--layout',
         choices=list(LAYOUTS),
         help='whose names the weights get; defaults to mmpretrain',
     )
-    parser.add_argument(
-        '--config',
-        help='config of the training; defaults to the one in the checkpoint',
-    )
-    parser.add_argument(
+    add('--config', help='of the training; defaults to the one stored')
+    add(
         '--no-head',
         action='store_true',
         help='leave the head of a classifier out',
@@ -53,10 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command_line.report(error)
     print(f'{export.network}: {export.tensors} tensors written to {args.out}')
     for name, difference in export.differences.items():
-        print(
-            f'largest difference of the {name} to the student: '
-            f'{difference:.1e}'
-        )
+        text = f'largest difference of the {name} to the student'
+        print(f'{text}: {difference:.1e}')
     print(f'\n{export.usage}')
     return 0
 

@@ -21,15 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        'source', help='checkpoint of SparK, facebookresearch/mae or unilm'
-    )
-    parser.add_argument('out', help='file to write: .pth')
-    parser.add_argument(
-        '--num-heads',
-        type=int,
-        help='heads of a ViT whose size is none of the published ones',
-    )
+    add = parser.add_argument
+    add('source', help='checkpoint of SparK, facebookresearch/mae or unilm')
+    add('out', help='file to write: .pth')
+    heads = 'heads of a ViT whose size is none of the published ones'
+    add('--num-heads', type=int, help=heads)
     args = parser.parse_args(argv)
     try:
         found = import_checkpoint(args.source, args.out, args.num_heads)

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from mmhgkd.teachers.checkpoint import read_state_dict
+from mmhgkd.transfer.converters.student import strip
+from mmhgkd.transfer.converters.weights_file import write_weights
 from mmhgkd.utils import ConfigError, command_line
 
 PREFIX = 'backbone.'
@@ -37,21 +37,17 @@ def save_backbone(checkpoint: str, out: str, half: bool = False) -> int:
     Raises:
         ConfigError: If the checkpoint holds no backbone.
     """
-    weights = {}
-    for key, value in read_state_dict(checkpoint).items():
-        if key.startswith(PREFIX):
-            if half and value.is_floating_point():
-                value = value.half()
-            weights[key.removeprefix(PREFIX)] = value.contiguous()
+    weights = {
+        key: value.half() if half and value.is_floating_point() else value
+        for key, value in strip(read_state_dict(checkpoint), PREFIX).items()
+    }
     if not weights:
         raise ConfigError(
             f'{checkpoint} holds no key that starts with '
             f'`{PREFIX}`; pass a checkpoint of tools/train.py'
         )
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, out, metadata=dict(format='pt'))
-    # Temporary files of safetensors are private to their owner.
-    Path(out).chmod(0o644)
+    write_weights(Path(out), weights, {})
     return len(weights)
 
 

@@ -1,7 +1,7 @@
 from .export import LAYOUTS, Export, export_student
 from .import_checkpoint import Import, import_checkpoint
 from .stored_config import parse_config
-from .student import Student, read_student
+from .student import Student, read_student, student_config
 
 __all__ = [
     'LAYOUTS',
@@ -12,4 +12,5 @@ __all__ = [
     'import_checkpoint',
     'parse_config',
     'read_student',
+    'student_config',
 ]

@@ -1,18 +1,19 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from mmengine.model import BaseModel
 
 from mmhgkd.utils import ConfigError
 
+from .dense import dense_student, outputs
 from .layout import Layout
-from .onnx_file import onnx_outputs, require_onnx, write_onnx
+from .libraries import TimmLayout, TorchvisionLayout
+from .onnx_layout import OnnxLayout
 from .openmmlab_layout import OpenMMLabLayout
-from .student import outputs, read_student
-from .timm_layout import TimmLayout
-from .torchvision_layout import TorchvisionLayout
+from .student import Student, read_student
+from .weights_file import partial_file
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -82,42 +83,16 @@ def export_student(
     """
     out = Path(out)
     target = _choose(out, layout)
-    student = read_student(checkpoint, config, with_head)
-    if target is not None:
-        network = target.describe(student)
-    else:
-        network = 'ONNX'
-        require_onnx()
+    student = dense_student(read_student(checkpoint, config, with_head))
+    network = target.describe(student)
     model = student.build()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f'.{out.stem}.partial{out.suffix}')
-    try:
-        run: Callable[[Tensor], dict[str, Tensor]]
-        if target is None:
-            tensors = write_onnx(model, partial)
-
-            def run(images: Tensor) -> dict[str, Tensor]:
-                return onnx_outputs(partial, images)
-        else:
-            tensors = target.write(student, partial)
-            other = target.load(student, partial)
-
-            def run(images: Tensor) -> dict[str, Tensor]:
-                return target.outputs(student, other, images)
-
-        differences = _compare(model, run, f'{checkpoint} as {network}')
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
-    if target is None:
-        usage = f"session = onnxruntime.InferenceSession('{out}')"
-    else:
-        usage = target.usage(student, out)
-    return Export(network, tensors, differences, usage)
+    with partial_file(out) as partial:
+        tensors = target.write(student, model, partial)
+        differences = _compare(student, model, target, partial)
+    return Export(network, tensors, differences, target.usage(student, out))
 
 
-def _choose(out: Path, layout: str | None) -> Layout | None:
-    """Layout of a file; None for ONNX."""
+def _choose(out: Path, layout: str | None) -> Layout:
     if out.suffix not in ('.pth', '.safetensors', '.onnx'):
         raise ConfigError(
             f'{out}: the name of the file must end in .pth, '
@@ -127,13 +102,13 @@ def _choose(out: Path, layout: str | None) -> Layout | None:
         raise ConfigError(
             f'`layout` must be one of {", ".join(LAYOUTS)}, got {layout!r}'
         )
+    if out.suffix == '.onnx' and layout is None:
+        return OnnxLayout()
     if out.suffix == '.onnx':
-        if layout is not None:
-            raise ConfigError(
-                f'{out}: an ONNX file has no layout of weights; '
-                'leave the layout out'
-            )
-        return None
+        raise ConfigError(
+            f'{out}: an ONNX file has no layout of weights; leave the layout '
+            'out'
+        )
     target = LAYOUTS[layout or 'mmpretrain']
     if out.suffix not in target.suffixes:
         raise ConfigError(
@@ -144,23 +119,25 @@ def _choose(out: Path, layout: str | None) -> Layout | None:
 
 
 def _compare(
-    model: nn.Module, run: Callable[[Tensor], dict[str, Tensor]], what: str
+    student: Student, model: BaseModel, target: Layout, path: Path
 ) -> dict[str, float]:
     """Largest difference of each output, on two batches."""
+    other = target.load(student, path)
     generator = torch.Generator().manual_seed(0)
     largest: dict[str, float] = {}
     for shape in _BATCHES:
         images = torch.randn(shape, generator=generator)
         expected = outputs(model, images)
-        for name, found in run(images).items():
+        for name, found in target.outputs(student, other, images).items():
             difference = (found - expected[name]).abs().max().item()
             largest[name] = max(difference, largest.get(name, 0.0))
             limit = TOLERANCE * max(1.0, expected[name].abs().max().item())
             # Not "greater than": NaN is no equality either.
             if not difference <= limit:
                 raise ConfigError(
-                    f'{what}: the {name} differs by {difference:.3g} from '
-                    "the student's, so the networks are not equal; nothing "
-                    'is written'
+                    f'{student.source} as {target.describe(student)}: the '
+                    f'{name} differs by {difference:.3g} from the '
+                    "student's, so the networks are not equal; nothing is "
+                    'written'
                 )
     return largest

@@ -1,10 +1,8 @@
-import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 
 from mmhgkd.teachers.checkpoint import (
@@ -15,9 +13,10 @@ from mmhgkd.teachers.checkpoint import (
 )
 from mmhgkd.utils import ConfigError
 
-from .import_cnn import find_cnn
-from .import_vit import find_vit
+from .foreign import find_cnn, find_vit
+from .openmmlab_layout import backbone_usage, read_back, write_checkpoint
 from .student import State
+from .weights_file import partial_file
 
 
 class Import(NamedTuple):
@@ -86,27 +85,12 @@ def import_checkpoint(
             size = len(weights[f'stages.{key[4]}.0.depthwise_conv.weight'])
             start = torch.ones if key.endswith('weight') else torch.zeros
             weights[key] = start(size)
-    text = Config(
-        {'model': dict(type='ImageClassifier', backbone=network)}
-    ).pretty_text
-    buffer = io.BytesIO()
-    torch.save(
-        {
-            'meta': {'cfg': text},
-            'state_dict': {
-                f'backbone.{key}': value for key, value in weights.items()
-            },
-        },
-        buffer,
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f'.{out.stem}.partial{out.suffix}')
-    try:
-        partial.write_bytes(buffer.getvalue())
-        _read_back(network, weights, partial)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    model = dict(type='ImageClassifier', backbone=network)
+    config = Config(dict(model=model))
+    stored = {f'backbone.{key}': value for key, value in weights.items()}
+    with partial_file(out) as partial:
+        write_checkpoint(partial, config, stored)
+        read_back(_build(network), partial, stored, 'backbone.')
     return Import(network, len(weights), absent, _usage(network, out))
 
 
@@ -119,7 +103,7 @@ def _check(
         tuple[str]: Keys that the pre-training has no layers for: the norms of
         ConvNeXt's maps, and mask tokens.
     """
-    own = MODELS.build({'_scope_': 'mmpretrain', **network}).state_dict()
+    own = _build(network).state_dict()
     differences = find_differences(own, weights)
     absent = tuple(differences['missing'])
     differences['missing'] = [
@@ -139,36 +123,16 @@ def _check(
     return absent
 
 
-def _read_back(network: dict[str, Any], weights: State, path: Path) -> None:
-    """Load the file by MMEngine, and compare every tensor."""
-    model = MODELS.build({'_scope_': 'mmpretrain', **network})
-    load_checkpoint(
-        model, str(path), revise_keys=[(r'^backbone\.', '')], logger='silent'
-    )
-    own = model.state_dict()
-    lost = [
-        key
-        for key, value in weights.items()
-        if not torch.equal(own[key], value)
-    ]
-    if lost:
-        raise ConfigError(f'{path}: read back, {", ".join(lost)} differ')
+def _build(network: dict[str, Any]) -> torch.nn.Module:
+    return MODELS.build({'_scope_': 'mmpretrain', **network})
 
 
 def _usage(network: dict[str, Any], out: Path) -> str:
-    options = ''.join(
-        f'    {key}={value!r},\n' for key, value in network.items()
-    )
     if network['type'] in ('ResNet', 'ConvNeXt'):
-        return (
-            f'backbone = dict(\n{options}    init_cfg=dict(\n'
-            "        type='Pretrained',\n"
-            f"        checkpoint='{out}',\n"
-            "        prefix='backbone.'))"
-        )
-    nested = ''.join(f'    {line}\n' for line in options.splitlines())
+        return backbone_usage(network, out)
+    options = ''.join(f'        {k}={v!r},\n' for k, v in network.items())
     return (
         "teacher = dict(\n    type='mmhgkd.MIMTeacher',\n"
-        f'    backbone=dict(\n{nested[:-2]}),\n'
+        f'    backbone=dict(\n{options[:-2]}),\n'
         f"    checkpoint='{out}')"
     )

@@ -1,19 +1,22 @@
-import io
+import re
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from mmhgkd.utils import ConfigError
 
-from . import student as student_module
+from .dense import outputs
 from .layout import Layout
-from .student import Student
+from .student import State, Student
+from .weights_file import torch_file
 
 
 class OpenMMLabLayout(Layout):
@@ -45,54 +48,24 @@ class OpenMMLabLayout(Layout):
             )
         return f'{self.name} {self._network(student)["type"]}'
 
-    def write(self, student: Student, path: Path) -> int:
+    def write(self, student: Student, model: BaseModel, path: Path) -> int:
         """See :class:`Layout`."""
-        state = {
-            **_prefixed('backbone.', student.weights),
-            **_prefixed('head.', student.head_weights),
-        }
-        meta: dict[str, Any] = {
-            'cfg': Config({'model': student.classifier()}).pretty_text
-        }
-        if student.classes:
-            meta['dataset_meta'] = {'classes': list(student.classes)}
-        buffer = io.BytesIO()
-        torch.save({'meta': meta, 'state_dict': state}, buffer)
-        path.write_bytes(buffer.getvalue())
-        return len(state)
+        write_checkpoint(path, student.config, student.state, student.classes)
+        return len(student.state)
 
     def load(self, student: Student, path: Path) -> nn.Module:
         """See :class:`Layout`."""
-        if self.name == 'mmpretrain':
-            with DefaultScope.overwrite_default_scope('mmpretrain'):
-                model = MODELS.build(Config(student.classifier()))
-            try:
-                load_checkpoint(model, str(path), strict=True)
-            except RuntimeError as error:
-                raise ConfigError(f'{path}: read back: {error}') from error
-        else:
-            with DefaultScope.overwrite_default_scope(self.name):
-                model = MODELS.build(
-                    {
-                        **self._network(student),
-                        'init_cfg': dict(
-                            type='Pretrained',
-                            checkpoint=str(path),
-                            prefix='backbone.',
-                        ),
-                    }
-                )
-            model.init_weights()
-            own = model.state_dict()
-            lost = [
-                key
-                for key, value in student.weights.items()
-                if key not in own or not torch.equal(own[key], value)
-            ]
-            if lost or len(own) != len(student.weights):
-                raise ConfigError(
-                    f'{path}: {self.describe(student)} has not read {lost}'
-                )
+        with DefaultScope.overwrite_default_scope(self.name):
+            if self.name == 'mmpretrain':
+                model = MODELS.build(student.config.model)
+            else:
+                model = MODELS.build(self._network(student))
+        prefix = '' if self.name == 'mmpretrain' else 'backbone.'
+        missing = read_back(model, path, student.state, prefix)
+        if missing:
+            raise ConfigError(
+                f'{path}: {self.describe(student)} has more, {missing}'
+            )
         model.train(False)
         return model
 
@@ -101,33 +74,79 @@ class OpenMMLabLayout(Layout):
     ) -> dict[str, Tensor]:
         """See :class:`Layout`."""
         if self.name == 'mmpretrain':
-            return student_module.outputs(model, images)
+            return outputs(model, images)
         with torch.no_grad():
             last = model(images)[-1]
         return {'embedding': last if last.ndim == 2 else last.mean((2, 3))}
 
     def usage(self, student: Student, path: Path) -> str:
         """See :class:`Layout`."""
+        # A matter of the task, not of the weights.
+        task = ('out_indices', 'gap_before_final_norm')
         network = self._network(student)
-        for option in ('out_indices', 'gap_before_final_norm'):
-            # A matter of the task, not of the weights.
-            network.pop(option, None)
-        options = ''.join(f'    {k}={v!r},\n' for k, v in network.items())
-        return (
-            f'backbone = dict(\n{options}'
-            '    init_cfg=dict(\n'
-            "        type='Pretrained',\n"
-            f"        checkpoint='{path}',\n"
-            "        prefix='backbone.'))"
+        return backbone_usage(
+            {k: v for k, v in network.items() if k not in task}, path
         )
 
     def _network(self, student: Student) -> dict[str, Any]:
-        options = dict(student.backbone)
+        options = student.backbone
         if self.name != 'mmpretrain' and student.family != 'ResNet':
             # Their own ones differ from mmpretrain's, or are missing.
             options['type'] = f'mmpretrain.{student.family}'
         return options
 
 
-def _prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + key: value for key, value in state.items()}
+def write_checkpoint(
+    path: Path,
+    config: Config,
+    state: State,
+    classes: Sequence[str] = (),
+) -> None:
+    """Write weights as MMEngine does, with the config of the model."""
+    meta: dict[str, Any] = {'cfg': config.pretty_text}
+    if classes:
+        meta['dataset_meta'] = {'classes': list(classes)}
+    path.write_bytes(torch_file({'meta': meta, 'state_dict': state}))
+
+
+def read_back(
+    model: nn.Module, path: Path, state: State, prefix: str = ''
+) -> list[str]:
+    """Load a file by MMEngine, and compare it with what was written.
+
+    Args:
+        model (nn.Module): The network, the part ``prefix`` of the file.
+        path (Path): The file.
+        state (dict[str, Tensor]): All that was written.
+        prefix (str): Start of the keys. Defaults to ''.
+
+    Returns:
+        list[str]: Keys of the network that the file lacks.
+
+    Raises:
+        ConfigError: If a tensor was not read.
+    """
+    patterns = [(f'^{re.escape(prefix)}', '')]
+    load_checkpoint(model, str(path), revise_keys=patterns, logger='silent')
+    own = {f'{prefix}{k}': v for k, v in model.state_dict().items()}
+    lost = [
+        key
+        for key, value in state.items()
+        if key.startswith(prefix)
+        and (key not in own or not torch.equal(own[key], value))
+    ]
+    if lost:
+        raise ConfigError(f'{path}: read back, {", ".join(lost)} differ')
+    return [key for key in own if key not in state]
+
+
+def backbone_usage(network: Mapping[str, Any], path: Path) -> str:
+    """Part of a config that takes the backbone from a file."""
+    options = ''.join(f'    {k}={v!r},\n' for k, v in network.items())
+    return (
+        f'backbone = dict(\n{options}'
+        '    init_cfg=dict(\n'
+        "        type='Pretrained',\n"
+        f"        checkpoint='{path}',\n"
+        "        prefix='backbone.'))"
+    )

@@ -1,12 +1,14 @@
+"""Which student a checkpoint holds, as a model of mmpretrain."""
+
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmpretrain.registry import MODELS
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from mmpretrain import get_model
+from torch import Tensor
 
 from mmhgkd.teachers.checkpoint import (
     find_differences,
@@ -20,36 +22,10 @@ from .stored_config import parse_config
 
 State = dict[str, Tensor]
 
-#: Stage whose map is the last one, by the type of network.
-LAST_STAGE: dict[str, tuple[int, ...] | None] = {
-    'ResNet': (3,),
-    'ConvNeXt': (3,),
-    'MobileNetV2': (7,),
-    'MobileNetV3': None,
-    'EfficientNet': (6,),
-}
-# What changes the training or the choice of outputs, and no output.
-_NO_EFFECT = (
-    'backend',
-    'init_cfg',
-    'pretrained',
-    'frozen_stages',
-    'norm_eval',
-    'with_cp',
-    'drop_path_rate',
-    'out_indices',
-    'gap_before_final_norm',
+POOLING = dict(type='GlobalAveragePooling')
+_IMAGENET = dict(
+    mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), to_rgb=True
 )
-_HEAD_OPTIONS = (
-    'type',
-    'num_classes',
-    'in_channels',
-    'mid_channels',
-    'act_cfg',
-    'norm_cfg',
-    'dropout_rate',
-)
-_BACKBONE, _HEAD = 'backbone.', 'head.'
 
 
 @dataclass(frozen=True)
@@ -58,79 +34,58 @@ class Student:
 
     Args:
         source (str): The checkpoint.
-        backbone (dict): Config of the dense network of mmpretrain that
-            computes what the student computes on whole images.
-        weights (dict[str, Tensor]): Its state dict.
-        head (dict, optional): Config of the classifier on top of it.
-            Defaults to None.
-        head_weights (dict[str, Tensor]): State dict of the classifier.
-            Defaults to an empty one.
+        config (Config): Of :func:`student_config`.
+        state (dict[str, Tensor]): State dict of its model.
         classes (tuple[str]): Names of the classes. Defaults to ().
     """
 
     source: str
-    backbone: dict[str, Any]
-    weights: State
-    head: dict[str, Any] | None = None
-    head_weights: State = field(default_factory=dict)
+    config: Config
+    state: State
     classes: tuple[str, ...] = ()
 
     @property
+    def backbone(self) -> dict[str, Any]:
+        """Config of the network."""
+        return self.config.model.backbone.to_dict()
+
+    @property
+    def weights(self) -> State:
+        """State dict of the network."""
+        return strip(self.state, 'backbone.')
+
+    @property
     def family(self) -> str:
-        """Type of the network, a key of ``LAST_STAGE``."""
+        """Type of the network."""
         return self.backbone['type']
 
-    def classifier(self) -> dict[str, Any]:
-        """Config of mmpretrain's model: embeddings, and logits of a head."""
-        # ConvNeXt averages itself, before its last norm.
-        neck = dict(type='GlobalAveragePooling')
-        return dict(
-            type='ImageClassifier',
-            backbone=self.backbone,
-            neck=None if self.family == 'ConvNeXt' else neck,
-            head=self.head,
-        )
+    @property
+    def num_classes(self) -> int:
+        """Classes of its head; 0 without one."""
+        head = self.config.model.head
+        return head.num_classes if head else 0
 
-    def build(self) -> nn.Module:
-        """Build mmpretrain's model with the weights, in eval mode.
+    def build(self) -> BaseModel:
+        """Build the model with the weights, in eval mode.
 
         Raises:
             ConfigError: If config and weights do not fit together.
         """
         try:
-            with DefaultScope.overwrite_default_scope('mmpretrain'):
-                model = MODELS.build(Config(self.classifier()))
+            model = get_model(self.config)
         except (TypeError, ValueError, AssertionError, KeyError) as error:
             raise ConfigError(
                 f'{self.source}: mmpretrain has no {self.family} with the '
                 f'options of this student ({error})'
             ) from error
-        for name, module, state in (
-            ('backbone', model.backbone, self.weights),
-            ('head', model.head, self.head_weights),
-        ):
-            if module is None:
-                continue
-            lines = summarize(find_differences(module.state_dict(), state))
-            if lines:
-                raise ConfigError(
-                    f'{self.source}: the weights of the {name} do not fit '
-                    f'the config ({"; ".join(lines)}); give the config of '
-                    'the training'
-                )
-            module.load_state_dict(state)
-        model.train(False)
+        lines = summarize(find_differences(model.state_dict(), self.state))
+        if lines:
+            raise ConfigError(
+                f'{self.source}: the student does not fit its config '
+                f'({"; ".join(lines)}); give the config of the training'
+            )
+        model.load_state_dict(self.state)
         return model
-
-
-def outputs(model: Any, images: Tensor) -> dict[str, Tensor]:
-    """Embedding of :meth:`Student.build`'s model, and logits of its head."""
-    with torch.no_grad():
-        features = model.extract_feat(images)
-        result = {'embedding': features[-1]}
-        if model.head is not None:
-            result['logits'] = model.head(features)
-    return result
 
 
 def read_student(
@@ -162,96 +117,141 @@ def read_student(
     if not isinstance(meta, Mapping):
         meta = {}
     if config is None:
-        config = stored_config(meta, checkpoint)
+        text = meta.get('cfg')
+        if not isinstance(text, str):
+            raise ConfigError(
+                f'{checkpoint}: holds no config, so its network is not '
+                'known; give the config of the training'
+            )
+        config = parse_config(text, checkpoint)
+    found = student_config(config, f'{checkpoint}: its config')
+    if not with_head:
+        found.model.update(neck=POOLING, head=None)
+    # Not the decoder and the losses of the distillation.
+    parts = ('backbone.', 'neck.', 'head.')[: 3 if found.model.head else 1]
+    kept = {k: v for k, v in state.items() if k.startswith(parts)}
+    if not any(key.startswith('backbone.') for key in kept):
+        raise ConfigError(
+            f'{checkpoint} holds no key that starts with `backbone.`; give a '
+            'checkpoint of tools/train.py'
+        )
+    return Student(checkpoint, found, kept, _classes(meta))
+
+
+def student_config(
+    config: Mapping[str, Any], source: str = 'the config'
+) -> Config:
+    """Config of the student alone, as a model of mmpretrain.
+
+    The model gives embeddings, without teacher, decoder and mask, and the
+    scores of the classifier where the config has one. It works with
+    mmpretrain's ``get_model``, ``FeatureExtractor`` and inferencers.
+
+    Args:
+        config (Mapping): Config of a distillation, or of a task of
+            mmpretrain, mmdetection or mmsegmentation.
+        source (str): What it is called in errors. Defaults to 'the config'.
+
+    Returns:
+        Config: ``model``, and the images' way into it in
+        ``test_dataloader``.
+
+    Raises:
+        ConfigError: If the config has no backbone.
+    """
     model = config.get('model')
     if not isinstance(model, Mapping) or not model.get('backbone'):
         raise ConfigError(
-            f'{checkpoint}: its config has no `model.backbone`; give a '
-            'checkpoint of tools/train.py, or its config'
+            f'{source} has no `model.backbone`; give that of a training of '
+            'this project'
         )
-    backbone = dense_config(model['backbone'], checkpoint)
-    weights = strip(state, _BACKBONE)
-    if not weights:
-        raise ConfigError(
-            f'{checkpoint} holds no key that starts with '
-            f'`{_BACKBONE}`; give a checkpoint of '
-            'tools/train.py'
-        )
-    if backbone['type'] == 'ConvNeXt':
-        # The maps of the inner stages have norms that no classifier has.
-        weights = {
-            key: value
-            for key, value in weights.items()
-            if not key.startswith(('norm0.', 'norm1.', 'norm2.'))
-        }
+    backbone = copy.deepcopy(dict(model['backbone']))
+    # Weights come from a checkpoint, or are not wanted.
+    backbone.pop('init_cfg', None)
+    neck: Any = POOLING
     head = None
-    if (
-        with_head
-        and _unscoped(model['type']) == 'ImageClassifier'
-        and (model.get('head'))
+    if unscoped(model.get('type', '')) == 'ImageClassifier' and model.get(
+        'head'
     ):
-        head = {
-            key: value
-            for key, value in model['head'].items()
-            if key in _HEAD_OPTIONS
-        }
-    return Student(
-        checkpoint,
-        backbone,
-        weights,
-        head,
-        strip(state, _HEAD) if head else {},
-        _classes(meta),
+        neck, head = model.get('neck'), model['head']
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(
+                type='ImageClassifier',
+                data_preprocessor=_preprocessor(config),
+                backbone=backbone,
+                neck=neck,
+                head=head,
+            ),
+            test_dataloader=inference_dataloader(config),
+        )
     )
 
 
-def stored_config(meta: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The config in the meta data of a checkpoint.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    text = meta.get('cfg')
-    if not isinstance(text, str):
-        raise ConfigError(
-            f'{source}: holds no config, so its network is not '
-            'known; give the config of the training'
-        )
-    return parse_config(text, source)
-
-
-def dense_config(backbone: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Config of mmpretrain's network for that of a student.
+def inference_dataloader(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The images' way into the model, in the words of mmpretrain.
 
     Args:
-        backbone (Mapping): ``model.backbone`` of a config of mmpretrain,
-            mmdetection, mmsegmentation or this project.
-        source (str): File that it comes from, for error messages.
+        config (Mapping): Config of a training.
 
     Returns:
-        dict: Its type is a key of ``LAST_STAGE``; its last stage is returned.
-
-    Raises:
-        ConfigError: If it is another network.
+        dict: With ``dataset.pipeline``, which begins with mmpretrain's own
+        loading of images, as its inferencers ask for that.
     """
-    family = _unscoped(backbone['type']).removeprefix('Sparse')
-    if family not in LAST_STAGE:
-        raise ConfigError(
-            f'{source}: the student is a {backbone["type"]}; converted are '
-            f'{", ".join(LAST_STAGE)} and their sparse forms'
+    steps = None
+    if config.get('default_scope') == 'mmpretrain':
+        loader = config.get('test_dataloader')
+        # The configs keep theirs where the evaluation is switched off.
+        steps = (
+            loader['dataset']['pipeline']
+            if loader
+            else config.get('eval_pipeline')
         )
-    options = {k: v for k, v in backbone.items() if k not in _NO_EFFECT}
-    norm = options.get('norm_cfg')
-    if norm is None:
-        options.pop('norm_cfg', None)
-    elif 'BN' in norm['type'] or 'BatchNorm' in norm['type']:
-        options['norm_cfg'] = {**norm, 'type': 'BN'}
-    options['type'] = family
-    if LAST_STAGE[family] is not None:
-        options['out_indices'] = list(LAST_STAGE[family] or ())
-    if family == 'ConvNeXt':
-        options['gap_before_final_norm'] = True
-    return options
+    if steps:
+        pipeline = [dict(step) for step in steps[1:]]
+    else:
+        size = _train_size(config)
+        pipeline = [
+            dict(
+                type='ResizeEdge',
+                scale=round(size * 256 / 224),
+                edge='short',
+                backend='pillow',
+            ),
+            dict(type='CenterCrop', crop_size=size),
+            dict(type='PackInputs'),
+        ]
+    return dict(
+        dataset=dict(
+            type='mmhgkd.ImageFolder',
+            data_root='',
+            pipeline=[dict(type='LoadImageFromFile'), *pipeline],
+        )
+    )
+
+
+def _preprocessor(config: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        **(config.get('data_preprocessor') or {}),
+        **(config['model'].get('data_preprocessor') or {}),
+    }
+    if 'bgr_to_rgb' in found:  # mmdetection's and mmsegmentation's word
+        found['to_rgb'] = found['bgr_to_rgb']
+    return dict(
+        type='ClsDataPreprocessor',
+        **{key: found.get(key, value) for key, value in _IMAGENET.items()},
+    )
+
+
+def _train_size(config: Mapping[str, Any]) -> int:
+    """Side of the random crops of the training."""
+    for step in config.get('train_pipeline') or []:
+        if step['type'] == 'RandomResizedCrop' and isinstance(
+            step['scale'], int
+        ):
+            return step['scale']
+    return 224
 
 
 def strip(state: Mapping[str, Tensor], prefix: str) -> State:
@@ -263,7 +263,8 @@ def strip(state: Mapping[str, Tensor], prefix: str) -> State:
     }
 
 
-def _unscoped(name: str) -> str:
+def unscoped(name: str) -> str:
+    """A type without the library in front of it."""
     return name.rpartition('.')[2]
 
 

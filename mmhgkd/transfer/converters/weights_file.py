@@ -1,5 +1,6 @@
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,15 @@ def write_weights(
 
         content = save(tensors, metadata=dict(metadata, format='pt'))
     else:
-        buffer = io.BytesIO()
-        torch.save(tensors, buffer)
-        content = buffer.getvalue()
+        content = torch_file(tensors)
     path.write_bytes(content)
+
+
+def torch_file(content: Any) -> bytes:
+    """A file of PyTorch, in which its own name does not appear."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -37,3 +43,22 @@ def read_weights(path: Path) -> dict[str, Any]:
 
         return load_file(path)
     return torch.load(path, map_location='cpu', weights_only=True)
+
+
+@contextmanager
+def partial_file(out: Path) -> Iterator[Path]:
+    """A file beside another, which takes its place when all went well.
+
+    Args:
+        out (Path): The file; its folder is created.
+
+    Yields:
+        Path: Where to write.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f'.{out.stem}.partial{out.suffix}')
+    try:
+        yield partial
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)

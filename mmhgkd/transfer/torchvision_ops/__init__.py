@@ -23,7 +23,6 @@ Every other operator can be imported, so MMDetection can, and raises
 :class:`MissingOperatorError` when it is called.
 """
 
-from .finder import install_operators
-from .missing_operator_error import MissingOperatorError
+from .provider import MissingOperatorError, install_operators
 
 __all__ = ['MissingOperatorError', 'install_operators']

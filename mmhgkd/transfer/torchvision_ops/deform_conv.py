@@ -1,8 +1,26 @@
+"""Deformable convolution v1 (arXiv 1703.06211) and v2 (arXiv 1811.11168).
+
+Arguments, by the names of MMCV:
+
+- ``input``: feature map, ``(B, C, H, W)``; ``weight``:
+  ``(O, C / group, kH, kW)``; ``bias``: ``(O, )``, empty without one.
+- ``offset``: shifts (y, x) of the samples in positions,
+  ``(B, 2 * deformable_group * kH * kW, H', W')``; ``mask``: their factors,
+  ``(B, deformable_group * kH * kW, H', W')``.
+- ``output`` of ``(B, O, H', W')`` and the arguments ``grad_*`` of the inputs
+  are written in place.
+- Scratch memory, and what the shapes say, is not used.
+"""
+
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchvision import ops
 
-from .precision import at_least_single
+from .provider import at_least_single
+
+Geometry = dict[str, tuple[int, int]]
 
 
 def deform_conv_forward(
@@ -10,52 +28,13 @@ def deform_conv_forward(
     weight: Tensor,
     offset: Tensor,
     output: Tensor,
-    columns: Tensor,
-    ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    *scratch: Tensor,
+    **options: Any,
 ) -> None:
-    """Deformable convolution (arXiv 1703.06211).
-
-    Args:
-        input (Tensor): Feature map, ``(B, C, H, W)``.
-        weight (Tensor): Weight, ``(O, C / group, kH, kW)``.
-        offset (Tensor): Shifts (y, x) of the samples in positions,
-            ``(B, 2 * deformable_group * kH * kW, H', W')``.
-        output (Tensor): Output, ``(B, O, H', W')``.
-        columns (Tensor): Not used.
-        ones (Tensor): Not used.
-        kW (int): Not used, as the next; the weight's shape says it.
-        kH (int): Not used.
-        dW (int): Stride along the width.
-        dH (int): Stride along the height.
-        padW (int): Padding along the width.
-        padH (int): Padding along the height.
-        dilationW (int): Dilation along the width.
-        dilationH (int): Dilation along the height.
-        group (int): Not used; the weight's shape says it.
-        deformable_group (int): Not used; the offset's shape says it.
-        im2col_step (int): Not used.
-    """
+    """Output of v1."""
     input, offset, weight = at_least_single(input, offset, weight)
     output.copy_(
-        ops.deform_conv2d(
-            input,
-            offset,
-            weight,
-            stride=(dH, dW),
-            padding=(padH, padW),
-            dilation=(dilationH, dilationW),
-        )
+        ops.deform_conv2d(input, offset, weight, **_geometry(options))
     )
 
 
@@ -66,35 +45,11 @@ def deform_conv_backward_input(
     grad_input: Tensor,
     grad_offset: Tensor,
     weight: Tensor,
-    columns: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    *scratch: Tensor,
+    **options: Any,
 ) -> None:
-    """Gradients of the input and the offset, written in place.
-
-    See :func:`deform_conv_forward` for the arguments.
-    """
-    gradients = deform_conv_gradients(
-        grad_output,
-        input,
-        weight,
-        offset,
-        None,
-        (dH, dW),
-        (padH, padW),
-        (dilationH, dilationW),
-        group,
-        deformable_group,
-    )
+    """Gradients of the input and the offset of v1."""
+    gradients = _gradients(grad_output, input, weight, offset, None, options)
     grad_input.copy_(gradients[0])
     grad_offset.copy_(gradients[2])
 
@@ -104,79 +59,116 @@ def deform_conv_backward_parameters(
     offset: Tensor,
     grad_output: Tensor,
     grad_weight: Tensor,
-    columns: Tensor,
-    ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
+    *scratch: Tensor,
     scale: float,
-    im2col_step: int,
+    **options: Any,
 ) -> None:
-    """Gradient of the weight times ``scale``, added in place.
-
-    See :func:`deform_conv_forward` for the other arguments.
-    """
+    """Gradient of the weight of v1 times ``scale``, added in place."""
     weight = torch.zeros_like(grad_weight)  # its values do not matter here
-    gradients = deform_conv_gradients(
-        grad_output,
-        input,
-        weight,
-        offset,
-        None,
-        (dH, dW),
-        (padH, padW),
-        (dilationH, dilationW),
-        group,
-        deformable_group,
-    )
+    gradients = _gradients(grad_output, input, weight, offset, None, options)
     grad_weight.add_(gradients[1], alpha=scale)
 
 
-def deform_conv_gradients(
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    *,
+    with_bias: bool,
+    **options: Any,
+) -> None:
+    """Output of v2."""
+    input, weight, bias, offset, mask = at_least_single(
+        input, weight, bias, offset, mask
+    )
+    output.copy_(
+        ops.deform_conv2d(
+            input,
+            offset,
+            weight,
+            bias if with_bias else None,
+            mask=mask,
+            **_geometry(options),
+        )
+    )
+
+
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    *,
+    with_bias: bool,
+    **options: Any,
+) -> None:
+    """Gradients of v2."""
+    gradients = _gradients(grad_output, input, weight, offset, mask, options)
+    for place, gradient in zip(
+        (grad_input, grad_weight, grad_offset, grad_mask, grad_bias),
+        gradients if with_bias else gradients[:4],
+        strict=False,
+    ):
+        place.copy_(gradient)
+
+
+def _geometry(options: dict[str, Any]) -> Geometry:
+    """Stride, padding and dilation, each along height and width."""
+    if 'dH' in options:
+        names = (('dH', 'dW'), ('padH', 'padW'), ('dilationH', 'dilationW'))
+    else:
+        names = (
+            ('stride_h', 'stride_w'),
+            ('pad_h', 'pad_w'),
+            ('dilation_h', 'dilation_w'),
+        )
+    return {
+        key: (options[height], options[width])
+        for key, (height, width) in zip(
+            ('stride', 'padding', 'dilation'), names, strict=True
+        )
+    }
+
+
+def _gradients(
     grad_output: Tensor,
     input: Tensor,
     weight: Tensor,
     offset: Tensor,
     mask: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    group: int,
-    deformable_group: int,
+    options: dict[str, Any],
 ) -> tuple[Tensor, ...]:
-    """Gradients of a deformable convolution with or without modulation.
-
-    Returns:
-        tuple[Tensor]: Of the input, the weight, the offset, the mask and the
-        bias.
-    """
+    """Gradients of the input, the weight, the offset, the mask, the bias."""
     grad_output, input, weight, offset = at_least_single(
         grad_output, input, weight, offset
     )
-    with_mask = mask is not None
-    mask = (
-        at_least_single(mask)[0]
-        if mask is not None
-        else input.new_zeros(len(input), 1)
-    )
+    factors = input.new_zeros(len(input), 1) if mask is None else mask
+    geometry = _geometry(options)
     return torch.ops.torchvision._deform_conv2d_backward(
         grad_output,
         input,
         weight,
         offset,
-        mask,
+        *at_least_single(factors),
         input.new_zeros(weight.size(0)),
-        *stride,
-        *padding,
-        *dilation,
-        group,
-        deformable_group,
-        with_mask,
+        *geometry['stride'],
+        *geometry['padding'],
+        *geometry['dilation'],
+        options['group'],
+        options['deformable_group'],
+        mask is not None,
     )

@@ -5,49 +5,11 @@ extension.
 """
 
 from collections.abc import Callable
-from typing import NoReturn
+from inspect import isfunction
+from typing import Any, NoReturn
 
-from mmhgkd.transfer import MissingOperatorError
-from mmhgkd.transfer.torchvision_ops.deform_conv import (
-    deform_conv_backward_input,
-    deform_conv_backward_parameters,
-    deform_conv_forward,
-)
-from mmhgkd.transfer.torchvision_ops.focal_loss import (
-    sigmoid_focal_loss_backward,
-    sigmoid_focal_loss_forward,
-    softmax_focal_loss_backward,
-    softmax_focal_loss_forward,
-)
-from mmhgkd.transfer.torchvision_ops.modulated_deform_conv import (
-    modulated_deform_conv_backward,
-    modulated_deform_conv_forward,
-)
-from mmhgkd.transfer.torchvision_ops.nms import nms, nms_match
-from mmhgkd.transfer.torchvision_ops.roi_align import (
-    roi_align_backward,
-    roi_align_forward,
-)
-from mmhgkd.transfer.torchvision_ops.soft_nms import softnms
-
-__all__ = [
-    'deform_conv_backward_input',
-    'deform_conv_backward_parameters',
-    'deform_conv_forward',
-    'get_compiler_version',
-    'get_compiling_cuda_version',
-    'modulated_deform_conv_backward',
-    'modulated_deform_conv_forward',
-    'nms',
-    'nms_match',
-    'roi_align_backward',
-    'roi_align_forward',
-    'sigmoid_focal_loss_backward',
-    'sigmoid_focal_loss_forward',
-    'softmax_focal_loss_backward',
-    'softmax_focal_loss_forward',
-    'softnms',
-]
+from mmhgkd.transfer.torchvision_ops import boxes, deform_conv, focal_loss
+from mmhgkd.transfer.torchvision_ops.provider import MissingOperatorError
 
 
 def get_compiler_version() -> str:
@@ -60,10 +22,15 @@ def get_compiling_cuda_version() -> str:
     return 'not available'
 
 
-def __getattr__(name: str) -> Callable[..., NoReturn]:
-    """Any other operator: there for imports, an error when called."""
+def __getattr__(name: str) -> Callable[..., Any]:
+    """An operator. One that is missing is there for imports, too."""
     if name.startswith('_'):
         raise AttributeError(name)
+    for module in (boxes, deform_conv, focal_loss):
+        found = getattr(module, name, None)
+        # Not what the module imports itself.
+        if isfunction(found) and found.__module__ == module.__name__:
+            return found
 
     def missing(*args: object, **kwargs: object) -> NoReturn:
         raise MissingOperatorError(name)

@@ -1,8 +1,22 @@
+"""Focal losses, of each class against the rest and of one among all.
+
+Arguments, by the names of MMCV:
+
+- ``input``: logits, or for the softmax probabilities, ``(N, C)``.
+- ``target``: class ids, ``(N, )`` int64. An id outside of the classes is
+  background; a negative one is ignored by the softmax.
+- ``weight``: weights of the classes, ``(C, )``, or empty.
+- ``gamma``: focusing exponent; ``alpha``: weight of the positive class, for
+  the softmax that of the loss.
+- ``output`` of ``(N, C)``, for the softmax ``(N, )``, and ``grad_input`` are
+  written in place.
+"""
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .precision import at_least_single
+from .provider import at_least_single
 
 
 def sigmoid_focal_loss_forward(
@@ -18,15 +32,6 @@ def sigmoid_focal_loss_forward(
     With ``q`` the probability of the right answer, it is
     ``-a * (1 - q)**gamma * log(q)``, where ``a`` is ``alpha`` for the class
     of the target and ``1 - alpha`` for the others.
-
-    Args:
-        input (Tensor): Logits, ``(N, C)``.
-        target (Tensor): Class ids, ``(N, )`` int64; an id outside of the
-            classes is background.
-        weight (Tensor): Weights of the target classes, ``(C, )``, or empty.
-        output (Tensor): Output, ``(N, C)``.
-        gamma (float): Focusing exponent.
-        alpha (float): Weight of the positive class.
     """
     sign, scale = _sign_and_scale(input, target, weight, alpha)
     (logit,) = at_least_single(input)
@@ -44,10 +49,7 @@ def sigmoid_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Derivative of each loss by its logit, written to ``grad_input``.
-
-    See :func:`sigmoid_focal_loss_forward` for the other arguments.
-    """
+    """Derivative of each loss by its logit."""
     sign, scale = _sign_and_scale(input, target, weight, alpha)
     (logit,) = at_least_single(input)
     right = sign * logit
@@ -83,14 +85,6 @@ def softmax_focal_loss_forward(
 
     With ``p`` the probability of the target, it is
     ``-alpha * (1 - p)**gamma * log(p)``.
-
-    Args:
-        input (Tensor): Probabilities, ``(N, C)``.
-        target (Tensor): Class ids, ``(N, )`` int64; negative ids are ignored.
-        weight (Tensor): Weights of the classes, ``(C, )``, or empty.
-        output (Tensor): Output, ``(N, )``.
-        gamma (float): Focusing exponent.
-        alpha (float): Weight of the loss.
     """
     right, wrong, scale = _of_target(input, target, weight, alpha)
     output.copy_(-scale * wrong**gamma * right.log())
@@ -105,11 +99,7 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Derivative of each loss by its logits, written to ``grad_input``.
-
-    See :func:`softmax_focal_loss_forward` for the arguments; ``buff`` is
-    not used.
-    """
+    """Derivative of each loss by its logits; ``buff`` is not used."""
     right, wrong, scale = _of_target(input, target, weight, alpha)
     slope = gamma * wrong ** (gamma - 1) * right * right.log() - wrong**gamma
     one_hot = functional.one_hot(target.clamp(min=0), input.size(1))

@@ -1,3 +1,5 @@
+"""Parts for MMSegmentation."""
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +12,8 @@ from mmhgkd.masks import UnitMask
 from mmhgkd.necks import UNetNeck
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import MaskedFeature
+
+__all__ = ['UNetHead']
 
 
 @MODELS.register_module()

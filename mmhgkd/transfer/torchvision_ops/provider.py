@@ -5,7 +5,27 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+import torch
+from torch import Tensor
+
+from mmhgkd.utils import ConfigError
+
 NAME = 'mmcv._ext'
+
+
+class MissingOperatorError(ConfigError, NotImplementedError):
+    """A model calls an operator that needs MMCV's compiled extension.
+
+    Args:
+        name (str): The operator, as MMCV calls it.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f'the operator `{name}` of MMCV is not among those that mmhgkd '
+            'provides on torchvision; install MMCV with its compiled '
+            'operators (`mmcv._ext`), or choose a model without this one'
+        )
 
 
 class OperatorFinder:
@@ -33,3 +53,16 @@ def install_operators() -> None:
     """Provide ``mmcv._ext`` where it is missing; nothing is imported yet."""
     if OperatorFinder not in sys.meta_path:
         sys.meta_path.append(OperatorFinder)
+
+
+def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Half precision tensors as fp32, all others as they are.
+
+    torchvision lacks half precision in some operators on some devices.
+    """
+    return tuple(
+        tensor.float()
+        if tensor.dtype in (torch.float16, torch.bfloat16)
+        else tensor
+        for tensor in tensors
+    )

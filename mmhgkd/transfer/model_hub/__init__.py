@@ -1,3 +1,0 @@
-from .finder import announce_models
-
-__all__ = ['announce_models']

@@ -1,3 +1,0 @@
-from .unet_head import UNetHead
-
-__all__ = ['UNetHead']
