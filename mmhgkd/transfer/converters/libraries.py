@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+import timm
 import torchvision
 from torch import nn
 
@@ -117,25 +118,12 @@ class TimmLayout(FlatLayout):
     }
 
     def has(self, network: str) -> bool:
-        """See :class:`FlatLayout`.
-
-        Raises:
-            ConfigError: If timm is not installed.
-        """
-        try:
-            import timm
-        except ImportError as error:
-            raise ConfigError(
-                'the layout timm is verified with timm, which is not '
-                'installed; run `pip install "mmhgkd[timm]"`'
-            ) from error
+        """See :class:`FlatLayout`."""
         return timm.is_model(network)
 
     def build(self, student: Student) -> nn.Module:
         """See :class:`FlatLayout`."""
         name = self.network(student)
-        import timm
-
         return timm.create_model(name, **self._arguments(student))
 
     def usage(self, student: Student, path: Path) -> str:
