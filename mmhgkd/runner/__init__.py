@@ -5,7 +5,6 @@ from .resumable_runner import ResumableRunner
 from .run_error import RunError
 from .run_stopped import RunStopped
 from .safe_loading import safe_loading
-from .sharded_runner import ShardedRunner
 
 __all__ = [
     'ResumableEpochLoop',
@@ -13,7 +12,6 @@ __all__ = [
     'ResumableRunner',
     'RunError',
     'RunStopped',
-    'ShardedRunner',
     'find_checkpoint',
     'safe_loading',
 ]
