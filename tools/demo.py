@@ -20,7 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 from PIL import Image, UnidentifiedImageError
 
 from mmhgkd.report import RunRecord
-from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError
 from mmhgkd.visualization.explorer import Explorer
 
 PAGE = Path(__file__).with_name('demo.html')

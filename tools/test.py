@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import METRICS
 
-from mmhgkd.utils import ConfigError, command_line, load_config, preflight
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError, load_config, preflight
 
 REQUIRED = ('test_dataloader', 'test_cfg', 'test_evaluator')
 WITH_DATASETS = ('test_dataloader', 'test_cfg')

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 from mmengine.config import Config
 
-from mmhgkd.utils import ConfigError, command_line, load_config, preflight
-from mmhgkd.utils.full_precision import fall_back_to_full_precision
+from mmhgkd.runner import command_line, fall_back_to_full_precision
+from mmhgkd.utils import ConfigError, load_config, preflight
 
 REQUIRED = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 #: Type of the backend and the package that it needs.

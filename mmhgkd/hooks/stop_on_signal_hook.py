@@ -11,8 +11,7 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from mmhgkd.registry import HOOKS
-from mmhgkd.runner.run_stopped import RunStopped
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, RunStopped
 
 
 @HOOKS.register_module()

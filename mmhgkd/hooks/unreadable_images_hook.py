@@ -8,8 +8,7 @@ from mmengine.runner import Runner
 
 from mmhgkd.datasets import LoadImage
 from mmhgkd.registry import HOOKS
-from mmhgkd.runner.run_error import RunError
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, RunError
 
 
 @HOOKS.register_module()

@@ -8,8 +8,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmhgkd.registry import HOOKS
-from mmhgkd.runner.whole_file_backend import WholeFileBackend
-from mmhgkd.utils.whole_file import remove_partial_files
+from mmhgkd.utils.whole_file import WholeFileBackend, remove_partial_files
 
 INTERRUPTED = 'interrupted.pth'
 

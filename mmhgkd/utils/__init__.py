@@ -1,11 +1,11 @@
-from .config_error import ConfigError
 from .config_options import load_config
-from .full_precision import fall_back_to_full_precision
+from .errors import ConfigError, RunError, RunStopped
 from .versions import check_versions
 
 __all__ = [
     'ConfigError',
+    'RunError',
+    'RunStopped',
     'check_versions',
-    'fall_back_to_full_precision',
     'load_config',
 ]

@@ -1,5 +1,6 @@
 import inspect
 import logging
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -7,7 +8,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from .config_error import ConfigError
+from .errors import ConfigError
 
 #: Top-level keys that a run reads and that configs may leave out.
 RUN_KEYS = {
@@ -121,3 +122,26 @@ def check_option(cfg: dict[str, Any], option: str) -> None:
                 f'{type(node).__name__} and has no `{key}`; set {where} as a '
                 'whole'
             )
+
+
+def find_key(
+    node: Any, key: str, path: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Find a key at any depth.
+
+    Args:
+        node (Any): A part of a config.
+        key (str): The key to find.
+        path (str): Option path of ``node``.
+
+    Yields:
+        tuple[str, dict]: Option path of the key, and the dictionary it is in.
+    """
+    if isinstance(node, dict):
+        if key in node:
+            yield f'{path}.{key}', node
+        for name, child in node.items():
+            yield from find_key(child, key, f'{path}.{name}')
+    elif isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from find_key(child, key, f'{path}.{index}')

@@ -13,8 +13,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from .config_error import ConfigError
-from .find_key import find_key
+from .config_options import find_key
+from .errors import ConfigError
 
 HEADS = ('bbox_head', 'mask_head')
 

@@ -12,8 +12,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from .config_error import ConfigError
-from .find_key import find_key
+from .config_options import find_key
+from .errors import ConfigError
 
 #: Most masks that are read of each data set, spread evenly over it.
 MAX_MASKS = 1000

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from mmhgkd.runner import command_line
 from mmhgkd.teachers.checkpoint import read_state_dict
-from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.utils import ConfigError
 
 PREFIX = 'backbone.'
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhgkd.report import RunRecord
-from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError
 from mmhgkd.visualization import save_model_panel
 from mmhgkd.visualization.saliency import SOURCES
 from mmhgkd.visualization.trained_model import (

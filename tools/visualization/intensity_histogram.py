@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhgkd.report import RunRecord
-from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError
 from mmhgkd.visualization import draw_intensities, intensities
 from mmhgkd.visualization.trained_model import (
     file_inputs,
