@@ -3,12 +3,13 @@ from typing import Any
 
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmhgkd.registry import HOOKS
 from mmhgkd.utils.whole_file import WholeFileBackend, remove_partial_files
+
+from .pretrained_check_hook import unwrapped
 
 INTERRUPTED = 'interrupted.pth'
 
@@ -51,7 +52,7 @@ class WholeCheckpointHook(CheckpointHook):
         self._saved = runner.iter
         if is_main_process() and osp.isdir(self.out_dir):
             remove_partial_files(self.out_dir)
-        parameters = dict(_unwrap(runner).named_parameters())
+        parameters = dict(unwrapped(runner.model).named_parameters())
         for name, gradient in self._gradients.items():
             parameter = parameters[name]
             parameter.grad = gradient.to(parameter.device)
@@ -181,14 +182,9 @@ def _waits_for_step(runner: Runner) -> bool:
 def _gradients(runner: Runner) -> dict[str, Tensor]:
     """Accumulated gradients, the mean over all ranks as DDP would take it."""
     gradients = {}
-    for name, parameter in _unwrap(runner).named_parameters():
+    for name, parameter in unwrapped(runner.model).named_parameters():
         if parameter.grad is not None:
             gradient = parameter.grad.detach().clone()
             all_reduce(gradient, op='mean')
             gradients[name] = gradient.cpu()
     return gradients
-
-
-def _unwrap(runner: Runner) -> nn.Module:
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model

@@ -25,6 +25,11 @@ from mmhgkd.utils.safe_files import safe_loading
 from .resumable_runner import ResumableRunner
 from .without_gpu import set_up_cpu_distributed
 
+_FLAGS = {
+    '--no-pin-memory': 'do not copy batches to page-locked memory',
+    '--no-persistent-workers': 'start the workers of the dataloaders anew in '
+    'each epoch',
+}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _LOST_PROCESS = re.compile(
     r'Connection (closed|reset)|Broken pipe|gloo.*([Tt]imed out|Timeout)|'
@@ -40,16 +45,8 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         help='folder for logs and checkpoints; defaults to `work_dir` of the '
         'config, else to ./work_dirs/CONFIG_NAME',
     )
-    parser.add_argument(
-        '--no-pin-memory',
-        action='store_true',
-        help='do not copy batches to page-locked memory',
-    )
-    parser.add_argument(
-        '--no-persistent-workers',
-        action='store_true',
-        help='start the workers of the dataloaders anew in each epoch',
-    )
+    for flag, text in _FLAGS.items():
+        parser.add_argument(flag, action='store_true', help=text)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -64,13 +61,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         default='none',
         help='what has started the processes of a distributed run',
     )
-    parser.add_argument(
-        '--local_rank',
-        '--local-rank',
-        type=int,
-        default=0,
-        help='set by some launchers',
-    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
 def parse_arguments(

@@ -126,22 +126,38 @@ def read_state_dict(source: str) -> State:
         if not inner:
             break
         content = inner[0]
+    state = find_tensors(
+        content,
+        top,
+        f'{source}: holds no weights under `state_dict`, `model`, `module` '
+        'or at its top',
+        'save the state dict of the encoder alone, and set '
+        '`teacher.checkpoint` to that file',
+    )
+    if all(key.startswith('module.') for key in state):
+        state = _strip_prefix(state, 'module.')
+    return state
+
+
+def find_tensors(content: object, top: object, lack: str, mend: str) -> State:
+    """The tensors among the values of a mapping.
+
+    Args:
+        content (object): Where they are looked for.
+        top (object): The whole content of the file.
+        lack (str): What to say if there are none.
+        mend (str): What to do then.
+
+    Raises:
+        ConfigError: If there are none.
+    """
     state = {}
     if isinstance(content, Mapping):
         state = {k: v for k, v in content.items() if isinstance(v, Tensor)}
     if not state:
-        found = (
-            ', '.join(map(str, top))
-            if isinstance(top, Mapping)
-            else type(top).__name__
-        )
-        raise ConfigError(
-            f'{source}: holds no weights under `state_dict`, `model`, '
-            f'`module` or at its top, but: {found}; save the state dict of '
-            'the encoder alone, and set `teacher.checkpoint` to that file'
-        )
-    if all(key.startswith('module.') for key in state):
-        state = _strip_prefix(state, 'module.')
+        keys = top if isinstance(top, Mapping) else [type(top).__name__]
+        found = ', '.join(map(str, keys))
+        raise ConfigError(f'{lack}, but: {found}; {mend}')
     return state
 
 
@@ -203,11 +219,7 @@ def _strip_prefix(state: State, prefix: str) -> State:
 
 
 def _check_fit(network: nn.Module, state: State, source: str) -> None:
-    """Compare keys and shapes.
-
-    Raises:
-        ConfigError: If they differ.
-    """
+    """Compare keys and shapes."""
     own = {
         key: value
         for key, value in network.state_dict().items()

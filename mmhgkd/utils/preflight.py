@@ -12,9 +12,8 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DATASETS
 
-from .config_options import find_key
+from .config_options import find_class, find_key
 from .detection_checks import check_detection
 from .errors import ConfigError
 from .segmentation_checks import check_segmentation
@@ -55,9 +54,6 @@ def require(cfg: Config, sections: Sequence[str]) -> None:
 
 def check_run(cfg: Config) -> None:
     """Length, seed, log level and work folder of a run make sense.
-
-    Args:
-        cfg (Config): The final config.
 
     Raises:
         ConfigError: If one does not.
@@ -160,10 +156,7 @@ def _downloads(cfg: Config, dataset: dict[str, Any]) -> bool:
     """Whether a dataset fetches its files into a missing folder itself."""
     if 'download' in dataset:
         return dataset['download']
-    scope = cfg.get('default_scope')
-    with DATASETS.switch_scope_and_registry(scope) as registry:
-        kind = dataset.get('type')
-        cls = registry.get(kind) if isinstance(kind, str) else kind
+    cls = find_class(cfg, dataset)
     if cls is None:
         return False
     download = inspect.signature(cls).parameters.get('download')
