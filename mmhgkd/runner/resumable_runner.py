@@ -92,12 +92,14 @@ class ResumableRunner(Runner):
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """Build the optimizer wrapper."""
-        with building('optim_wrapper'):
-            if isinstance(optim_wrapper, dict):
-                kind = (optim_wrapper.get('optimizer') or {}).get('type')
-                if isinstance(kind, str):
-                    # MMEngine would look into a class that is not there.
-                    check_type(OPTIMIZERS, kind, None)
+        kind = None
+        if isinstance(optim_wrapper, dict):
+            kind = (optim_wrapper.get('optimizer') or {}).get('type')
+        if isinstance(kind, str):
+            # MMEngine would look into a class that is not there.
+            check_type(OPTIMIZERS, kind, None)
+        name = getattr(kind, '__name__', kind) or 'optim_wrapper'
+        with building(name):
             return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
