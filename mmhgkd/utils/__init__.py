@@ -1,11 +1,12 @@
 from .config_options import load_config
 from .errors import ConfigError, RunError, RunStopped
-from .versions import check_versions
+from .versions import check_versions, leave_out_multimodal
 
 __all__ = [
     'ConfigError',
     'RunError',
     'RunStopped',
     'check_versions',
+    'leave_out_multimodal',
     'load_config',
 ]
