@@ -21,7 +21,8 @@ from urllib.parse import parse_qsl, urlsplit
 from PIL import Image, UnidentifiedImageError
 
 from mmhgkd.report import RunRecord
-from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError
 from mmhgkd.visualization.explorer import Explorer
 
 PAGE = Path(__file__).with_name('demo.html')

@@ -9,9 +9,15 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import METRICS
 
-from mmhgkd.utils import ConfigError, command_line, load_config, preflight
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError, load_config, preflight
 
 REQUIRED = ('test_dataloader', 'test_cfg', 'test_evaluator')
+FLAGS = {
+    '--amp': 'test with mixed precision',
+    '--show': 'show predictions in a window',
+    '--tta': 'test with `tta_model` and `tta_pipeline` of the config',
+}
 WITH_DATASETS = ('test_dataloader', 'test_cfg')
 
 
@@ -30,14 +36,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='what to write to --out',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='test with mixed precision'
-    )
-    parser.add_argument(
         '--show-dir', help='folder for images with predictions'
     )
-    parser.add_argument(
-        '--show', action='store_true', help='show predictions in a window'
-    )
+    for flag, text in FLAGS.items():
+        parser.add_argument(flag, action='store_true', help=text)
     parser.add_argument(
         '--interval',
         type=int,
@@ -49,11 +51,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=float,
         default=2,
         help='seconds to show an image; defaults to 2',
-    )
-    parser.add_argument(
-        '--tta',
-        action='store_true',
-        help='test with `tta_model` and `tta_pipeline` of the config',
     )
     command_line.add_common_arguments(parser)
     return command_line.parse_arguments(parser, argv)

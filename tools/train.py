@@ -7,14 +7,21 @@ from importlib.util import find_spec
 
 from mmengine.config import Config
 
-from mmhgkd.utils import ConfigError, command_line, load_config, preflight
-from mmhgkd.utils.full_precision import fall_back_to_full_precision
+from mmhgkd.runner import command_line, fall_back_to_full_precision
+from mmhgkd.utils import ConfigError, load_config, preflight
 
 REQUIRED = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 #: Type of the backend and the package that it needs.
 LOGS = {
     'tensorboard': ('TensorboardVisBackend', 'tensorboard'),
     'wandb': ('WandbVisBackend', 'wandb'),
+}
+FLAGS = {
+    '--amp': 'train with mixed precision',
+    '--no-validate': 'do not evaluate during training',
+    '--auto-scale-lr': 'scale the learning rate by the ratio of the actual '
+    'total batch size to `auto_scale_lr.base_batch_size` of the config',
+    '--progress': 'show a bar with images/s, memory and the time left',
 }
 WITH_DATASETS = (
     'train_dataloader',
@@ -37,25 +44,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='continue from a checkpoint, without one from the latest in the '
         'work folder',
     )
-    parser.add_argument(
-        '--amp', action='store_true', help='train with mixed precision'
-    )
-    parser.add_argument(
-        '--no-validate',
-        action='store_true',
-        help='do not evaluate during training',
-    )
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate by the ratio of the actual total batch '
-        'size to `auto_scale_lr.base_batch_size` of the config',
-    )
-    parser.add_argument(
-        '--progress',
-        action='store_true',
-        help='show a bar with images/s, memory and the time left',
-    )
+    for flag, text in FLAGS.items():
+        parser.add_argument(flag, action='store_true', help=text)
     parser.add_argument(
         '--log-to',
         nargs='+',

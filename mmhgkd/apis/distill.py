@@ -3,12 +3,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmhgkd.utils import (
-    ConfigError,
-    command_line,
-    fall_back_to_full_precision,
-    preflight,
-)
+from mmhgkd.runner import command_line, fall_back_to_full_precision
+from mmhgkd.utils import ConfigError, preflight
 
 from .configs import find_config
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmhgkd.datasets.scenes import write_scenes
-from mmhgkd.runner import RunError
-from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.runner import RunError, command_line
+from mmhgkd.utils import ConfigError
 from mmhgkd.visualization.model_panel import save_model_panel
 
 from .configs import load_config

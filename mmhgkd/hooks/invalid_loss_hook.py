@@ -54,35 +54,27 @@ class InvalidLossHook(Hook):
         if not (last or self.every_n_train_iters(runner, self.interval)):
             return
         recent, self._recent = self._recent, []
-        for iteration, losses, files in recent:
-            bad = {
-                name: float(value)
-                for name, value in losses.items()
-                if not torch.isfinite(value).all()
-            }
-            if bad:
-                self._stop(runner, iteration, bad, losses, files, data_batch)
+        for record in recent:
+            if not all(v.isfinite().all() for v in record[1].values()):
+                self._stop(runner, *record, data_batch)
 
     def _stop(
         self,
         runner: Runner,
         iteration: int,
-        bad: dict[str, float],
         losses: dict[str, Tensor],
         files: list[str],
         data_batch: Any,
     ) -> None:
+        bad = {
+            k: float(v) for k, v in losses.items() if not v.isfinite().all()
+        }
+        content = dict(iteration=iteration + 1, losses=losses, files=files)
+        content['inputs'] = None
+        if iteration == runner.iter and isinstance(data_batch, dict):
+            content['inputs'] = data_batch.get('inputs')
         dump = Path(runner.work_dir) / f'invalid_loss_rank{runner.rank}.pth'
-        checked = iteration == runner.iter and isinstance(data_batch, dict)
-        torch.save(
-            dict(
-                iteration=iteration + 1,
-                losses=losses,
-                files=files,
-                inputs=data_batch.get('inputs') if checked else None,
-            ),
-            dump,
-        )
+        torch.save(content, dump)
         batch = (
             f' Its batch begins with {", ".join(files[:3])}.' if files else ''
         )

@@ -4,12 +4,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmhgkd.registry import HOOKS
 from mmhgkd.utils import ConfigError
+
+from .pretrained_check_hook import unwrapped
 
 
 @HOOKS.register_module()
@@ -35,8 +36,8 @@ class LossGradientHook(Hook):
     def __init__(self, interval: int = 100) -> None:
         if interval < 1:
             raise ConfigError(
-                '`interval` of LossGradientHook must be '
-                f'positive, got {interval}'
+                '`interval` of LossGradientHook must be positive, got '
+                f'{interval}'
             )
         self.interval = interval
         self._handle: Any = None
@@ -44,9 +45,7 @@ class LossGradientHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Listen to the losses of the model."""
-        model: Any = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrapped(runner.model)
         if getattr(model, 'compiled', False):
             raise ConfigError(
                 'LossGradientHook passes through the graph of a step several '
@@ -103,9 +102,9 @@ def flat_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
     )
     flat = torch.cat(
         [
-            (
-                torch.zeros_like(parameter) if gradient is None else gradient
-            ).flatten()
+            parameter.new_zeros(parameter.numel())
+            if gradient is None
+            else gradient.flatten()
             for parameter, gradient in zip(parameters, found, strict=True)
         ]
     )

@@ -1,7 +1,8 @@
+from typing import Any
+
 from mmengine.dataset import default_collate
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmhgkd.algorithms import HGKD
@@ -9,6 +10,8 @@ from mmhgkd.registry import HOOKS
 from mmhgkd.utils import ConfigError
 from mmhgkd.visualization import fixed_samples, model_panel
 from mmhgkd.visualization.saliency import SOURCES
+
+from .pretrained_check_hook import unwrapped
 
 
 @HOOKS.register_module()
@@ -48,14 +51,13 @@ class PanelHook(Hook):
     ) -> None:
         if interval < 1 or num_images < 1:
             raise ConfigError(
-                '`interval` and `num_images` of PanelHook must '
-                f'be at least 1, got {interval} and '
-                f'{num_images}'
+                '`interval` and `num_images` of PanelHook must be at least 1, '
+                f'got {interval} and {num_images}'
             )
         if saliency not in (None, *SOURCES):
             raise ConfigError(
-                '`saliency` of PanelHook must be one of '
-                f'{SOURCES} or None, got {saliency!r}'
+                f'`saliency` of PanelHook must be one of {SOURCES} or None, '
+                f'got {saliency!r}'
             )
         self.interval = interval
         self.num_images = num_images
@@ -68,19 +70,16 @@ class PanelHook(Hook):
         Raises:
             ConfigError: If the model is no HGKD.
         """
-        if not isinstance(_unwrapped(runner), HGKD):
+        model = unwrapped(runner.model)
+        if not isinstance(model, HGKD):
             raise ConfigError(
                 'PanelHook draws teacher and student of mmhgkd.HGKD, not '
-                f'{type(_unwrapped(runner)).__name__}; take it out of '
-                '`custom_hooks`'
+                f'{type(model).__name__}; take it out of `custom_hooks`'
             )
-        loader = (
-            runner.train_dataloader
-            if runner.val_loop is None
-            else runner.val_dataloader
-        )
+        validates = runner.val_loop is not None
+        name = 'val_dataloader' if validates else 'train_dataloader'
         self.batch = default_collate(
-            fixed_samples(loader.dataset, self.num_images)
+            fixed_samples(getattr(runner, name).dataset, self.num_images)
         )
 
     @master_only
@@ -91,12 +90,7 @@ class PanelHook(Hook):
             or self.is_last_train_epoch(runner)
         ):
             return
-        model = _unwrapped(runner)
+        model: Any = unwrapped(runner.model)
         inputs = model.data_preprocessor(self.batch)['inputs']
         panel = model_panel(model, inputs, self.draw, self.saliency)
         runner.visualizer.add_image('panel', panel, step=runner.epoch + 1)
-
-
-def _unwrapped(runner: Runner) -> HGKD:
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model

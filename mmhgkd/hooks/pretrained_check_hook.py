@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmhgkd.registry import HOOKS
 from mmhgkd.teachers.checkpoint import (
     find_differences,
+    find_tensors,
     read_checkpoint,
     summarize,
 )
@@ -59,7 +60,7 @@ class PretrainedCheckHook(Hook):
             load_from or find_latest_checkpoint(runner.work_dir)
         ):
             return
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if training:
             for name, module, init_cfg in _pretrained_modules(model):
                 state = self._check(
@@ -119,11 +120,7 @@ class PretrainedCheckHook(Hook):
         prefix: str | None,
         option: str,
     ) -> State:
-        """Compare a module with its part of a checkpoint.
-
-        Returns:
-            dict[str, Tensor]: That part, without the prefix.
-        """
+        """Compare a module with its part of a checkpoint, and return that."""
         where = option if option == 'load_from' else f'{option}.checkpoint'
         weights = _weights(source, where)
         state = _part(weights, prefix)
@@ -156,18 +153,15 @@ class PretrainedCheckHook(Hook):
             - len(differences['of another shape'])
         )
         share = f'{loaded} of {len(own)} weights of {label}'
+        text = f'{source}: fits {share}'
+        others = sorted({key.split('.')[0] for key in state} - parts)
         if lines:
-            self._complain(
-                runner,
-                f'{source}: fits {share}: {"; ".join(lines)}; '
-                f'{_advice(weights, own, option)}',
-            )
+            advice = _advice(weights, own, option)
+            self._complain(runner, f'{text}: {"; ".join(lines)}; {advice}')
+        elif others:
+            runner.logger.info(f'{text}, not used: {", ".join(others)}')
         else:
-            others = sorted({key.split('.')[0] for key in state} - parts)
-            runner.logger.info(
-                f'{source}: fits {share}'
-                + (f', not used: {", ".join(others)}' if others else '')
-            )
+            runner.logger.info(text)
         return state
 
     def _complain(self, runner: Runner, message: str) -> None:
@@ -179,7 +173,8 @@ class PretrainedCheckHook(Hook):
         runner.logger.warning(message)
 
 
-def _unwrapped(model: Any) -> nn.Module:
+def unwrapped(model: Any) -> nn.Module:
+    """A model without what wraps it for several processes or for a test."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
@@ -191,19 +186,15 @@ def _pretrained_modules(
     """Modules with the `init_cfg` by which MMEngine loads a checkpoint."""
     for name, module in model.named_modules():
         init_cfgs = getattr(module, 'init_cfg', None) or []
-        for init_cfg in (
-            [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs
-        ):
+        if isinstance(init_cfgs, dict):
+            init_cfgs = [init_cfgs]
+        for init_cfg in init_cfgs:
             if init_cfg['type'] == 'Pretrained':
                 yield name, module, init_cfg
 
 
 def _weights(source: str, option: str) -> State:
-    """The weights that MMEngine finds in a checkpoint.
-
-    Raises:
-        ConfigError: If it finds none.
-    """
+    """The weights that MMEngine finds in a checkpoint."""
     if source.endswith('.safetensors'):
         raise ConfigError(
             f'{source}: MMEngine loads no safetensors; set `{option}` to the '
@@ -219,20 +210,12 @@ def _weights(source: str, option: str) -> State:
     state = content
     if isinstance(content, Mapping):
         state = content.get('state_dict', content)
-    weights = {}
-    if isinstance(state, Mapping):
-        weights = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-    if not weights:
-        found = (
-            ', '.join(map(str, content))
-            if isinstance(content, Mapping)
-            else type(content).__name__
-        )
-        raise ConfigError(
-            f'{source}: holds no weights under `state_dict` or at its top, '
-            f'but: {found}; set `{option}` to a checkpoint of a training'
-        )
-    return weights
+    return find_tensors(
+        state,
+        content,
+        f'{source}: holds no weights under `state_dict` or at its top',
+        f'set `{option}` to a checkpoint of a training',
+    )
 
 
 def _part(weights: State, prefix: str | None) -> State:

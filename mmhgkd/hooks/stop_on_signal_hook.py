@@ -11,8 +11,9 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from mmhgkd.registry import HOOKS
-from mmhgkd.runner.run_stopped import RunStopped
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, RunStopped
+
+_STOPS = ('SIGUSR1', 'SIGTERM')
 
 
 @HOOKS.register_module()
@@ -26,8 +27,9 @@ class StopOnSignalHook(Hook):
     run was saved before it, and the resumed run repeats it.
 
     Args:
-        signals (Sequence[str]): Names of the signals.
-            Defaults to ('SIGUSR1', 'SIGTERM').
+        signals (Sequence[str], optional): Names of the signals. Defaults to
+            None, which means those of SIGUSR1 and SIGTERM that the system
+            has.
         interval (int): Iterations between two agreements of the ranks on
             whether to stop. Each makes them wait for each other, but not for
             their GPUs. One process needs none. Defaults to 10.
@@ -41,9 +43,11 @@ class StopOnSignalHook(Hook):
 
     def __init__(
         self,
-        signals: Sequence[str] = ('SIGUSR1', 'SIGTERM'),
+        signals: Sequence[str] | None = None,
         interval: int = 10,
     ) -> None:
+        if signals is None:
+            signals = [name for name in _STOPS if hasattr(signal, name)]
         unknown = [name for name in signals if not hasattr(signal, name)]
         if unknown:
             raise ConfigError(
@@ -72,11 +76,7 @@ class StopOnSignalHook(Hook):
                 self._previous[number] = signal.signal(number, self._note)
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
     ) -> None:
         """Stop if a signal has come.
 
@@ -86,17 +86,17 @@ class StopOnSignalHook(Hook):
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         if counts > 1 and not runner.optim_wrapper.should_update():
             return
+        stops = self._received is not None
         if self._group is not None:
             # Counted in steps of the optimizer, so that both can meet.
             if (runner.iter // counts) % self.interval:
                 return
-            flag = torch.tensor(int(self._received is not None))
+            flag = torch.tensor(int(stops))
             distributed.all_reduce(
                 flag, distributed.ReduceOp.MAX, group=self._group
             )
-            if not flag:
-                return
-        elif self._received is None:
+            stops = bool(flag)
+        if not stops:
             return
         runner.call_hook('save_now', done=runner.iter + 1, together=True)
         # A rank that ends earlier could take the writing one with it.
@@ -104,11 +104,7 @@ class StopOnSignalHook(Hook):
         self._stop(runner, runner.iter + 1)
 
     def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
+        self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
     ) -> None:
         """Stop if a signal has come to this process during validation.
 

@@ -8,8 +8,7 @@ from mmengine.runner import Runner
 
 from mmhgkd.datasets import LoadImage
 from mmhgkd.registry import HOOKS
-from mmhgkd.runner.run_error import RunError
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, RunError
 
 
 @HOOKS.register_module()
@@ -41,8 +40,8 @@ class UnreadableImagesHook(Hook):
     ) -> None:
         if not 0 <= max_share <= 1:
             raise ConfigError(
-                '`max_share` of UnreadableImagesHook must lie '
-                f'in [0, 1], got {max_share}'
+                '`max_share` of UnreadableImagesHook must lie in [0, 1], got '
+                f'{max_share}'
             )
         if max_count is not None and max_count < 0:
             raise ConfigError(
@@ -67,11 +66,7 @@ class UnreadableImagesHook(Hook):
                     transform.unreadable_list = str(self._list)
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
     ) -> None:
         """Count the unreadable images.
 
@@ -96,11 +91,9 @@ class UnreadableImagesHook(Hook):
             )
         self._count = count
         total = len(runner.train_dataloader.dataset)
-        allowed = (
-            self.max_count
-            if self.max_count is not None
-            else self.max_share * total
-        )
+        allowed: float | None = self.max_count
+        if allowed is None:
+            allowed = self.max_share * total
         if count > allowed:
             runner.call_hook('save_now', done=runner.iter + 1, together=False)
             raise RunError(

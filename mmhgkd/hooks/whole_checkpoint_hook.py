@@ -3,15 +3,13 @@ from typing import Any
 
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch import Tensor
 
 from mmhgkd.registry import HOOKS
-from mmhgkd.runner.sharded_runner import shard_like
-from mmhgkd.runner.whole_file_backend import WholeFileBackend
-from mmhgkd.utils.whole_file import remove_partial_files
+from mmhgkd.utils.whole_file import WholeFileBackend, remove_partial_files
+
+from .pretrained_check_hook import unwrapped
 
 INTERRUPTED = 'interrupted.pth'
 
@@ -54,12 +52,10 @@ class WholeCheckpointHook(CheckpointHook):
         self._saved = runner.iter
         if is_main_process() and osp.isdir(self.out_dir):
             remove_partial_files(self.out_dir)
-        parameters = dict(_unwrap(runner).named_parameters())
+        parameters = dict(unwrapped(runner.model).named_parameters())
         for name, gradient in self._gradients.items():
             parameter = parameters[name]
-            parameter.grad = shard_like(
-                gradient.to(parameter.device), parameter
-            )
+            parameter.grad = gradient.to(parameter.device)
         self._gradients = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -79,12 +75,11 @@ class WholeCheckpointHook(CheckpointHook):
             runner (Runner): The runner.
             done (int): Iterations that the run has completed.
             together (bool): Whether all ranks call it. Without the others a
-                rank cannot save what lies with them: shards, and gradients
-                that wait for the optimizer.
+                rank cannot save gradients that wait for the optimizer.
         """
         waits = _waits_for_step(runner)
         alone = not together and get_world_size() > 1
-        if self._saved == done or (alone and (waits or _is_sharded(runner))):
+        if self._saved == done or (alone and waits):
             return
         if waits:
             self._gradients = _gradients(runner)
@@ -187,22 +182,9 @@ def _waits_for_step(runner: Runner) -> bool:
 def _gradients(runner: Runner) -> dict[str, Tensor]:
     """Accumulated gradients, the mean over all ranks as DDP would take it."""
     gradients = {}
-    for name, parameter in _unwrap(runner).named_parameters():
-        if isinstance(parameter.grad, DTensor):
-            gradients[name] = parameter.grad.full_tensor().cpu()
-        elif parameter.grad is not None:
+    for name, parameter in unwrapped(runner.model).named_parameters():
+        if parameter.grad is not None:
             gradient = parameter.grad.detach().clone()
             all_reduce(gradient, op='mean')
             gradients[name] = gradient.cpu()
     return gradients
-
-
-def _is_sharded(runner: Runner) -> bool:
-    return any(
-        isinstance(value, DTensor) for value in _unwrap(runner).parameters()
-    )
-
-
-def _unwrap(runner: Runner) -> nn.Module:
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model

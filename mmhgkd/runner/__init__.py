@@ -1,11 +1,10 @@
+from mmhgkd.utils import RunError, RunStopped
+from mmhgkd.utils.safe_files import safe_loading
+
 from .find_checkpoint import find_checkpoint
-from .resumable_epoch_loop import ResumableEpochLoop
-from .resumable_iter_loop import ResumableIterLoop
+from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
 from .resumable_runner import ResumableRunner
-from .run_error import RunError
-from .run_stopped import RunStopped
-from .safe_loading import safe_loading
-from .sharded_runner import ShardedRunner
+from .without_gpu import fall_back_to_full_precision
 
 __all__ = [
     'ResumableEpochLoop',
@@ -13,7 +12,7 @@ __all__ = [
     'ResumableRunner',
     'RunError',
     'RunStopped',
-    'ShardedRunner',
+    'fall_back_to_full_precision',
     'find_checkpoint',
     'safe_loading',
 ]

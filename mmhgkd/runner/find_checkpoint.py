@@ -5,12 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 
-from mmhgkd.utils import ConfigError
-
-from .safe_loading import safe_loading
+from mmhgkd.utils import ConfigError, safe_files
 
 _NAMES = re.compile(r'((epoch|iter)_\d+|interrupted)\.pth')
 
@@ -50,13 +47,11 @@ def find_checkpoint(work_dir: str | Path) -> tuple[Path, dict] | None:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of a run, after a check of its sums.
 
-    The weights are mapped, not read into memory. A URL gives no content.
-
     Args:
-        path (str or Path): The file.
+        path (str or Path): The file. A URL gives no content.
 
     Returns:
-        dict: The content.
+        dict: The content, see :func:`mmhgkd.utils.safe_files.read_checkpoint`.
 
     Raises:
         ConfigError: If the file is damaged or is no checkpoint of a run.
@@ -69,11 +64,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f'{damaged} in it is damaged')
-        with safe_loading():
-            content = torch.load(path, map_location='cpu', mmap=True)
+        content = safe_files.read_checkpoint(path)
     except Exception as error:  # a damaged file can cause any
         raise ConfigError(
-            f'the checkpoint `{path}` cannot be read ({_first_line(error)})'
+            f'the checkpoint `{path}` cannot be read ({error})'
         ) from error
     missing = {'meta', 'state_dict', 'message_hub'} - set(content)
     if missing:
@@ -97,8 +91,3 @@ def _candidates(work_dir: Path) -> Iterator[Path]:
         if last.name and last not in found and last.is_file():
             found.insert(0, last)
     yield from found
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

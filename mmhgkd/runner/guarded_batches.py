@@ -7,9 +7,7 @@ from typing import Any
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmhgkd.utils import ConfigError
-
-from .run_error import RunError
+from mmhgkd.utils import ConfigError, RunError
 
 
 def guarded_batches(runner: Runner, dataloader: DataLoader) -> Iterator[Any]:
@@ -43,6 +41,7 @@ def _start(dataloader: DataLoader) -> Iterator[Any]:
     batches = iter(dataloader)
     if (
         dataloader.num_workers > 0
+        and hasattr(signal, 'SIGCHLD')
         and threading.current_thread() is threading.main_thread()
     ):
         # PyTorch would raise in the midst of a step as soon as a worker

@@ -2,17 +2,18 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
+from mmengine.registry import OPTIMIZERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.build_errors import building, check_type
+from mmhgkd.utils.safe_files import safe_loading
 
 from .find_checkpoint import find_checkpoint, read_checkpoint
-from .resumable_epoch_loop import ResumableEpochLoop
-from .resumable_iter_loop import ResumableIterLoop
-from .safe_loading import safe_loading
-from .seeded_batch_sampler import seed_samples
+from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
+from .seeding import seed_samples
 
 _LOOPS = {
     'EpochBasedTrainLoop': ResumableEpochLoop,
@@ -59,7 +60,8 @@ class ResumableRunner(Runner):
                     'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
                 )
             loop['type'] = _LOOPS.get(loop['type'], loop['type'])
-        loop = super().build_train_loop(loop)
+        with building('train_loop'):
+            loop = super().build_train_loop(loop)
         if not len(loop.dataloader):
             raise ConfigError(
                 f'the {len(loop.dataloader.dataset)} training images do not '
@@ -85,7 +87,35 @@ class ResumableRunner(Runner):
         With ``diff_rank_seed`` MMEngine draws the seed of the sampler from
         NumPy's state, that is, from everything that was built before.
         """
-        return Runner.build_dataloader(dataloader, self.base_seed, False)
+        with building('dataloader'):
+            return Runner.build_dataloader(dataloader, self.base_seed, False)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Build the optimizer wrapper."""
+        kind = None
+        if isinstance(optim_wrapper, dict):
+            kind = (optim_wrapper.get('optimizer') or {}).get('type')
+        if isinstance(kind, str):
+            # MMEngine would look into a class that is not there.
+            check_type(OPTIMIZERS, kind, None)
+        name = getattr(kind, '__name__', kind) or 'optim_wrapper'
+        with building(name):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Build the schedulers of learning rate and momentum."""
+        with building('param_scheduler'):
+            return super().build_param_scheduler(scheduler)
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop of the validation."""
+        with building('val_loop'):
+            return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop of the test."""
+        with building('test_loop'):
+            return super().build_test_loop(loop)
 
     def register_default_hooks(
         self, hooks: dict[str, Hook | dict] | None = None

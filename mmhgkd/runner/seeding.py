@@ -1,9 +1,16 @@
+import os
 import random
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_dist_info
+from torch.utils.data import DataLoader, IterableDataset
 
 
 def seed_process(*key: int) -> None:
@@ -63,3 +70,117 @@ def _seed_cpu(key: Sequence[int]) -> int:
     random.seed(int(words[0]))
     np.random.seed(words[1])
     return int(words[2])
+
+
+class SeededBatchSampler:
+    """Gives each sample of a batch sampler its seed, and can start anywhere.
+
+    Args:
+        batch_sampler (Iterable): Any batch sampler.
+        seed (int): Seed of the run, the same on all ranks.
+    """
+
+    def __init__(
+        self, batch_sampler: Iterable[Sequence[int]], seed: int
+    ) -> None:
+        self.batch_sampler = batch_sampler
+        self.seed = seed
+        self.epoch = 0
+        self._position = 0
+        self._batches: Iterator[Sequence[int]] | None = None
+
+    def begin(self, epoch: int, skip: int = 0) -> int:
+        """Set where the next iteration starts; no sample is loaded for it.
+
+        Args:
+            epoch (int): Number of the pass over the data.
+            skip (int): Batches to leave out. Defaults to 0.
+
+        Returns:
+            int: The batches left out, fewer if the pass has no more.
+        """
+        self.epoch = epoch
+        self._position = 0
+        self._batches = iter(self.batch_sampler)
+        skipped = 0
+        for batch in islice(self._batches, skip):
+            self._position += len(batch)
+            skipped += 1
+        return skipped
+
+    def __iter__(self) -> Iterator[SeededIndices]:
+        if self._batches is None:
+            self.begin(self.epoch)
+        batches, self._batches = self._batches, None
+        position = self._position
+        rank, world_size = get_dist_info()
+        assert batches is not None
+        for batch in batches:
+            first = position * world_size + rank
+            yield SeededIndices(
+                batch, (self.seed, self.epoch, first, world_size)
+            )
+            position += len(batch)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'batch_sampler':  # not yet set, while being unpickled
+            raise AttributeError(name)
+        return getattr(self.batch_sampler, name)
+
+
+def seed_samples(dataloader: DataLoader, seed: int) -> bool:
+    """Make the samples of a dataloader depend on their place in it alone.
+
+    Args:
+        dataloader (DataLoader): Changed in place.
+        seed (int): Seed of the run, the same on all ranks.
+
+    Returns:
+        bool: Whether that can be done: not for streams, and not where the
+        data set composes the batches.
+    """
+    dataset = dataloader.dataset
+    if dataloader.batch_sampler is None or isinstance(
+        dataset, IterableDataset
+    ):
+        return False
+    # PyTorch guards the attribute, as swapping the data under a batch sampler
+    # is mostly a mistake.
+    vars(dataloader)['batch_sampler'] = SeededBatchSampler(
+        dataloader.batch_sampler, seed
+    )
+    # PyTorch asks a data set for a whole batch if it has this attribute, so
+    # that the data set stays the object that hooks know and change.
+    dataset.__getitems__ = partial(  # type: ignore[attr-defined]
+        fetch_seeded, dataset
+    )
+    dataloader.worker_init_fn = partial(
+        _start_worker, dataloader.worker_init_fn
+    )
+    return True
+
+
+def _start_worker(init_fn: Callable[[int], None] | None, worker: int) -> None:
+    """Leave signals that stop the run to the process that trains.
+
+    They often reach the whole process group, and without its workers the
+    training could not go on until all ranks have agreed to stop.
+    """
+    if hasattr(signal, 'sigwaitinfo'):
+        names = ('SIGTERM', 'SIGUSR1')
+        stops = {getattr(signal, n) for n in names if hasattr(signal, n)}
+        signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+        Thread(target=_heed_parent, args=(stops,), daemon=True).start()
+    if init_fn is not None:
+        init_fn(worker)
+
+
+def _heed_parent(stops: set[signal.Signals]) -> None:
+    """End this worker where its own parent asks for it."""
+    while True:
+        info = signal.sigwaitinfo(stops)
+        if info.si_pid == os.getppid():
+            os._exit(0)

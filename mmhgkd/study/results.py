@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 
-from mmhgkd.runner.whole_file_backend import WholeFileBackend
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.whole_file import WholeFileBackend
 
 PACKAGES = (
     'mmhgkd',

@@ -7,8 +7,8 @@ from typing import Any
 from mmengine.config import Config
 
 from mmhgkd.report import RunRecord
-from mmhgkd.runner.whole_file_backend import WholeFileBackend
-from mmhgkd.utils import command_line
+from mmhgkd.runner import command_line
+from mmhgkd.utils.whole_file import WholeFileBackend
 
 from .results import claim_folder, write_result
 from .stage_configs import (

@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 from mmhgkd.registry import MODELS
 from mmhgkd.runner import RunError, safe_loading
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.build_errors import config_fault
+from mmhgkd.utils.build_errors import clear_build_errors
 
 from .results import claim_folder, read_result, result_path, write_result
 from .run_arm import arm_settings, last_checkpoint, run_arm, run_stage
@@ -246,12 +246,10 @@ def _build(where: str, cfg: Config) -> None:
     model: dict[str, Any] = dict(cfg.model)
     model.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        with (
+            clear_build_errors(),
+            DefaultScope.overwrite_default_scope(cfg.default_scope),
+        ):
             MODELS.build(model)
-    except Exception as error:
-        fault: Exception | None = error
-        if not isinstance(error, ConfigError):
-            fault = config_fault(error)
-        if fault is None:
-            raise
-        raise ConfigError(f'{where}: {fault}') from error
+    except ConfigError as error:
+        raise ConfigError(f'{where}: {error}') from error

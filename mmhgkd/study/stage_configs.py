@@ -9,12 +9,8 @@ from mmengine.config import Config
 from mmhgkd.apis.configs import config_folder
 from mmhgkd.apis.distill import set_epochs
 from mmhgkd.datasets import ImageFolder
-from mmhgkd.utils import (
-    ConfigError,
-    fall_back_to_full_precision,
-    load_config,
-    preflight,
-)
+from mmhgkd.runner import fall_back_to_full_precision
+from mmhgkd.utils import ConfigError, load_config, preflight
 from mmhgkd.utils.config_options import check_option
 
 from .study_file import Arm, Study

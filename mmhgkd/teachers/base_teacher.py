@@ -96,17 +96,16 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         self.patch_size = patch_size
         self.input = input
         self.target_norm = target_norm
-        self.input_size = input_size
+        self.input_size: tuple[int, int] | None = None
+        if input_size is not None:
+            self.input_size = (input_size[0], input_size[1])
         #: The one grid that the network can work on, None = any.
         self.fixed_grid: tuple[int, int] | None = None
         self.mean = _image_statistics('mean', mean)
         self.std = _image_statistics('std', std)
-        self.register_buffer(
-            'input_scale', torch.ones(3, 1, 1), persistent=False
-        )
-        self.register_buffer(
-            'input_shift', torch.zeros(3, 1, 1), persistent=False
-        )
+        for name, value in (('input_scale', 1.0), ('input_shift', 0.0)):
+            buffer = torch.full((3, 1, 1), value)
+            self.register_buffer(name, buffer, persistent=False)
         self.renormalize = False
 
     def freeze(self) -> None:
@@ -151,15 +150,13 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         Raises:
             ConfigError: If the teacher cannot work on such images.
         """
-        size = (height, width)
-        if self.input_size is not None:
-            size = (self.input_size[0], self.input_size[1])
-            if height * size[1] != width * size[0]:
-                raise ConfigError(
-                    f'resizing {height}x{width} px to `teacher.input_size` '
-                    f'{size[0]}x{size[1]} would distort the images; set it '
-                    'to (height, width) of their aspect ratio'
-                )
+        size = self.input_size or (height, width)
+        if height * size[1] != width * size[0]:
+            raise ConfigError(
+                f'resizing {height}x{width} px to `teacher.input_size` '
+                f'{size[0]}x{size[1]} would distort the images; set it '
+                'to (height, width) of their aspect ratio'
+            )
         patch = self.patch_size
         if size[0] % patch or size[1] % patch:
             raise ConfigError(
@@ -219,12 +216,11 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         """Normalize and resize the images as the teacher was trained."""
         if self.renormalize:
             images = images * self.input_scale + self.input_shift
-        if self.input_size is not None:
-            size = (self.input_size[0], self.input_size[1])
-            if images.shape[-2:] != size:
-                images = F.interpolate(
-                    images, size, mode='bicubic', antialias=True
-                )
+        size = self.input_size
+        if size is not None and images.shape[-2:] != size:
+            images = F.interpolate(
+                images, size, mode='bicubic', antialias=True
+            )
         return images
 
     @abstractmethod

@@ -2,7 +2,6 @@ import hashlib
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.error import URLError
@@ -10,10 +9,9 @@ from urllib.parse import urlparse
 
 import torch
 from mmengine.dist import barrier, is_distributed
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, safe_files
 
 State = dict[str, Tensor]
 
@@ -44,32 +42,6 @@ _UNUSED = re.compile(
 _LABELLED = re.compile(
     r'^head\.(fc\.|layers\.head\.)?weight$|^fc_norm\.weight$'
 )
-# By-products of training, apart from tensors, in the checkpoints of MMEngine
-# (logs), facebookresearch/mae, unilm and timm (command line).
-_BY_PRODUCTS = (
-    'argparse.Namespace',
-    'builtins.getattr',
-    'mmengine.logging.history_buffer.HistoryBuffer',
-    'numpy.core.multiarray._reconstruct',
-    'numpy.core.multiarray.scalar',
-    'numpy._core.multiarray._reconstruct',
-    'numpy._core.multiarray.scalar',
-    'numpy.dtype',
-    'numpy.ndarray',
-)
-
-
-class _Discarded:
-    """Stands in for every object of a checkpoint that is no tensor.
-
-    So nothing but PyTorch's own tensor code runs while a file is read.
-    """
-
-    def __init__(self, *args: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
 
 
 def require_checkpoint(checkpoint: str | None, allow_random: bool) -> None:
@@ -154,22 +126,38 @@ def read_state_dict(source: str) -> State:
         if not inner:
             break
         content = inner[0]
+    state = find_tensors(
+        content,
+        top,
+        f'{source}: holds no weights under `state_dict`, `model`, `module` '
+        'or at its top',
+        'save the state dict of the encoder alone, and set '
+        '`teacher.checkpoint` to that file',
+    )
+    if all(key.startswith('module.') for key in state):
+        state = _strip_prefix(state, 'module.')
+    return state
+
+
+def find_tensors(content: object, top: object, lack: str, mend: str) -> State:
+    """The tensors among the values of a mapping.
+
+    Args:
+        content (object): Where they are looked for.
+        top (object): The whole content of the file.
+        lack (str): What to say if there are none.
+        mend (str): What to do then.
+
+    Raises:
+        ConfigError: If there are none.
+    """
     state = {}
     if isinstance(content, Mapping):
         state = {k: v for k, v in content.items() if isinstance(v, Tensor)}
     if not state:
-        found = (
-            ', '.join(map(str, top))
-            if isinstance(top, Mapping)
-            else type(top).__name__
-        )
-        raise ConfigError(
-            f'{source}: holds no weights under `state_dict`, `model`, '
-            f'`module` or at its top, but: {found}; save the state dict of '
-            'the encoder alone, and set `teacher.checkpoint` to that file'
-        )
-    if all(key.startswith('module.') for key in state):
-        state = _strip_prefix(state, 'module.')
+        keys = top if isinstance(top, Mapping) else [type(top).__name__]
+        found = ', '.join(map(str, keys))
+        raise ConfigError(f'{lack}, but: {found}; {mend}')
     return state
 
 
@@ -198,44 +186,7 @@ def read_checkpoint(source: str, option: str = 'teacher.checkpoint') -> object:
             f'{path}: no such file; set `{option}` to the file or URL of the '
             'pre-trained weights'
         )
-    try:
-        return _read(path)
-    except ImportError:
-        raise
-    except Exception as error:
-        foreign = re.search(r'GLOBAL ([\w.]+)', str(error))
-        if foreign is not None:
-            raise ConfigError(
-                f'{path}: holds the Python object {foreign[1]}, which is not '
-                'loaded because it can run code; if you trust the file, save '
-                f'its weights alone to a new one, and set `{option}` to that'
-            ) from error
-        raise ConfigError(
-            f'{path}: cannot be read as a checkpoint of PyTorch or '
-            'safetensors, it is truncated or another kind of file; download '
-            f'it again, or set `{option}` to another file'
-        ) from error
-
-
-def _read(path: Path) -> object:
-    """Read a file of PyTorch or safetensors."""
-    if path.suffix == '.safetensors':
-        return load_file(path)
-    # Of two objects that are allowed under one name PyTorch takes any.
-    allowed = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    try:
-        with torch.serialization.safe_globals(
-            [(_Discarded, name) for name in _BY_PRODUCTS]
-        ):
-            return torch.load(
-                path,
-                map_location='cpu',
-                weights_only=True,
-                mmap=zipfile.is_zipfile(path),
-            )
-    finally:
-        torch.serialization.add_safe_globals(allowed)
+    return safe_files.read_checkpoint(path, option)
 
 
 def _download(url: str, option: str) -> Path:
@@ -268,11 +219,7 @@ def _strip_prefix(state: State, prefix: str) -> State:
 
 
 def _check_fit(network: nn.Module, state: State, source: str) -> None:
-    """Compare keys and shapes.
-
-    Raises:
-        ConfigError: If they differ.
-    """
+    """Compare keys and shapes."""
     own = {
         key: value
         for key, value in network.state_dict().items()

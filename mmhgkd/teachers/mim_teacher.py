@@ -39,15 +39,12 @@ class MIMTeacher(BaseTeacher):
         mean (Sequence[float], optional): RGB means, in 0..255, of the
             pre-training. Defaults to None, which means ImageNet's; a BEiT
             must be given its own.
-        std (Sequence[float], optional): RGB standard deviations, in 0..255,
-            of the pre-training. Defaults to None, as ``mean``.
-        input (str): 'full' or 'visible', see :class:`BaseTeacher`; 'visible'
-            is the encoder of MAE on the patches that the student sees.
-            Defaults to 'full'.
-        target_norm (str): 'layer_norm', 'l2' or 'none', see
-            :class:`BaseTeacher`. Defaults to 'layer_norm'.
-        input_size (int or Sequence[int], optional): Size to which images are
-            resized, see :class:`BaseTeacher`. Defaults to None.
+        std (Sequence[float], optional): As ``mean``, for the deviations.
+            Defaults to None.
+        input (str): See :class:`BaseTeacher`. Defaults to 'full'.
+        target_norm (str): As above. Defaults to 'layer_norm'.
+        input_size (int or Sequence[int], optional): As above.
+            Defaults to None.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 

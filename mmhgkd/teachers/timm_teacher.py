@@ -36,14 +36,12 @@ class TimmTeacher(BaseTeacher):
         mean (Sequence[float], optional): RGB means, in 0..255, of the
             pre-training. Defaults to None, which means those that timm
             lists for the tag in ``model_name``.
-        std (Sequence[float], optional): RGB standard deviations, in 0..255,
-            of the pre-training. Defaults to None, as ``mean``.
-        input (str): 'full' or 'visible', see :class:`BaseTeacher`.
-            Defaults to 'full'.
-        target_norm (str): 'layer_norm', 'l2' or 'none', see
-            :class:`BaseTeacher`. Defaults to 'layer_norm'.
-        input_size (int or Sequence[int], optional): Size to which images are
-            resized, see :class:`BaseTeacher`. Defaults to None.
+        std (Sequence[float], optional): As ``mean``, for the deviations.
+            Defaults to None.
+        input (str): See :class:`BaseTeacher`. Defaults to 'full'.
+        target_norm (str): As above. Defaults to 'layer_norm'.
+        input_size (int or Sequence[int], optional): As above.
+            Defaults to None.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 

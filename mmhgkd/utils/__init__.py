@@ -1,11 +1,12 @@
-from .config_error import ConfigError
 from .config_options import load_config
-from .full_precision import fall_back_to_full_precision
-from .versions import check_versions
+from .errors import ConfigError, RunError, RunStopped
+from .versions import check_versions, leave_out_multimodal
 
 __all__ = [
     'ConfigError',
+    'RunError',
+    'RunStopped',
     'check_versions',
-    'fall_back_to_full_precision',
+    'leave_out_multimodal',
     'load_config',
 ]

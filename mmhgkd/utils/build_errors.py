@@ -1,92 +1,101 @@
-"""Errors while the parts of a run are built from its config."""
+"""Errors while the parts of a run are built from its config.
 
-import traceback
+What is built gets its arguments from the config, so that whatever a
+constructor raises is for the user to mend there.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
-from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.registry import (
-    OPTIMIZERS,
-    Registry,
-    build_from_cfg,
-    build_scheduler_from_cfg,
-)
-from mmengine.runner import Runner
+from mmengine.registry import Registry
 
-from .config_error import ConfigError
-
-# Where a type is looked up, and the variable that holds what was found.
-_LOOK_UPS = {
-    build_from_cfg.__code__: 'obj_cls',
-    build_scheduler_from_cfg.__code__: 'scheduler_cls',
-    DefaultOptimWrapperConstructor.__call__.__code__: 'optimizer_cls',
-}
-_BUILDERS = {
-    getattr(Runner, f'build_{name}').__code__: name
-    for name in (
-        'dataloader',
-        'optim_wrapper',
-        'param_scheduler',
-        'train_loop',
-        'val_loop',
-        'test_loop',
-    )
-}
+from .errors import ConfigError, RunError
 
 
-def config_fault(error: Exception) -> ConfigError | None:
+@contextmanager
+def clear_build_errors() -> Iterator[None]:
+    """Let all registries name what they cannot build in one clear error.
+
+    Raises:
+        ConfigError: If the innermost part that fails raises anything else.
+    """
+    build = Registry.build
+
+    def build_or_explain(
+        self: Registry, cfg: Any, default_args: Any = None, **kwargs: Any
+    ) -> Any:
+        if default_args is not None:
+            kwargs['default_args'] = default_args
+        arguments = {**(default_args or {})}
+        if isinstance(cfg, Mapping):  # not a list of parts, or an error
+            arguments.update(cfg)
+        kind = arguments.get('type')
+        with building(getattr(kind, '__name__', str(kind))):
+            try:
+                return build(self, cfg, **kwargs)
+            except KeyError:
+                if isinstance(kind, str):
+                    check_type(self, kind, arguments.get('_scope_'))
+                raise
+
+    Registry.build = build_or_explain
+    try:
+        yield
+    finally:
+        Registry.build = build
+
+
+@contextmanager
+def building(name: str) -> Iterator[None]:
     """Turn an error of a constructor into one about the config.
 
-    What a registry or the runner builds gets its arguments from the config,
-    so that what it raises is for the user to mend there.
+    Args:
+        name (str): The part that is built.
+
+    Raises:
+        ConfigError: It names the part and what is wrong with it.
+    """
+    try:
+        yield
+    except (ConfigError, RunError, FloatingPointError):
+        raise
+    except Exception as error:
+        text = ' '.join(str(error).split())
+        raise ConfigError(
+            f'cannot build `{name}` of the config: {text} '
+            f'({type(error).__name__})'
+        ) from error
+
+
+def check_type(registry: Registry, name: str, scope: str | None) -> None:
+    """A registry knows a type.
 
     Args:
-        error (Exception): Any error of a run.
+        registry (Registry): The registry.
+        name (str): Name of the type.
+        scope (str, optional): Scope that the config asks for.
 
-    Returns:
-        ConfigError or None: It names the part and what is wrong with it. None
-        if the error was not raised while something was built.
+    Raises:
+        ConfigError: If not; it names the closest type that there is.
     """
-    name = None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        code, variables = frame.f_code, frame.f_locals
-        name = _BUILDERS.get(code, name)
-        if code not in _LOOK_UPS:
-            continue
-        if variables.get(_LOOK_UPS[code], ()) is None:
-            registry = variables.get('registry', OPTIMIZERS)
-            return ConfigError(_unknown_type(_wanted(variables), registry))
-        name = _wanted(variables)
-    if name is None:
-        return None
-    text = ' '.join(str(error).split())
-    return ConfigError(
-        f'cannot build `{name}` of the config: {text} ({type(error).__name__})'
-    )
-
-
-def _wanted(variables: dict[str, Any]) -> str:
-    """The type that a look-up was to find."""
-    if 'optimizer_cls' in variables:
-        cfg = variables['self'].optimizer_cfg
-    else:
-        cfg = {**(variables['default_args'] or {}), **variables['cfg']}
-    kind = cfg.get('type')
-    return kind if isinstance(kind, str) else getattr(kind, '__name__', '?')
-
-
-def _unknown_type(name: str, registry: Registry) -> str:
-    known: dict[str, None] = dict.fromkeys(registry.module_dict)
-    pending = [registry.root]
+    with registry.switch_scope_and_registry(scope) as node:
+        if node.get(name) is not None:
+            return
+    known = dict.fromkeys(node.module_dict)
+    pending = [node.root]
     while pending:
-        node = pending.pop()
-        prefix = '' if node is registry.root else f'{node.scope}.'
-        known.update(dict.fromkeys(prefix + key for key in node.module_dict))
-        pending += node.children.values()
+        part = pending.pop()
+        prefix = '' if part is node.root else f'{part.scope}.'
+        known.update(dict.fromkeys(prefix + key for key in part.module_dict))
+        pending += part.children.values()
     close = get_close_matches(name, known, n=1)
-    hint = (
-        f'did you mean `{close[0]}`?'
-        if close
-        else ('import the module that registers it by `custom_imports`')
+    raise ConfigError(
+        f'there is no {node.name} `{name}`; '
+        + (
+            f'did you mean `{close[0]}`?'
+            if close
+            else 'import the module that registers it by `custom_imports`'
+        )
     )
-    return f'there is no {registry.name} `{name}`; {hint}'

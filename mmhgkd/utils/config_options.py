@@ -1,13 +1,18 @@
+import ast
 import inspect
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import DATASETS
 
-from .config_error import ConfigError
+from .errors import ConfigError
 
 
 @cache
@@ -33,8 +38,10 @@ def run_keys() -> set[str]:
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config file and merge the ``--cfg-options`` into it.
 
-    A top-level variable that no run reads itself, such as ``data_root``, also
-    changes where the config uses its value.
+    An option changes the one key that it names. A top-level variable that no
+    run reads itself, such as ``data_root`` or ``teacher_checkpoint``, has its
+    new value while the file and its bases are run: so all that they make
+    from the variable changes, and nothing that only has an equal value.
 
     Args:
         path (str): Config file.
@@ -48,38 +55,75 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     Raises:
         ConfigError: If the file cannot be read, or an option fits nowhere.
     """
+    options = options or {}
+    cfg = _read(path)
+    for option in options:
+        check_option(cfg.to_dict(), option)
+    variables = {
+        name: value
+        for name, value in options.items()
+        if name in cfg and name not in run_keys()
+    }
+    if variables:
+        with _assigned(variables):
+            cfg = _read(path)
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def _read(path: str) -> Config:
     try:
-        cfg = Config.fromfile(path)
+        return Config.fromfile(path)
     except Exception as error:  # a config is code: it can raise anything
         raise ConfigError(
             f'cannot read the config `{path}`: {type(error).__name__}: {error}'
         ) from error
-    for option in options or {}:
-        check_option(cfg.to_dict(), option)
-    for option, value in (options or {}).items():
-        old = cfg.get(option)
-        if (
-            option not in run_keys()
-            and isinstance(old, str)
-            and isinstance(value, str)
-            and old
-        ):
-            _replace(cfg._cfg_dict, old, value)
-    cfg.merge_from_dict(options or {})
-    return cfg
 
 
-def _replace(node: Any, old: str, new: str) -> None:
-    """Replace a text, also as the folder of a path, at any depth."""
-    for key, value in list(
-        node.items() if isinstance(node, dict) else enumerate(node)
-    ):
-        if isinstance(value, (dict, list)):
-            _replace(value, old, new)
-        elif isinstance(value, str) and (
-            value == old or value.startswith(f'{old}/')
-        ):
-            node[key] = new + value.removeprefix(old)
+@contextmanager
+def _assigned(variables: dict[str, Any]) -> Iterator[None]:
+    """Let configs assign other values to their top-level variables."""
+    prepare = Config._pre_substitute_base_vars
+
+    def prepare_and_assign(filename: str, temp_config_name: str) -> Any:
+        result = prepare(filename, temp_config_name)
+        if filename.endswith('.py'):
+            file = Path(temp_config_name)
+            tree = _Assign(variables).visit(ast.parse(file.read_text('utf-8')))
+            file.write_text(ast.unparse(tree), 'utf-8')
+        return result
+
+    # The last step before MMEngine runs a file, each base on its own.
+    Config._pre_substitute_base_vars = staticmethod(prepare_and_assign)
+    try:
+        yield
+    finally:
+        Config._pre_substitute_base_vars = staticmethod(prepare)
+
+
+class _Assign(ast.NodeTransformer):
+    """Replaces the values of top-level variables."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.Assign:
+        for target in node.targets:
+            if isinstance(target, ast.Name) and target.id in self.values:
+                value = self.values[target.id]
+                old = node.value
+                if (
+                    isinstance(value, str)
+                    and isinstance(old, ast.Constant)
+                    and str(old.value).endswith('/')
+                ):
+                    # MMDetection's configs append names to such folders.
+                    value = value.rstrip('/') + '/'
+                node.value = ast.parse(repr(value), mode='eval').body
+        return node
 
 
 def check_option(cfg: dict[str, Any], option: str) -> None:
@@ -127,3 +171,36 @@ def check_option(cfg: dict[str, Any], option: str) -> None:
                 f'{type(node).__name__} and has no `{key}`; set {where} as a '
                 'whole'
             )
+
+
+def find_class(cfg: Config, part: dict[str, Any]) -> Any:
+    """The class of a dataset, None where its type is unknown."""
+    kind = part.get('type')
+    if not isinstance(kind, str):
+        return kind
+    scope = cfg.get('default_scope')
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        return registry.get(kind)
+
+
+def find_key(
+    node: Any, key: str, path: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Find a key at any depth.
+
+    Args:
+        node (Any): A part of a config.
+        key (str): The key to find.
+        path (str): Option path of ``node``.
+
+    Yields:
+        tuple[str, dict]: Option path of the key, and the dictionary it is in.
+    """
+    if isinstance(node, dict):
+        if key in node:
+            yield f'{path}.{key}', node
+        for name, child in node.items():
+            yield from find_key(child, key, f'{path}.{name}')
+    elif isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from find_key(child, key, f'{path}.{index}')

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
-from .config_error import ConfigError
-from .find_key import find_key
+from .config_options import find_class, find_key
+from .errors import ConfigError
 
 HEADS = ('bbox_head', 'mask_head')
 
@@ -48,25 +47,14 @@ def check_detection(cfg: Config, sections: Sequence[str]) -> None:
                 if not file or '://' in file:
                     continue
                 if file not in known:
-                    known[file] = read_categories(file, option)
-                check_classes(classes, known[file], file, path)
-            check_images(dataset, root, path)
-            check_heads(cfg, classes, path)
+                    known[file] = _read_categories(file, option)
+                _check_classes(classes, known[file], file, path)
+            _check_images(dataset, root, path)
+            _check_heads(cfg, classes, path)
 
 
-def read_categories(file: str, option: str) -> list[str]:
-    """Names of the categories of an annotation file.
-
-    Args:
-        file (str): The file.
-        option (str): Option path that names the file.
-
-    Returns:
-        list[str]: Names in the order of the file.
-
-    Raises:
-        ConfigError: If the file is missing, broken or of another form.
-    """
+def _read_categories(file: str, option: str) -> list[str]:
+    """Names of the categories of an annotation file, in its order."""
     try:
         with open(os.path.expanduser(file), encoding='utf-8') as stream:
             content = json.load(stream)
@@ -89,20 +77,10 @@ def read_categories(file: str, option: str) -> list[str]:
     return [category['name'] for category in content['categories']]
 
 
-def check_classes(
+def _check_classes(
     classes: Sequence[str], categories: Sequence[str], file: str, path: str
 ) -> None:
-    """The annotation file has all classes, in their order.
-
-    Args:
-        classes (Sequence[str]): Classes of the dataset.
-        categories (Sequence[str]): Categories of the annotation file.
-        file (str): The file.
-        path (str): Option path of the dataset.
-
-    Raises:
-        ConfigError: If a class is missing or the order differs.
-    """
+    """The annotation file has all classes, in their order."""
     missing = [name for name in classes if name not in categories]
     mend = (
         f'set `{path}.metainfo.classes` to the categories of the file, '
@@ -123,12 +101,8 @@ def check_classes(
         )
 
 
-def check_images(dataset: dict[str, Any], root: str, path: str) -> None:
-    """The image folder exists.
-
-    Raises:
-        ConfigError: If it is missing.
-    """
+def _check_images(dataset: dict[str, Any], root: str, path: str) -> None:
+    """The image folder exists."""
     prefix = (dataset.get('data_prefix') or {}).get('img', '')
     folder = os.path.join(root, prefix)
     if '://' not in folder and not os.path.isdir(os.path.expanduser(folder)):
@@ -138,12 +112,8 @@ def check_images(dataset: dict[str, Any], root: str, path: str) -> None:
         )
 
 
-def check_heads(cfg: Config, classes: Sequence[str], path: str) -> None:
-    """The heads have an output for each class.
-
-    Raises:
-        ConfigError: If their number differs.
-    """
+def _check_heads(cfg: Config, classes: Sequence[str], path: str) -> None:
+    """The heads have an output for each class."""
     for option, head in find_key(cfg.get('model'), 'num_classes', 'model'):
         is_head = any(part in HEADS for part in option.split('.')[-3:])
         if is_head and head['num_classes'] != len(classes):
@@ -159,23 +129,15 @@ def _coco_datasets(
 ) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
     """Option path, config and classes of each data set in COCO's form."""
     for option, dataset in find_key(cfg.get(section), 'ann_file', section):
-        with DATASETS.switch_scope_and_registry(
-            cfg.get('default_scope')
-        ) as registry:
-            kind = dataset.get('type')
-            cls = registry.get(kind) if isinstance(kind, str) else kind
-        if cls is None or not _is_coco(cls):
+        cls = find_class(cfg, dataset)
+        load = getattr(cls, 'load_data_list', None)
+        # Whether it reads its annotations as `CocoDataset` does.
+        if getattr(load, '__module__', None) != 'mmdet.datasets.coco':
             continue
         metainfo = {**cls.METAINFO, **(dataset.get('metainfo') or {})}
         classes = metainfo.get('classes')
         if isinstance(classes, (list, tuple)):
             yield option.removesuffix('.ann_file'), dataset, classes
-
-
-def _is_coco(cls: type) -> bool:
-    """Whether a class reads its annotations as ``CocoDataset`` does."""
-    load = getattr(cls, 'load_data_list', None)
-    return getattr(load, '__module__', None) == 'mmdet.datasets.coco'
 
 
 def _shorten(names: Sequence[str]) -> str:

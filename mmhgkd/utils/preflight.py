@@ -5,18 +5,17 @@ a dataset, ends here in one message with the option that mends it.
 """
 
 import inspect
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DATASETS
 
-from .config_error import ConfigError
+from .config_options import find_class, find_key
 from .detection_checks import check_detection
-from .find_key import find_key
-from .run_checks import check_run
+from .errors import ConfigError
 from .segmentation_checks import check_segmentation
 
 
@@ -51,6 +50,39 @@ def require(cfg: Config, sections: Sequence[str]) -> None:
             raise ConfigError(
                 f'the config has no `{section}`, which this run needs'
             )
+
+
+def check_run(cfg: Config) -> None:
+    """Length, seed, log level and work folder of a run make sense.
+
+    Raises:
+        ConfigError: If one does not.
+    """
+    train_cfg = cfg.get('train_cfg') or {}
+    for name in ('max_epochs', 'max_iters'):
+        length = train_cfg.get(name, 1)
+        if not isinstance(length, int) or length < 1:
+            raise ConfigError(
+                f'`train_cfg.{name}` must be a whole number of at least 1, '
+                f'got {length!r}'
+            )
+    seed = (cfg.get('randomness') or {}).get('seed')
+    if seed is not None and not isinstance(seed, int):
+        raise ConfigError(
+            f'`randomness.seed` must be a whole number or None, got {seed!r}'
+        )
+    level = cfg.get('log_level', 'INFO')
+    if not isinstance(logging.getLevelName(level), int):
+        raise ConfigError(
+            '`log_level` must be DEBUG, INFO, WARNING, ERROR or '
+            f'CRITICAL, got {level!r}'
+        )
+    work_dir = cfg.get('work_dir')
+    if work_dir and os.path.exists(work_dir) and not os.path.isdir(work_dir):
+        raise ConfigError(
+            f'the work folder `{work_dir}` is a file; set '
+            '`--work-dir` to a folder'
+        )
 
 
 def check_data_roots(cfg: Config, sections: Sequence[str]) -> None:
@@ -124,10 +156,7 @@ def _downloads(cfg: Config, dataset: dict[str, Any]) -> bool:
     """Whether a dataset fetches its files into a missing folder itself."""
     if 'download' in dataset:
         return dataset['download']
-    scope = cfg.get('default_scope')
-    with DATASETS.switch_scope_and_registry(scope) as registry:
-        kind = dataset.get('type')
-        cls = registry.get(kind) if isinstance(kind, str) else kind
+    cls = find_class(cfg, dataset)
     if cls is None:
         return False
     download = inspect.signature(cls).parameters.get('download')

@@ -5,15 +5,15 @@ assertion of a CUDA kernel that names neither the file nor the label.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from .config_error import ConfigError
-from .find_key import find_key
+from .config_options import find_key
+from .errors import ConfigError
 
 #: Most masks that are read of each data set, spread evenly over it.
 MAX_MASKS = 1000
@@ -51,25 +51,14 @@ def check_segmentation(cfg: Config, sections: Sequence[str]) -> None:
             _check_dataset(part, path.removesuffix('.data_prefix'), min(heads))
 
 
-def check_mask(
+def _check_mask(
     read: Callable[[dict], dict | None],
     sample: dict,
     num_classes: int,
     ignore_index: int,
     path: str,
 ) -> None:
-    """Check the labels of one mask.
-
-    Args:
-        read (Callable): The transform that reads the mask of a sample.
-        sample (dict): A sample of the data set, with ``seg_map_path``.
-        num_classes (int): Classes of the model.
-        ignore_index (int): The label that is no class.
-        path (str): Option path of the dataset.
-
-    Raises:
-        ConfigError: If the mask cannot be read or has other labels.
-    """
+    """Check the labels of the mask that a transform reads of a sample."""
     file = sample['seg_map_path']
     try:
         result = read(copy.deepcopy(sample))
@@ -109,7 +98,9 @@ def _check_dataset(
         )
     with TRANSFORMS.switch_scope_and_registry('mmseg') as registry:
         readers = [
-            registry.build(copy.deepcopy(step)) for step in _steps(config)
+            registry.build(copy.deepcopy(step))
+            for step in config.get('pipeline') or []
+            if str(step['type']).split('.')[-1] == 'LoadAnnotations'
         ]
     samples = dataset.load_data_list()
     if not samples:
@@ -128,13 +119,6 @@ def _check_dataset(
     count = min(len(samples), MAX_MASKS)
     for index in np.linspace(0, len(samples) - 1, count).astype(int):
         for read in readers:
-            check_mask(
+            _check_mask(
                 read, samples[index], num_classes, dataset.ignore_index, path
             )
-
-
-def _steps(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The steps of the pipeline that read masks."""
-    for step in config.get('pipeline') or []:
-        if str(step['type']).split('.')[-1] == 'LoadAnnotations':
-            yield step

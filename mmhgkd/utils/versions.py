@@ -1,7 +1,7 @@
 import runpy
+import sys
 import warnings
-from importlib import metadata
-from importlib.util import find_spec
+from importlib import metadata, util
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,36 +16,25 @@ class Package(NamedTuple):
         minimum (str): First tested version.
         below (str): First version beyond the tested ones.
         maintained (str): Distribution of the maintained family.
-        official (tuple[str]): Distributions of the official family.
+        official (str): Distributions of the official family.
     """
 
     module: str
     minimum: str
     below: str
     maintained: str
-    official: tuple[str, ...]
+    official: str
 
 
-PACKAGES = (
-    Package(
-        'mmengine',
-        '0.10.12',
-        '0.11',
-        'onedl-mmengine',
-        ('mmengine', 'mmengine-lite'),
-    ),
-    Package(
-        'mmcv',
-        '2.3.6',
-        '2.4',
-        'onedl-mmcv',
-        ('mmcv', 'mmcv-full', 'mmcv-lite'),
-    ),
-    Package('mmpretrain', '1.3.6', '1.4', 'onedl-mmpretrain', ('mmpretrain',)),
-    Package('mmdet', '3.5.1', '3.6', 'onedl-mmdetection', ('mmdet',)),
-    Package(
-        'mmseg', '1.4.2', '1.5', 'onedl-mmsegmentation', ('mmsegmentation',)
-    ),
+PACKAGES = tuple(
+    Package(*row.split(maxsplit=4))
+    for row in (
+        'mmengine 0.10.12 0.11 onedl-mmengine mmengine mmengine-lite',
+        'mmcv 2.3.6 2.4 onedl-mmcv mmcv mmcv-full mmcv-lite',
+        'mmpretrain 1.3.6 1.4 onedl-mmpretrain mmpretrain',
+        'mmdet 3.5.1 3.6 onedl-mmdetection mmdet',
+        'mmseg 1.4.2 1.5 onedl-mmsegmentation mmsegmentation',
+    )
 )
 
 
@@ -53,48 +42,58 @@ def check_versions() -> None:
     """Warn of OpenMMLab packages that this project is not tested with.
 
     The version is the one of the importable module, whichever distribution
-    it comes from. Absent packages are no concern here.
+    it comes from. Absent packages are no concern here. Both families share
+    one folder, so each would overwrite files of the other.
     """
-    for package in PACKAGES:
-        check_mixed(package)
-        check_tested(package)
+    for module, minimum, below, maintained, official in PACKAGES:
+        names = ' '.join(filter(_is_installed, official.split()))
+        if names and _is_installed(maintained):
+            warnings.warn(
+                f'both `{names}` and `{maintained}` are installed and share '
+                f'the folder of `{module}`; run `pip uninstall -y {names}`, '
+                'then `pip install --force-reinstall --no-deps '
+                f'{maintained}`',
+                stacklevel=2,
+            )
+        version = _module_version(module)
+        if version is None:
+            continue
+        tested = digit_version(minimum), digit_version(below)
+        if not tested[0] <= digit_version(version) < tested[1]:
+            warnings.warn(
+                f'{module} {version} is not among the tested versions; if '
+                'something breaks, run `pip install '
+                f'"{maintained}>={minimum},<{below}"`',
+                stacklevel=2,
+            )
 
 
-def check_mixed(package: Package) -> None:
-    """Warn if both families' distributions of a package are installed.
+def leave_out_multimodal() -> None:
+    """Let MMPretrain be imported beside a transformers that it cannot use.
 
-    They share one folder, so each has overwritten files of the other.
+    Its multi-modal models take base classes from transformers, which are
+    None from version 5 on, and fail at the import of all of MMPretrain. It
+    has placeholders for them, which its own look at the dependencies selects;
+    here that look is taken first.
     """
-    official = [name for name in package.official if _is_installed(name)]
-    if official and _is_installed(package.maintained):
-        names = ' '.join(official)
-        warnings.warn(
-            f'both `{names}` and `{package.maintained}` are installed and '
-            f'share the folder of `{package.module}`; run `pip uninstall -y '
-            f'{names}`, then `pip install --force-reinstall --no-deps '
-            f'{package.maintained}`',
-            stacklevel=2,
-        )
-
-
-def check_tested(package: Package) -> None:
-    """Warn if the version of a package lies outside the tested range."""
-    version = _module_version(package.module)
-    if version is None:
-        return
-    if not (
-        digit_version(package.minimum)
-        <= digit_version(version)
-        < digit_version(package.below)
+    name = 'mmpretrain.utils.dependency'
+    package = util.find_spec('mmpretrain')
+    if (
+        name in sys.modules
+        or package is None
+        or package.origin is None
+        or not _is_installed('transformers')
+        or digit_version(metadata.version('transformers').split('+')[0])
+        < digit_version('5.0')
     ):
-        requirement = (
-            f'{package.maintained}>={package.minimum},<{package.below}'
-        )
-        warnings.warn(
-            f'{package.module} {version} is not among the tested versions; '
-            f'if something breaks, run `pip install "{requirement}"`',
-            stacklevel=2,
-        )
+        return
+    path = Path(package.origin).parent / 'utils' / 'dependency.py'
+    spec = util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    vars(module)['WITH_MULTIMODAL'] = False
+    sys.modules[name] = module
 
 
 def _is_installed(distribution: str) -> bool:
@@ -110,7 +109,7 @@ def _module_version(module: str) -> str | None:
 
     Importing MMDetection takes seconds and needs compiled operators.
     """
-    spec = find_spec(module)
+    spec = util.find_spec(module)
     if spec is None or spec.origin is None:
         return None
     path = Path(spec.origin).with_name('version.py')

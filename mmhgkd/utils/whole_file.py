@@ -2,6 +2,10 @@ import os
 import re
 from pathlib import Path
 
+from mmengine.fileio import LocalBackend, register_backend
+
+from .errors import RunError
+
 _LEFTOVER = re.compile(r'\..+\.\d+\.partial')
 
 
@@ -30,7 +34,13 @@ def write_whole(path: str | Path, content: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if os.name == 'posix':
+        # Bring the new name itself to the disk.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def remove_partial_files(folder: str | Path) -> None:
@@ -40,12 +50,23 @@ def remove_partial_files(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Bring the new name itself to the disk."""
-    if os.name != 'posix':
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+class WholeFileBackend(LocalBackend):
+    """Local files that are written as a whole, or not at all."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes to a file.
+
+        Raises:
+            RunError: If the disk does not take it.
+        """
+        try:
+            Path(filepath).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(filepath, obj)
+        except OSError as error:
+            raise RunError(
+                f'cannot write {filepath}: {error.strerror}; the checkpoints '
+                'before it are whole: free some space, then add --resume'
+            ) from error
+
+
+register_backend('mmhgkd.WholeFileBackend', WholeFileBackend, force=True)

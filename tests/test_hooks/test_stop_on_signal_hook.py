@@ -66,6 +66,20 @@ def test_cuts_a_validation_off() -> None:
     assert run.calls == []  # it was saved before the validation
 
 
+def test_system_without_its_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, 'SIGUSR1')
+    monkeypatch.delattr(signal, 'SIGCHLD')
+    run = runner()
+    hook = StopOnSignalHook()
+    hook.before_train(run)
+    hook.after_train_iter(run, 0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(RunStopped, match='SIGTERM after iteration 7'):
+        hook.after_train_iter(run, 0)
+    with pytest.raises(ConfigError, match='SIGUSR1, which is no signal'):
+        StopOnSignalHook(signals=['SIGUSR1'])
+
+
 def test_options() -> None:
     with pytest.raises(ConfigError, match='SIGNONE'):
         StopOnSignalHook(signals=['SIGNONE'])

@@ -7,7 +7,7 @@ import torch
 
 from mmhgkd.hooks import WholeCheckpointHook
 from mmhgkd.runner import RunError
-from mmhgkd.runner.whole_file_backend import WholeFileBackend
+from mmhgkd.utils.whole_file import WholeFileBackend
 
 
 class Runner(SimpleNamespace):

@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -193,3 +194,17 @@ def test_validation_that_was_cut_off_is_repeated(
     assert resumed.epoch == 3
     assert CountMetric.validations == 2  # after epochs 2 and 3
     assert not Path('run/interrupted.pth').exists()
+
+
+@pytest.mark.parametrize(
+    'names', [('SIGUSR1', 'SIGCHLD'), ('SIGUSR1', 'SIGCHLD', 'sigwaitinfo')]
+)
+def test_trains_without_the_signals_of_posix(
+    build: Build, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        monkeypatch.delattr(signal, name)
+    run = build('run', **{'train_cfg.max_epochs': 1})
+    assert run.train_dataloader.num_workers > 0
+    run.train()
+    assert run.epoch == 1

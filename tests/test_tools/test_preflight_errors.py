@@ -97,9 +97,7 @@ def test_message(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(
-        'mmhgkd.utils.cpu_distributed.get_device', lambda: 'cpu'
-    )
+    monkeypatch.setattr('mmhgkd.runner.without_gpu.get_device', lambda: 'cpu')
     monkeypatch.delenv('SLURM_PROCID', raising=False)
     assert train.main([str(toy), *argv]) == 2
     assert capsys.readouterr().err == f'error: {message}\n'

@@ -218,6 +218,17 @@ def test_full_disk_ends_in_one_message(
     assert 'iter_1.pth: No space left on device' in error
 
 
+def test_unknown_runner_type(
+    train: ModuleType, toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [str(toy), '--cfg-options', 'runner_type=Runer']
+    assert train.main(argv) == 2
+    assert capsys.readouterr().err == (
+        'error: there is no runner `Runer`; did you mean `Runner`?\n'
+    )
+
+
 def test_own_runner_type(train: ModuleType, toy: Path) -> None:
-    with pytest.raises(KeyError, match='OtherRunner'):
-        train.main([str(toy), '--cfg-options', 'runner_type=OtherRunner'])
+    argv = [str(toy), '--work-dir', 'run', '--no-validate']
+    assert train.main([*argv, '--cfg-options', 'runner_type=Runner']) == 0
+    assert Path('run/iter_1.pth').is_file()

@@ -107,3 +107,52 @@ def test_variable_changes_where_its_value_is_used(tmp_path: Path) -> None:
     assert cfg.val == [{'ann_file': 'b/x.json'}, 'run']
     both = load_config(str(path), {'data_root': 'b', 'train.root': 'c'})
     assert both.train.root == 'c' and both.val[0].ann_file == 'b/x.json'
+
+
+@pytest.mark.parametrize(
+    'option', ['data_root', 'train_dataloader.dataset.data_root']
+)
+def test_equal_values_of_other_keys_stay(tmp_path: Path, option: str) -> None:
+    path = tmp_path / 'config.py'
+    path.write_text(
+        "data_root = 'data'\n"
+        "log_root = 'data'\n"
+        "model = dict(name='data', teacher=dict(checkpoint='data/mae.pth'))\n"
+        'train_dataloader = dict(dataset=dict(data_root=data_root))\n'
+        'val_dataloader = dict(dataset=dict(data_root=data_root))\n'
+    )
+    before = load_config(str(path))
+    cfg = load_config(str(path), {option: 'photos'})
+    assert cfg.log_root == 'data'
+    assert cfg.model == before.model
+    assert cfg.train_dataloader.dataset.data_root == 'photos'
+    is_variable = option == 'data_root'
+    assert cfg.data_root == ('photos' if is_variable else 'data')
+    assert cfg.val_dataloader.dataset.data_root == cfg.data_root
+    # Nothing of it is left for the next config.
+    assert load_config(str(path)).to_dict() == before.to_dict()
+
+
+def test_variable_of_a_base(tmp_path: Path) -> None:
+    (tmp_path / 'base.py').write_text(
+        "data_root = 'data/'\n"
+        'def path(name):\n'
+        "    data_root = 'other/'\n"
+        '    return data_root + name\n'
+        "train = dict(ann_file=data_root + 'a.json', other=path('b'))\n"
+        'epochs = 3\n'
+        'train_cfg = dict(max_epochs=epochs)\n'
+    )
+    path = tmp_path / 'config.py'
+    path.write_text(
+        "_base_ = 'base.py'\n"
+        "checkpoint = '{{ fileBasenameNoExtension }}.pth'\n"
+        'val = dict(root={{_base_.data_root}}, file=checkpoint)\n'
+    )
+    cfg = load_config(str(path), {'data_root': 'photos', 'epochs': 5})
+    assert cfg.train == dict(ann_file='photos/a.json', other='other/b')
+    assert cfg.val == dict(root='photos/', file='config.pth')
+    assert cfg.train_cfg.max_epochs == 5
+    assert cfg.data_root == 'photos'
+    cfg = load_config(str(path), {'checkpoint': 'best.pth'})
+    assert cfg.val == dict(root='data/', file='best.pth')

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -85,6 +86,43 @@ def test_mixed_families(
         'share the folder of `mmseg`; run `pip uninstall -y mmsegmentation`, '
         'then `pip install --force-reinstall --no-deps onedl-mmsegmentation`'
     ]
+
+
+def test_mmpretrain_beside_transformers_5(tmp_path: Path) -> None:
+    for name, version in (('transformers', '5.0.0'), ('pycocotools', '2.0')):
+        info = tmp_path / f'{name}-{version}.dist-info'
+        info.mkdir()
+        text = f'Name: {name}\nVersion: {version}\n'
+        (info / 'METADATA').write_text(text)
+    package = tmp_path / 'transformers'
+    (package / 'models' / 'auto').mkdir(parents=True)
+    auto = package / 'models' / 'auto' / 'auto_factory.py'
+    auto.write_text('class _BaseAutoModelClass: pass\n')
+    # As far as MMPretrain's import gets: base classes of its language models
+    # are in submodules, from where one name is gone, and so are they.
+    (package / '__init__.py').write_text(
+        'class PreTrainedModel: pass\n'
+        'class AutoModelForCausalLM(PreTrainedModel):\n'
+        "    config_class = type('Config', (), {'from_pretrained': None})\n"
+        'def __getattr__(name):\n'
+        "    if name.startswith('_'):\n"
+        '        raise AttributeError(name)\n'
+        '    return type(name, (), {})\n'
+    )
+    code = (
+        'import mmhgkd, mmpretrain\n'
+        'from mmpretrain.registry import MODELS\n'
+        'print(MODELS.get("ResNet").__name__, MODELS.get("BlipCaption"))\n'
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', '')])
+    process = subprocess.run(
+        [sys.executable, '-c', code],
+        env={**os.environ, 'PYTHONPATH': path},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    assert 'ResNet' in process.stdout and 'ask_install' in process.stdout
 
 
 def test_official_family_alone_is_no_mixture(

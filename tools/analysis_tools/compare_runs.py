@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhgkd.report import RunRecord, compare_runs, to_csv, to_markdown
-from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,8 @@ from rich.table import Table
 from mmhgkd.algorithms import HGKD
 from mmhgkd.registry import MODELS
 from mmhgkd.report import Complexity, model_complexity
-from mmhgkd.utils import ConfigError, command_line, load_config
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError, load_config
 from mmhgkd.visualization.trained_model import image_size
 
 

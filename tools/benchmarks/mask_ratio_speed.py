@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from mmhgkd.backbones import SparseResNet
 from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.masks import RandomUnitMask, UnitMask
+from mmhgkd.runner.command_line import report
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.command_line import report
 
 DENSE = 'dense'
 STAGES = (0, 1, 2, 3)

@@ -30,8 +30,8 @@ from torch import Tensor
 from training_step import TrainingStep
 
 from mmhgkd.backbones.backends import BACKENDS
+from mmhgkd.runner.command_line import report
 from mmhgkd.utils import ConfigError, load_config
-from mmhgkd.utils.command_line import report
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/hgkd/r50_mae.py'
 PARTS = (

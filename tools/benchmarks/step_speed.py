@@ -32,9 +32,9 @@ from training_step import TrainingStep
 from mmhgkd.backbones import SparseResNet
 from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.masks import RandomUnitMask, UnitMask
+from mmhgkd.runner.command_line import report
 from mmhgkd.sparse import MaskedFeature
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.command_line import report
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TEACHERS = {

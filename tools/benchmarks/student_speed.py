@@ -39,8 +39,8 @@ from mmhgkd.backbones import (
 )
 from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.masks import RandomUnitMask
+from mmhgkd.runner.command_line import report
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.command_line import report
 
 DENSE = 'dense'
 PEERS = ('mmpretrain', 'mmpretrain channels_last')

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmhgkd.runner import command_line
 from mmhgkd.study import (
     StudyOptions,
     Teacher,
@@ -22,7 +23,6 @@ from mmhgkd.study import (
     write_table,
 )
 from mmhgkd.study.run_study import choose_arms
-from mmhgkd.utils import command_line
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

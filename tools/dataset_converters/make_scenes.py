@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhgkd.datasets.scenes import TASKS, write_scenes
-from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -13,8 +13,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from mmhgkd.runner import command_line
 from mmhgkd.transfer.converters import LAYOUTS, export_student
-from mmhgkd.utils import command_line, load_config
+from mmhgkd.utils import load_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:

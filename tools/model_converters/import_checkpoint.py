@@ -11,8 +11,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from mmhgkd.runner import command_line
 from mmhgkd.transfer.converters import import_checkpoint
-from mmhgkd.utils import command_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:

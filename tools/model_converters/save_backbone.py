@@ -15,10 +15,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmhgkd.runner import command_line
 from mmhgkd.teachers.checkpoint import read_state_dict
 from mmhgkd.transfer.converters.student import strip
 from mmhgkd.transfer.converters.weights_file import write_weights
-from mmhgkd.utils import ConfigError, command_line
+from mmhgkd.utils import ConfigError
 
 PREFIX = 'backbone.'
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhgkd.utils import command_line
+from mmhgkd.runner import command_line
 from mmhgkd.visualization import save_model_panel
 from mmhgkd.visualization.saliency import SOURCES
 from mmhgkd.visualization.trained_model import open_run, run_parser

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhgkd.utils import command_line
+from mmhgkd.runner import command_line
 from mmhgkd.visualization import draw_intensities, intensities
 from mmhgkd.visualization.trained_model import (
     open_run,

@@ -7,8 +7,6 @@ import timm
 import torchvision
 from torch import nn
 
-from mmhgkd.utils import ConfigError
-
 from .flat_layout import FlatLayout
 from .student import Student
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmhgkd.utils.safe_files import read_checkpoint
+
 
 def write_weights(
     path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]
@@ -38,11 +40,7 @@ def torch_file(content: Any) -> bytes:
 
 def read_weights(path: Path) -> dict[str, Any]:
     """Read what :func:`write_weights` has written, as a user would."""
-    if path.suffix == '.safetensors':
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location='cpu', weights_only=True)
+    return read_checkpoint(path)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ import mmengine
 import numpy as np
 import pytest
 import torch
+from mmengine.fileio.handlers import file_handlers
 from mmengine.logging.history_buffer import HistoryBuffer
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
 from mmhgkd.runner import find_checkpoint, safe_loading
@@ -114,8 +115,30 @@ def test_log_of_a_checkpoint_loads_and_no_other_attribute(
             torch.load(other)
 
 
-def test_switch_is_taken_back() -> None:
-    before = dict(os.environ)
-    with safe_loading():
-        assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'
-    assert dict(os.environ) == before
+def surroundings() -> tuple[Any, ...]:
+    return (
+        dict(os.environ),
+        dict(file_handlers),
+        dict(CheckpointLoader._schemes),
+        set(torch.serialization.get_safe_globals()),
+    )
+
+
+def test_all_of_it_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / 'a.pkl'
+    path.write_bytes(pickle.dumps(Path('a')))
+    with torch.serialization.safe_globals([Path]):
+        before = surroundings()
+        with safe_loading():
+            assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'
+            inside = surroundings()
+            assert all(a != b for a, b in zip(inside, before, strict=True))
+            assert Path in inside[-1]
+            with pytest.raises(ZeroDivisionError), safe_loading():
+                assert surroundings() == inside
+                raise ZeroDivisionError
+            assert surroundings() == inside
+            with pytest.raises(ConfigError):
+                mmengine.load(path)
+        assert surroundings() == before
+    assert mmengine.load(path) == Path('a')

@@ -18,12 +18,18 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
-from mmhgkd.runner import ResumableRunner, RunError, RunStopped, safe_loading
+from mmhgkd.utils import ConfigError, RunError, RunStopped
+from mmhgkd.utils.build_errors import check_type, clear_build_errors
+from mmhgkd.utils.safe_files import safe_loading
 
-from .build_errors import config_fault
-from .config_error import ConfigError
-from .cpu_distributed import set_up_cpu_distributed
+from .resumable_runner import ResumableRunner
+from .without_gpu import set_up_cpu_distributed
 
+_FLAGS = {
+    '--no-pin-memory': 'do not copy batches to page-locked memory',
+    '--no-persistent-workers': 'start the workers of the dataloaders anew in '
+    'each epoch',
+}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _LOST_PROCESS = re.compile(
     r'Connection (closed|reset)|Broken pipe|gloo.*([Tt]imed out|Timeout)|'
@@ -39,16 +45,8 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         help='folder for logs and checkpoints; defaults to `work_dir` of the '
         'config, else to ./work_dirs/CONFIG_NAME',
     )
-    parser.add_argument(
-        '--no-pin-memory',
-        action='store_true',
-        help='do not copy batches to page-locked memory',
-    )
-    parser.add_argument(
-        '--no-persistent-workers',
-        action='store_true',
-        help='start the workers of the dataloaders anew in each epoch',
-    )
+    for flag, text in _FLAGS.items():
+        parser.add_argument(flag, action='store_true', help=text)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -63,13 +61,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         default='none',
         help='what has started the processes of a distributed run',
     )
-    parser.add_argument(
-        '--local_rank',
-        '--local-rank',
-        type=int,
-        default=0,
-        help='set by some launchers',
-    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
 def parse_arguments(
@@ -109,18 +101,21 @@ def merge_common_arguments(cfg: Config, args: Namespace) -> None:
 
 def takes_auto_resume(cfg: Config) -> bool:
     """Whether the runner of the config knows ``resume='auto'``."""
-    if 'runner_type' not in cfg:
-        return True
-    runner = RUNNERS.get(cfg.runner_type)
-    return runner is not None and issubclass(runner, ResumableRunner)
+    return issubclass(_runner_type(cfg), ResumableRunner)
 
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config asks for."""
     set_up_cpu_distributed(cfg)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return ResumableRunner.from_cfg(cfg)
+    return _runner_type(cfg).from_cfg(cfg)
+
+
+def _runner_type(cfg: Config) -> type[Runner]:
+    kind = cfg.get('runner_type', ResumableRunner)
+    if isinstance(kind, str):
+        check_type(RUNNERS, kind, None)
+        kind = RUNNERS.get(kind)
+    return kind
 
 
 def run_tool(body: Callable[[], None]) -> int:
@@ -138,7 +133,7 @@ def run_tool(body: Callable[[], None]) -> int:
         for one that a signal has stopped and that can be resumed at once.
     """
     try:
-        with safe_loading():
+        with safe_loading(), clear_build_errors():
             body()
     except Exception as error:
         fault = _mendable(error)
@@ -155,24 +150,26 @@ def run_tool(body: Callable[[], None]) -> int:
 
 def _mendable(error: Exception) -> Exception | None:
     """What to tell the user, None for what looks like a bug."""
-    if isinstance(error, (ConfigError, FloatingPointError, RunError)):
-        return error
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    # What fails while a part is built may be no fault of its config.
+    cause = error.__cause__ if isinstance(error, ConfigError) else error
+    if isinstance(cause, OSError) and cause.errno in _DISK_FULL:
         return RunError(
-            f'cannot write {error.filename or "a file"}: {error.strerror}; '
+            f'cannot write {cause.filename or "a file"}: {cause.strerror}; '
             'the last checkpoint is whole: free some space, then add --resume'
         )
     if (
-        isinstance(error, RuntimeError)
+        isinstance(cause, RuntimeError)
+        and not isinstance(cause, RunError)
         and distributed.is_initialized()
-        and _LOST_PROCESS.search(str(error))
+        and _LOST_PROCESS.search(str(cause))
     ):
         return RunError(
             'another process of this run is lost: '
-            f'{str(error).splitlines()[0]}; see its message, then '
+            f'{str(cause).splitlines()[0]}; see its message, then '
             'add --resume'
         )
-    return config_fault(error)
+    mendable = isinstance(error, (ConfigError, FloatingPointError, RunError))
+    return error if mendable else None
 
 
 def report(error: Exception) -> int:

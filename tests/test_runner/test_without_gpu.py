@@ -8,7 +8,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 from ranks import run_ranks
 
-from mmhgkd.utils import cpu_distributed
+from mmhgkd.runner import without_gpu
 
 VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 
@@ -16,9 +16,9 @@ VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 def start_task(rank: int) -> None:
     """Do what a task of Slurm does, and leave the group."""
     os.environ.update(SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))
-    cpu_distributed.get_device = lambda: 'cpu'
+    without_gpu.get_device = lambda: 'cpu'
     cfg = Config(dict(launcher='slurm'))
-    cpu_distributed.set_up_cpu_distributed(cfg)
+    without_gpu.set_up_cpu_distributed(cfg)
     total = torch.tensor(rank + 1)
     dist.all_reduce(total)
     assert (dist.get_rank(), dist.get_backend(), total) == (rank, 'gloo', 3)
@@ -48,3 +48,41 @@ def test_tasks_of_slurm_find_each_other(
     monkeypatch.setenv('SLURM_NODELIST', 'n[1-2]')
     monkeypatch.setenv('MASTER_PORT', str(port))
     run_ranks(start_task, group=False)
+
+
+def config() -> Config:
+    return Config(
+        dict(
+            optim_wrapper=dict(
+                type='AmpOptimWrapper',
+                dtype='bfloat16',
+                optimizer=dict(type='SGD', lr=1),
+            )
+        )
+    )
+
+
+def test_cpu_trains_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(without_gpu, 'get_device', lambda: 'cpu')
+    cfg = config()
+    without_gpu.fall_back_to_full_precision(cfg)
+    assert cfg.optim_wrapper == dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=1)
+    )
+
+
+def test_gpu_keeps_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(without_gpu, 'get_device', lambda: 'cuda')
+    cfg = config()
+    without_gpu.fall_back_to_full_precision(cfg)
+    assert cfg.optim_wrapper == config().optim_wrapper
+
+
+@pytest.mark.parametrize('wrapper', [None, dict(optimizer=dict(type='SGD'))])
+def test_other_wrappers_stay(
+    wrapper: dict | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(without_gpu, 'get_device', lambda: 'cpu')
+    cfg = Config(dict(optim_wrapper=wrapper))
+    without_gpu.fall_back_to_full_precision(cfg)
+    assert cfg.optim_wrapper == wrapper

@@ -1,3 +1,5 @@
+"""What a config that is written for GPUs needs on a machine without one."""
+
 import os
 import subprocess
 
@@ -6,7 +8,28 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from torch import distributed
 
-from .config_error import ConfigError
+from mmhgkd.utils import ConfigError
+
+
+def fall_back_to_full_precision(cfg: Config) -> None:
+    """Let a config that asks for mixed precision train without a GPU.
+
+    MMEngine's ``AmpOptimWrapper`` refuses to work on a CPU.
+
+    Args:
+        cfg (Config): The config; changed in place.
+    """
+    wrapper = cfg.get('optim_wrapper')
+    if (
+        wrapper is None
+        or wrapper.get('type') != 'AmpOptimWrapper'
+        or get_device() != 'cpu'
+    ):
+        return
+    wrapper.type = 'OptimWrapper'
+    for option in ('dtype', 'loss_scale', 'use_fsdp'):
+        wrapper.pop(option, None)
+    print_log('No GPU found: training in fp32 instead of mixed precision.')
 
 
 def set_up_cpu_distributed(cfg: Config) -> None:
@@ -33,8 +56,7 @@ def set_up_cpu_distributed(cfg: Config) -> None:
             f'`--launcher {launcher}` needs GPUs and finds none; without them '
             'use `tools/dist_train.sh`, or `--launcher none`'
         )
-    env_cfg = cfg.setdefault('env_cfg', {})
-    dist_cfg = env_cfg.setdefault('dist_cfg', {})
+    dist_cfg = cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})
     if dist_cfg.get('backend', 'nccl') == 'nccl':
         dist_cfg['backend'] = 'gloo'
         print_log('No GPU found: `env_cfg.dist_cfg.backend` is set to gloo.')
