@@ -2,7 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'soak.py'
+TOOL = Path(__file__).with_name('soak.py')
 
 
 def test_some_faults_are_survived() -> None:
