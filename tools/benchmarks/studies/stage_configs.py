@@ -104,7 +104,6 @@ def pretraining_config(
             in_channels=model.neck.in_channels[-1],
             probe=files.probe,
         )
-        cfg.custom_imports = dict(imports=['mmhgkd.study'])
     elif study.gradient_interval and arm.method == 'pretrain':
         cfg.custom_hooks = [
             *(cfg.get('custom_hooks') or []),
