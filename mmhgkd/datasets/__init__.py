@@ -1,5 +1,4 @@
-from .image_folder import ImageFolder
+from .image_folder import ImageFolder, ProbeImages
 from .load_image import LoadImage
-from .probe_images import ProbeImages
 
 __all__ = ['ImageFolder', 'LoadImage', 'ProbeImages']

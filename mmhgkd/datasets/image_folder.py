@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from mmengine import fileio
+from mmengine.dataset import ConcatDataset
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.datasets.custom import find_folders, get_samples
@@ -178,6 +179,43 @@ class ImageFolder(CustomDataset):
             )
         self.folder_to_idx = {name: index for index, name in enumerate(found)}
         return self.folder_to_idx
+
+
+@DATASETS.register_module()
+class ProbeImages(ConcatDataset):
+    """Labelled images of several splits, to classify one with another.
+
+    kNN and linear probe learn from the bank split and are measured on the
+    query split; one dataloader brings both, told apart by ``split``.
+
+    Args:
+        data_root (str): Folder of the data set, see :class:`ImageFolder`.
+        splits (Sequence[str]): Its splits, the bank first.
+            Defaults to ('train', 'val').
+        max_bank_images (int, optional): Keep a random choice of that many
+            images of the first split. Defaults to None, which means all.
+        **kwargs: Other arguments of :class:`ImageFolder`.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        splits: Sequence[str] = ('train', 'val'),
+        max_bank_images: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            [
+                ImageFolder(
+                    data_root,
+                    split,
+                    with_label=True,
+                    max_images=None if index else max_bank_images,
+                    **kwargs,
+                )
+                for index, split in enumerate(splits)
+            ]
+        )
 
 
 def _find_split(data_root: str, split: str) -> str:

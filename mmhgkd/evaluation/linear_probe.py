@@ -63,12 +63,7 @@ class LinearProbeAccuracy(RepresentationMetric):
     ) -> dict[str, float]:
         """See :meth:`RepresentationMetric.accuracy`."""
         return linear_probe_accuracy(
-            bank,
-            bank_labels,
-            query,
-            query_labels,
-            C=self.C,
-            max_iter=self.max_iter,
+            bank, bank_labels, query, query_labels, self.C, self.max_iter
         )
 
 
@@ -91,9 +86,7 @@ def linear_probe_accuracy(
         bank_labels (Tensor): Class ids of the bank, ``(N, )``.
         query (Tensor): Embeddings to classify, ``(M, D)``.
         query_labels (Tensor): Class ids of the query, ``(M, )``.
-        C (float): Inverse strength of the L2 penalty. Hundreds of features
-            and a few thousand images overfit at scikit-learn's 1.0.
-            Defaults to 0.01.
+        C (float): Inverse strength of the L2 penalty. Defaults to 0.01.
         max_iter (int): Most iterations of the solver. Defaults to 1000.
 
     Returns:

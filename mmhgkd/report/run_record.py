@@ -140,23 +140,14 @@ class RunRecord:
     @property
     def pictures(self) -> list[Path]:
         """Pictures of the run: of the folder, then of its hooks."""
-        found = [
-            path
-            for path in sorted(self.folder.iterdir())
-            if path.suffix.lower() in PICTURES
-        ]
+        found = sorted(self.folder.iterdir())
         for log in self.logs:
             folder = log.with_name('vis_image')
             if folder.is_dir():
                 found += sorted(
-                    (
-                        path
-                        for path in folder.iterdir()
-                        if path.suffix.lower() in PICTURES
-                    ),
-                    key=lambda path: path.stat().st_mtime,
+                    folder.iterdir(), key=lambda path: path.stat().st_mtime
                 )
-        return found
+        return [path for path in found if path.suffix.lower() in PICTURES]
 
     @property
     def checkpoint(self) -> Path:

@@ -131,7 +131,7 @@ if [[ $state != idle ]]; then
     exit 1
 fi
 
-export PYTHONPATH="$here:$here/../../tools${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$here:$here/../faults${PYTHONPATH:+:$PYTHONPATH}"
 export OMP_NUM_THREADS=1
 cd "$folder"
 # Not in the foreground, where a signal to this script would wait for its end.

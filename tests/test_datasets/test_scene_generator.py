@@ -5,7 +5,7 @@ from skimage import data as skimage_data
 from sklearn.datasets import load_sample_image
 
 from mmhgkd.datasets.scenes import SHAPES, Scene, SceneGenerator
-from mmhgkd.datasets.scenes.photos import load_photos
+from mmhgkd.datasets.scenes.textures import load_photos
 from mmhgkd.utils import ConfigError
 
 
@@ -116,7 +116,7 @@ def test_photos_are_the_packages_own() -> None:
 
 def test_missing_photo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        'mmhgkd.datasets.scenes.photos._FILES',
+        'mmhgkd.datasets.scenes.textures._FILES',
         {'skimage.data': ('nowhere.png',)},
     )
     with pytest.raises(FileNotFoundError, match=r'nowhere\.png.*reinstall'):

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mmhgkd.datasets.scenes import SHAPES, SceneGenerator, write_scenes
-from mmhgkd.datasets.scenes.classification_writer import ClassificationWriter
+from mmhgkd.datasets.scenes.writers import ClassificationWriter
 from mmhgkd.utils import ConfigError
 
 GENERATOR = SceneGenerator(64, seed=3)

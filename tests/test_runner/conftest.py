@@ -14,15 +14,15 @@ from mmengine.visualization import Visualizer
 
 from mmhgkd.runner import ResumableRunner
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+FAULTS = Path(__file__).resolve().parents[1] / 'faults'
 
 
 @pytest.fixture(scope='session')
 def soak() -> Iterator[ModuleType]:
     # The processes that it starts import it by its name.
-    sys.path.append(str(TOOLS))
+    sys.path.append(str(FAULTS))
     yield importlib.import_module('soak')
-    sys.path.remove(str(TOOLS))
+    sys.path.remove(str(FAULTS))
 
 
 @pytest.fixture

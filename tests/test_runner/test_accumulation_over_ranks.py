@@ -33,7 +33,7 @@ def config(soak: ModuleType) -> str:
         ('max_epochs=3', 'max_epochs=2'),
         (
             "optimizer=dict(type='AdamW', lr=1e-3)",
-            "optimizer=dict(type='mmhgkd.Lamb', lr=1e-2), "
+            "optimizer=dict(type='mmhgkd.TimmLamb', lr=1e-2), "
             'accumulative_counts=2',
         ),
     ):

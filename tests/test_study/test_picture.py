@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
+from studies.comparison import Comparison, draw_differences, write_picture
 
 from mmhgkd.report.curves import COLORS, MUTED
-from mmhgkd.study import draw_differences, write_picture
-from mmhgkd.study.comparison import Comparison
 
 FOUND = {
     'kNN': Comparison(dict(b=2.5, c=-0.5, d=-3.0), 1.0, 6),

@@ -106,9 +106,7 @@ def test_end_to_end_and_skip(
     page = tmp_path / 'page.md'
     page.write_text('a\n<!-- table tiny -->\nold\n<!-- end -->\nb\n')
     with monkeypatch.context() as patch:
-        patch.setattr(
-            sys.modules['mmhgkd.study.run_study'], 'run_arm', unwanted
-        )
+        patch.setattr(sys.modules['studies.run_study'], 'run_arm', unwanted)
         assert tool.main([*argv, '--page', str(page)]) == 0
     text = page.read_text()
     assert text.startswith('a\n<!-- table tiny -->\n\n| arm | kNN |')
@@ -224,7 +222,7 @@ def test_a_diverged_arm_does_not_stop_the_others(
         done.append(Path(cfg.work_dir).name)
         return {'knn/top1': 1.0, 'linear/top1': 2.0, 'accuracy/top1': 3.0}
 
-    monkeypatch.setattr('mmhgkd.study.run_arm.run_stage', stage)
+    monkeypatch.setattr('studies.run_study.run_stage', stage)
     study = content(scenes)
     study['arms'].reverse()
     path = write_study(tmp_path / 'tiny.yml', study)

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-
-from mmhgkd.study import Study, read_study, results_table
-from mmhgkd.study.results import read_result, result_path
-from mmhgkd.study.run_arm import arm_settings
+from studies.results import arm_settings, read_result, result_path
+from studies.study_file import Study, read_study
+from studies.table import results_table
 
 ROOT = Path(__file__).parents[2]
 #: Studies of one teacher share a folder.

@@ -8,10 +8,9 @@ from mmpretrain.models import ResNet
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from studies.soft_labels import SoftLabelDistiller, fit_linear
 
 from mmhgkd.registry import MODELS
-from mmhgkd.study import SoftLabelDistiller
-from mmhgkd.study.teacher_probe import fit_linear
 
 STATISTICS = dict(mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0])
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
-
-from mmhgkd.study.comparison import compare_with_reference
+from studies.comparison import compare_with_reference
 
 
 def draw(arms: int, seeds: int) -> np.ndarray:

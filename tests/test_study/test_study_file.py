@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
-
-from mmhgkd.study import read_study
-from mmhgkd.study.run_study import check_arms
-from mmhgkd.study.stage_configs import (
+from studies.run_study import check_arms
+from studies.stage_configs import (
     TeacherFiles,
     finetuning_config,
     pretraining_config,
     teacher_config,
 )
+from studies.study_file import read_study
 
 sys.path.append(str(Path(__file__).parent))
 from tiny_study import content, write_study

@@ -1,10 +1,9 @@
 from pathlib import Path
 
 import pytest
-
-from mmhgkd.study import Arm, results_table, write_table
-from mmhgkd.study.results import result_path, write_result
-from mmhgkd.study.table import mean_and_spread
+from studies.results import result_path, write_result
+from studies.study_file import Arm
+from studies.table import mean_and_spread, results_table, write_table
 
 ARMS = [Arm('a', 'hgkd/r18_scenes'), Arm('b', 'x'), Arm('none', 'x')]
 SETTINGS = dict(data=dict(train=1200, val=300, classes=10))

@@ -16,6 +16,7 @@ from mmhgkd.backbones import SparseResNet
 from mmhgkd.masks import RandomUnitMask
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
+CONFIGS = BENCHMARKS.parents[1] / 'configs'
 COMMON = (
     '--batch-size',
     '2',
@@ -49,11 +50,6 @@ def step_profile() -> ModuleType:
     return importlib.import_module('step_profile')
 
 
-@pytest.fixture
-def mask_ratio_speed() -> ModuleType:
-    return importlib.import_module('mask_ratio_speed')
-
-
 def tables(text: str) -> Iterator[dict[str, list[str]]]:
     """Markdown tables: the cells of each line by its first cell."""
     lines = iter([*text.splitlines(), ''])
@@ -78,10 +74,9 @@ def rounded(cell: str, value: float) -> bool:
     return float(cell) == float(f'{value:.{digits}f}')
 
 
-def run_step_speed(*arguments: str) -> str:
-    """Run the tool in a process of its own: it forks one for each row."""
-    script = BENCHMARKS / 'step_speed.py'
-    done = run_script(script, *COMMON, *arguments)
+def run(tool: str, *arguments: str) -> str:
+    """Run a tool in a process of its own: it starts one for each row."""
+    done = run_script(BENCHMARKS / f'{tool}.py', *COMMON, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -101,7 +96,7 @@ def test_step_speed(tmp_path: Path) -> None:
         '--json',
         str(out),
     ]
-    [table] = tables(run_step_speed(*arguments))
+    [table] = tables(run('step_speed', *arguments))
     report = json.loads(out.read_text())
     assert list(report['rows']) == rows
     peer, dense = (
@@ -120,7 +115,8 @@ def test_step_speed(tmp_path: Path) -> None:
 
 def test_step_speed_of_one_row() -> None:
     [table] = tables(
-        run_step_speed(
+        run(
+            'step_speed',
             '--depth',
             '18',
             '--image-size',
@@ -152,7 +148,7 @@ def test_ratio_is_to_the_faster_peer(step_speed: ModuleType) -> None:
         'mmpretrain channels_last': [6.0, 7.0, 5.0],
         'packed': [3.0, 3.0, 99.0],
     }
-    table = step_speed.summarize(
+    table = step_speed.common.summarize(
         {
             row: [dict(step_ms=time, peak_gib=time) for time in times]
             for row, times in steps.items()
@@ -205,35 +201,14 @@ def test_dense_neighbor_keeps_the_order(step_speed: ModuleType) -> None:
         assert torch.equal(feature.dense(), expected)
 
 
-def test_mask_ratio_speed(
-    mask_ratio_speed: ModuleType,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_several_mask_ratios(tmp_path: Path) -> None:
     out, picture = tmp_path / 'out.json', tmp_path / 'deep' / 'out.png'
-    assert (
-        mask_ratio_speed.main(
-            [
-                *COMMON,
-                '--depth',
-                '18',
-                '--image-size',
-                '64',
-                '--mask-ratios',
-                '0',
-                '0.75',
-                '--json',
-                str(out),
-                '--plot',
-                str(picture),
-            ]
-        )
-        == 0
-    )
+    options = '--depth 18 --image-size 64 --mask-ratio 0 0.75'
+    options += f' --rows dense masked packed --json {out} --plot {picture}'
+    [table] = tables(run('student_speed', *options.split()))
     rows = json.loads(out.read_text())['rows']
     assert [row['mask_ratio'] for row in rows] == [0, 0.75]
     assert [row['visible'] for row in rows] == [1, 0.25]
-    [table] = tables(capsys.readouterr().out)
     for row in rows:
         assert row['ideal_ms'] == pytest.approx(
             row['visible'] * row['dense_ms']
@@ -246,19 +221,20 @@ def test_mask_ratio_speed(
 
 
 def test_step_profile(
-    step_profile: ModuleType,
+    step_speed: ModuleType,
     class_folders: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, picture = tmp_path / 'out.json', tmp_path / 'out.png'
-    config = step_profile.CONFIG.with_name('r18_scenes.py')
-    arguments = ['--backend', 'packed', '--images', '2', '--json', str(out)]
+    config = CONFIGS / 'hgkd' / 'r18_scenes.py'
+    arguments = ['--rows', 'packed', '--images', '2', '--json', str(out)]
     arguments += ['--plot', str(picture), '--data-root', str(class_folders)]
-    assert step_profile.main([*COMMON, str(config), *arguments]) == 0
+    arguments += ['--profile', str(config)]
+    assert step_speed.main([*COMMON, *arguments]) == 0
     report = json.loads(out.read_text())
     parts = report['parts']
-    assert list(parts) == list(step_profile.PARTS)
+    assert list(parts) == list(step_speed.step_profile.PARTS)
     total = sum(row['ms'] for row in parts.values())
     for row in parts.values():
         assert row['ms'] > 0
@@ -276,12 +252,34 @@ def test_step_profile(
         assert len(set(image.convert('RGB').getdata())) > 10
 
 
-def test_step_profile_wants_a_student(
-    step_profile: ModuleType, capsys: pytest.CaptureFixture[str]
+def test_profile_wants_a_student(
+    step_speed: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = step_profile.CONFIG.parents[1] / 'mae' / 'vit-tiny.py'
-    assert step_profile.main([str(config)]) == 2
+    config = CONFIGS / 'mae' / 'vit-tiny.py'
+    assert step_speed.main(['--profile', str(config)]) == 2
     assert 'no model of type mmhgkd.HGKD' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ('--profile x.py --depth 18', '--depth is in the config of'),
+        ('--profile x.py --mask-ratio 0.5', '--mask-ratio is in the config'),
+        ('--profile x.py --rows dense', 'takes one of the rows masked'),
+        ('--profile x.py --rows masked packed', 'got masked packed'),
+        ('--images 3', '--images belongs to --profile'),
+        ('--data-root images', '--data-root belongs to --profile'),
+    ],
+)
+def test_options_that_would_do_nothing(
+    step_speed: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    message: str,
+) -> None:
+    with pytest.raises(SystemExit):
+        step_speed.parse_args(arguments.split())
+    assert message in capsys.readouterr().err
 
 
 class Slow(torch.autograd.Function):

@@ -28,7 +28,7 @@ def test_sparse_rows_compute_the_same(tool: ModuleType) -> None:
     results = {}
     for row in ('masked', 'packed', *tool.PEERS):
         net, forward = tool.build_network(row, args)
-        features = forward()
+        features = forward(0.6)
         if row in tool.PEERS:
             features = [
                 dense_to_rows(x, mask, 4 * 2**stage)
@@ -61,7 +61,7 @@ def test_dense_row_is_the_dense_network(
     for net in (dense, packed):
         net.eval()
     with torch.no_grad():
-        for x, y in zip(sparse_forward(), forward(), strict=True):
+        for x, y in zip(sparse_forward(0), forward(0), strict=True):
             expected = dense_to_rows(y, mask, 64 // y.size(2))
             assert (x - expected).norm() < 1e-3 * expected.norm()
 
@@ -95,12 +95,12 @@ def test_step(tool: ModuleType, dtype: str, expected: torch.dtype) -> None:
     net, forward = tool.build_network('packed', args)
     seen: set[torch.dtype] = set()
 
-    def record() -> list[Tensor]:
-        features = forward()
+    def record(ratio: float) -> list[Tensor]:
+        features = forward(ratio)
         seen.update(x.dtype for x in features)
         return features
 
-    numbers = tool.step(net, record, args)
+    numbers = tool.step(net, record, 0.6, args)
     assert 0 < numbers['forward_ms'] < numbers['step_ms']
     assert seen == {expected}
     assert all(x.grad is not None for x in net.parameters())
@@ -112,7 +112,7 @@ def test_summary(tool: ModuleType) -> None:
         names = ('forward_ms', 'step_ms', 'peak_gib')
         return [dict(zip(names, step, strict=True)) for step in numbers]
 
-    table = tool.summarize(
+    table = tool.common.summarize(
         {
             'dense': steps((1, 40, 1), (2, 60, 2), (9, 50, 1)),
             'mmpretrain': steps((1, 100, 0)),
@@ -132,10 +132,10 @@ def test_summary(tool: ModuleType) -> None:
     # The faster of the peer's memory formats counts.
     assert table['packed']['times_mmpretrain'] == 4
     assert table['packed']['times_dense'] == 2.5
-    last = tool.render(table).splitlines()[-1]
+    last = tool.common.render(table).splitlines()[-1]
     assert last == '| packed | 5 | 20 | 800.0 | 0.00 | 2.50 | 4.00 |'
-    alone = tool.summarize({'packed': steps((5, 20, 0))}, 16)
-    assert 'x dense' not in tool.render(alone)
+    alone = tool.common.summarize({'packed': steps((5, 20, 0))}, 16)
+    assert 'x dense' not in tool.common.render(alone)
 
 
 def test_run_in_processes(tmp_path: Path) -> None:
@@ -148,3 +148,11 @@ def test_run_in_processes(tmp_path: Path) -> None:
     assert numbers['step_ms'] > numbers['forward_ms'] > 0
     assert report['options']['image_size'] == 64
     assert '| packed |' in result.stdout
+
+
+def test_picture_needs_several_mask_ratios(
+    tool: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        tool.parse_args([*TINY.split(), '--plot', 'out.png'])
+    assert 'several mask ratios' in capsys.readouterr().err

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from rich.console import Console
-from rich.table import Table
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.registry import MODELS
-from mmhgkd.report import Complexity, model_complexity
+from mmhgkd.report import Complexity, model_complexity, to_markdown
 from mmhgkd.runner import command_line
 from mmhgkd.utils import ConfigError, load_config
 from mmhgkd.visualization.trained_model import image_size
@@ -56,25 +54,18 @@ def count(
 
 
 def print_table(rows: Sequence[Complexity]) -> None:
-    """Print the count in millions."""
-    table = Table(title='One image')
-    for column in (
-        'part',
-        'parameters M',
-        'dense GMACs',
-        'sparse GMACs',
-        'sparse / dense',
-    ):
-        table.add_column(column, justify='right' if table.columns else 'left')
-    for row in rows:
-        table.add_row(
-            row.part,
-            f'{row.params / 1e6:.2f}',
-            f'{row.dense / 1e9:.3f}',
-            f'{row.sparse / 1e9:.3f}',
-            f'{row.sparse / max(row.dense, 1):.3f}',
-        )
-    Console(width=80).print(table)
+    """Print the count in millions and billions."""
+    table = [
+        {
+            'part': row.part,
+            'parameters M': f'{row.params / 1e6:.2f}',
+            'dense GMACs': f'{row.dense / 1e9:.3f}',
+            'sparse GMACs': f'{row.sparse / 1e9:.3f}',
+            'sparse / dense': f'{row.sparse / max(row.dense, 1):.3f}',
+        }
+        for row in rows
+    ]
+    print(to_markdown(table), end='')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,42 +1,64 @@
-"""What the benchmarks share: clock, memory, turns and tables."""
+"""What the benchmarks share: options, clock, turns, and the table."""
 
 import argparse
+import importlib.util
 import json
 import multiprocessing
 import os
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from mmengine.logging import MMLogger
 
+from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.utils import ConfigError
 
 GIB = 2**30
 START_METHOD = 'spawn'
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+STAGES = (0, 1, 2, 3)
+DENSE = 'dense'
+PEERS = ('mmpretrain', 'mmpretrain channels_last')
+# The dense network on an image with holes costs what the dense row costs.
+ROWS = (DENSE, *PEERS, *(name for name in BACKENDS if name != 'zero_filled'))
+COLUMNS = dict(
+    forward_ms=('forward ms', '.0f'),
+    step_ms=('step ms', '.0f'),
+    images_per_second=('images/s', '.1f'),
+    peak_gib=('peak GiB', '.2f'),
+    times_dense=('x dense', '.2f'),
+    times_mmpretrain=('x mmpretrain', '.2f'),
+)
 
 Numbers = dict[str, float]
 Build = Callable[[str, argparse.Namespace], Callable[[], Numbers]]
 
 
-def add_arguments(
-    parser: argparse.ArgumentParser, image_size: int | None = 224
-) -> None:
-    """Add the options that all benchmarks have."""
-    parser.add_argument('--batch-size', type=int, default=16)
-    if image_size:
-        parser.add_argument(
-            '--image-size', type=int, default=image_size, help='side in pixels'
-        )
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks have."""
+    parser = argparse.ArgumentParser(
+        description=description.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    cuda = torch.cuda.is_available()
+    for option, default, text in (
+        ('--depth', 50, 'of the ResNet'),
+        ('--batch-size', 16, 'images of a step'),
+        ('--image-size', 224, 'side in pixels'),
+        ('--threads', 2, 'of each process on the CPU'),
+        ('--repeats', 3, 'timed steps of each row'),
+    ):
+        parser.add_argument(option, type=int, default=default, help=text)
+    parser.add_argument('--device', default='cuda' if cuda else 'cpu')
     parser.add_argument(
         '--dtype',
         choices=list(DTYPES),
@@ -44,12 +66,40 @@ def add_arguments(
         help='bf16 and fp16 mean autocast',
     )
     parser.add_argument(
-        '--threads', type=int, default=2, help='of each process on the CPU'
+        '--compile', action='store_true', help='compile all networks'
     )
     parser.add_argument(
-        '--repeats', type=int, default=3, help='timed steps of each row'
+        '--rows',
+        nargs='+',
+        choices=ROWS,
+        metavar='ROW',
+        help='networks to time, by default all that can run of: '
+        f'{", ".join(ROWS)}',
     )
     parser.add_argument('--json', metavar='OUT', help='file for the numbers')
+    parser.add_argument('--plot', metavar='PNG', help='file for a picture')
+    return parser
+
+
+def choose_rows(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    is_resnet: bool = True,
+) -> None:
+    """Choose the rows that run, or refuse those that were asked for."""
+    reasons = {}
+    has_spconv = importlib.util.find_spec('spconv') is not None
+    if not args.device.startswith('cuda') or not has_spconv:
+        reasons['spconv'] = (
+            "needs a CUDA device and the package: pip install 'mmhgkd[spconv]'"
+        )
+    if not is_resnet:
+        reasons['spconv'] = 'has no depthwise convolutions'
+        reasons |= dict.fromkeys(PEERS, 'has a sparse ResNet only')
+    for row in args.rows or ():
+        if row in reasons:
+            parser.error(f'the row {row!r} {reasons[row]}')
+    args.rows = args.rows or [row for row in ROWS if row not in reasons]
 
 
 def autocast(args: argparse.Namespace) -> torch.autocast:
@@ -77,7 +127,7 @@ def peak_memory(device: str) -> int:
 
 
 def take_turns(
-    build: Build, args: argparse.Namespace, rows: Sequence[str]
+    build: Build, args: argparse.Namespace
 ) -> dict[str, list[Numbers]]:
     """Run the steps of all rows in turns, each row in its own process.
 
@@ -86,7 +136,6 @@ def take_turns(
             which returns its numbers. A function of a module, as it is sent
             to the processes.
         args (argparse.Namespace): The options.
-        rows (Sequence[str]): Names of the rows.
 
     Returns:
         dict[str, list[dict]]: Numbers of the timed steps of each row, with
@@ -99,13 +148,13 @@ def take_turns(
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     context: Any = multiprocessing.get_context(START_METHOD)
     pipes = {}
-    for row in rows:
+    for row in args.rows:
         pipes[row], end = context.Pipe()
         context.Process(
             target=_serve, args=(build, row, args, end), daemon=True
         ).start()
         end.close()
-    steps: dict[str, list[Numbers]] = {row: [] for row in rows}
+    steps: dict[str, list[Numbers]] = {row: [] for row in args.rows}
     for _ in range(args.repeats + 1):
         for row, pipe in pipes.items():
             try:
@@ -134,6 +183,52 @@ def _serve(
         pipe.send({**numbers, 'peak_gib': peak})
 
 
+def medians(steps: Sequence[Numbers]) -> Numbers:
+    """Median of each number over the steps."""
+    return {
+        key: statistics.median(step[key] for step in steps) for key in steps[0]
+    }
+
+
+def summarize(
+    steps: dict[str, list[Numbers]], batch_size: int
+) -> dict[str, Numbers]:
+    """Medians, and the speed relative to the neighbors in the same run."""
+    table = {}
+    for row, numbers in steps.items():
+        median = medians(numbers)
+        del median['peak_gib']  # whose largest value counts
+        table[row] = median | dict(
+            images_per_second=1e3 * batch_size / median['step_ms'],
+            peak_gib=max(step['peak_gib'] for step in numbers),
+        )
+    for name, rivals in ((DENSE, (DENSE,)), (PEERS[0], PEERS)):
+        times = [table[row]['step_ms'] for row in rivals if row in table]
+        for row in table if times else ():
+            table[row][f'times_{name}'] = min(times) / table[row]['step_ms']
+    return table
+
+
+def render(table: dict[str, Numbers]) -> str:
+    """Lay the numbers of the rows out as a Markdown table."""
+    shown = [name for name in COLUMNS if name in next(iter(table.values()))]
+    return markdown(
+        ['encoder', *(COLUMNS[name][0] for name in shown)],
+        [
+            [row, *(format(numbers[name], COLUMNS[name][1]) for name in shown)]
+            for row, numbers in table.items()
+        ],
+    )
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Lay text out as a Markdown table, the first column to the left."""
+    rule = ['---'] + ['---:'] * (len(header) - 1)
+    return '\n'.join(
+        f'| {" | ".join(line)} |' for line in (header, rule, *lines)
+    )
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave out what mmengine logs about every parameter of a model."""
@@ -146,17 +241,14 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Lay text out as a Markdown table, the first column to the left."""
-    rule = ['---'] + ['---:'] * (len(header) - 1)
-    return '\n'.join(
-        f'| {" | ".join(line)} |' for line in (header, rule, *lines)
-    )
-
-
-def write_json(args: argparse.Namespace, **report: Any) -> None:
+def save(args: argparse.Namespace, **report: Any) -> None:
     """Write the numbers to the file that the options name, if any."""
     if args.json:
         report = dict(options=vars(args), torch=torch.__version__, **report)
-        with open(args.json, 'w') as file:
-            json.dump(report, file, indent=2)
+        Path(args.json).write_text(json.dumps(report, indent=2))
+
+
+def save_picture(args: argparse.Namespace, figure: Figure) -> None:
+    """Write a picture to the file that the options name."""
+    Path(args.plot).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.plot)

@@ -1,6 +1,5 @@
 """Speed of the data pipeline on one core."""
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,15 +11,16 @@ from typing import Any
 import cv2
 import mmcv
 import torch
-from common import Numbers, quiet
+from common import Numbers, medians, quiet
 from mmengine.dataset import BaseDataset
 from torchvision.io import ImageReadMode, decode_image
 
 from mmhgkd.datasets.scenes import SceneGenerator
-from mmhgkd.datasets.scenes.scene_writer import write_image
+from mmhgkd.datasets.scenes.writers import write_image
 from mmhgkd.registry import DATASETS
 
 TORCHVISION = 'torchvision'
+KINDS = dict(decode='decode, images/s', pipeline='whole pipeline, images/s')
 
 
 @contextmanager
@@ -55,21 +55,18 @@ def one_thread() -> Iterator[None]:
 
 
 def build_dataset(
-    config: dict[str, Any], data_root: str, decoder: str | None = None
+    config: dict[str, Any], data_root: str, **load_options: Any
 ) -> BaseDataset:
-    """Build the data set of a config on a folder, with a decode backend."""
+    """Build the data set of a config on a folder, with a way to load."""
     load, *rest = config['pipeline']
-    if decoder is not None:
-        load = {**load, 'imdecode_backend': decoder}
+    config = {
+        **config,
+        '_scope_': 'mmpretrain',
+        'data_root': data_root,
+        'pipeline': [{**load, **load_options}, *rest],
+    }
     with quiet():
-        return DATASETS.build(
-            {
-                **config,
-                '_scope_': 'mmpretrain',
-                'data_root': data_root,
-                'pipeline': [load, *rest],
-            }
-        )
+        return DATASETS.build(config)
 
 
 def decoders(path: str) -> dict[str, Callable[[bytes], Any]]:
@@ -88,13 +85,10 @@ def decoders(path: str) -> dict[str, Callable[[bytes], Any]]:
         finally:
             mmcv.use_backend('cv2')
         found[name] = decode
-    found[TORCHVISION] = _decode_by_torchvision
+    found[TORCHVISION] = lambda data: decode_image(
+        torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB
+    )
     return found
-
-
-def _decode_by_torchvision(data: bytes) -> torch.Tensor:
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    return decode_image(encoded, ImageReadMode.RGB)
 
 
 def measure(
@@ -120,23 +114,25 @@ def measure(
     indices = range(min(count, len(dataset)))
     paths = [dataset.get_data_info(index)['img_path'] for index in indices]
     files = [Path(path).read_bytes() for path in paths]
-    tasks: dict[tuple[str, str], tuple[Callable, Iterable]] = {}
+    tasks: dict[str, dict[str, tuple[Callable, Iterable]]] = {}
     for name, decode in decoders(paths[0]).items():
-        tasks[name, 'decode'] = decode, files
+        tasks[name] = dict(decode=(decode, files))
         if name != TORCHVISION:
-            dataset = build_dataset(config, data_root, name)
-            tasks[name, 'pipeline'] = dataset.__getitem__, indices
-    times: dict[tuple[str, str], list[float]] = {task: [] for task in tasks}
+            dataset = build_dataset(config, data_root, imdecode_backend=name)
+            tasks[name]['pipeline'] = dataset.__getitem__, indices
+    turns: dict[str, list[Numbers]] = {name: [] for name in tasks}
     with one_thread():
         for _ in range(repeats + 1):
-            for task, (load, items) in tasks.items():
-                start = time.perf_counter()
-                for item in items:
-                    load(item)
-                times[task].append(time.perf_counter() - start)
-    table: dict[str, Numbers] = {}
-    for (name, kind), seconds in times.items():
+            for name, kinds in tasks.items():
+                seconds = {}
+                for kind, (load, items) in kinds.items():
+                    start = time.perf_counter()
+                    for item in items:
+                        load(item)
+                    seconds[kind] = time.perf_counter() - start
+                turns[name].append(seconds)
+    return {
         # The first turn fills the caches.
-        speed = len(files) / statistics.median(seconds[1:])
-        table.setdefault(name, {})[kind] = speed
-    return table
+        name: {k: len(files) / x for k, x in medians(seconds[1:]).items()}
+        for name, seconds in turns.items()
+    }

@@ -1,20 +1,16 @@
-"""Measure what each part of a distillation step takes.
+"""The parts of a distillation step, for ``step_speed.py --profile``.
 
-The step is that of a config: the images come through its pipeline, the queue
-is full, the optimizer is the config's. The weights are random. Without
-``--data-root`` the images are JPEGs that the tool draws. The clock waits for
-the device after every part, so the parts add up to the step, and a step is
-slower than it is in a run on a GPU.
+The images come through the pipeline of the config, the queue is full, the
+optimizer is the config's. The weights are random. Without ``--data-root`` the
+images are JPEGs that the tool draws. The clock waits for the device after
+every part, so the parts add up to the step, and a step is slower than it is
+in a run on a GPU.
 
 The data part is the time of one core. In a run the workers of the data loader
 share it and work beside the step.
 """
 
 import argparse
-import statistics
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import common
@@ -22,18 +18,14 @@ import data_loading
 import torch
 from common import Numbers
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from torch import Tensor
 from training_step import TrainingStep
 
-from mmhgkd.backbones.backends import BACKENDS
-from mmhgkd.runner.command_line import report
 from mmhgkd.utils import ConfigError, load_config
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs/hgkd/r50_mae.py'
 PARTS = (
     'data',
     'preprocessing',
@@ -47,6 +39,8 @@ PARTS = (
     'optimizer',
     'other',
 )
+# Side of the images that are drawn.
+SOURCE_SIZE = 480
 
 
 class Stopwatch:
@@ -96,64 +90,30 @@ class Stopwatch:
         output.register_hook(lambda gradient: self.lap(part))
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        'config',
-        nargs='?',
-        default=str(CONFIG),
-        help='config of an HGKD model',
-    )
-    parser.add_argument(
-        '--backend',
-        choices=list(BACKENDS),
-        help='of the student, by default that of the config',
-    )
-    parser.add_argument(
-        '--data-root', metavar='FOLDER', help='images to use instead'
-    )
-    parser.add_argument(
-        '--images', type=int, default=16, help='to draw, or to read'
-    )
-    parser.add_argument(
-        '--source-size',
-        type=int,
-        default=480,
-        help='side of the drawn images in pixels',
-    )
-    parser.add_argument('--plot', metavar='PNG', help='file for a picture')
-    common.add_arguments(parser, image_size=None)
-    return parser.parse_args(argv)
-
-
 def read_config(args: argparse.Namespace) -> Config:
     """Read the config, with a random teacher.
 
     Raises:
         ConfigError: If its model is no HGKD.
     """
-    cfg = load_config(args.config)
+    cfg = load_config(args.profile)
     if cfg.get('model', {}).get('type') != 'mmhgkd.HGKD':
         raise ConfigError(
-            f'`{args.config}` has no model of type mmhgkd.HGKD; '
+            f'`{args.profile}` has no model of type mmhgkd.HGKD; '
             'name a config of configs/hgkd or configs/spark'
         )
     if 'checkpoint' in cfg.model.teacher:
         cfg.model.teacher.update(checkpoint=None, allow_random=True)
-    if args.backend:
-        cfg.model.backbone.backend = args.backend
+    if args.rows:
+        cfg.model.backbone.backend = args.rows[0]
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     return cfg
 
 
 def measure(
     cfg: Config, data_root: str, args: argparse.Namespace
-) -> list[Numbers]:
-    """Milliseconds of the parts of each timed step."""
+) -> dict[str, Numbers]:
+    """Milliseconds of each part, and its share of the sum."""
     dataset = data_loading.build_dataset(
         cfg.train_dataloader.dataset, data_root
     )
@@ -184,19 +144,11 @@ def measure(
         watch.lap('optimizer')
         steps.append(watch.parts)
     # The first step allocates and chooses kernels.
-    return steps[1:]
-
-
-def summarize(steps: list[Numbers]) -> dict[str, Numbers]:
-    """Median of each part, and its share of the sum of the medians."""
-    medians = {
-        part: statistics.median(parts[part] for parts in steps)
-        for part in PARTS
-    }
-    total = sum(medians.values())
+    parts = common.medians(steps[1:])
+    total = sum(parts.values())
     return {
         part: dict(ms=milliseconds, share=milliseconds / total)
-        for part, milliseconds in medians.items()
+        for part, milliseconds in parts.items()
     }
 
 
@@ -204,41 +156,39 @@ def render(
     parts: dict[str, Numbers], loading: dict[str, Numbers], batch_size: int
 ) -> str:
     """Lay the numbers out as two Markdown tables and a sentence."""
-    tables = [
-        common.markdown(
-            ['part', 'ms', 'share'],
-            [
-                [part, f'{row["ms"]:.1f}', f'{row["share"]:.1%}']
-                for part, row in parts.items()
-            ],
-        ),
-        common.markdown(
-            ['decode backend', 'decode, images/s', 'whole pipeline, images/s'],
-            [
-                [
-                    name,
-                    *(
-                        f'{speeds[kind]:.0f}' if kind in speeds else '-'
-                        for kind in ('decode', 'pipeline')
-                    ),
-                ]
-                for name, speeds in loading.items()
-            ],
-        ),
-    ]
     step_ms = sum(row['ms'] for part, row in parts.items() if part != 'data')
-    tables.append(
-        f'Without the data a step takes {step_ms:.0f} ms, '
-        f'{1e3 * batch_size / step_ms:.1f} images/s. '
-        'Images/s of the data are those of one core.'
+    return '\n\n'.join(
+        (
+            common.markdown(
+                ['part', 'ms', 'share'],
+                [
+                    [part, f'{row["ms"]:.1f}', f'{row["share"]:.1%}']
+                    for part, row in parts.items()
+                ],
+            ),
+            common.markdown(
+                ['decode backend', *data_loading.KINDS.values()],
+                [
+                    [
+                        name,
+                        *(
+                            f'{speeds[kind]:.0f}' if kind in speeds else '-'
+                            for kind in data_loading.KINDS
+                        ),
+                    ]
+                    for name, speeds in loading.items()
+                ],
+            ),
+            f'Without the data a step takes {step_ms:.0f} ms, '
+            f'{1e3 * batch_size / step_ms:.1f} images/s. '
+            'Images/s of the data are those of one core.',
+        )
     )
-    return '\n\n'.join(tables)
 
 
-def plot(parts: dict[str, Numbers], path: str) -> None:
+def draw(parts: dict[str, Numbers]) -> Figure:
     """Draw the parts as one stacked bar."""
     figure = Figure(figsize=(8, 2.6), layout='constrained')
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot(xlabel='ms', yticks=[])
     left = 0.0
     for index, (part, row) in enumerate(parts.items()):
@@ -251,41 +201,32 @@ def plot(parts: dict[str, Numbers], path: str) -> None:
         )
         left += row['ms']
     figure.legend(loc='outside upper center', ncols=4, fontsize='small')
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    return figure
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(args: argparse.Namespace) -> None:
     """Measure, print the tables, write the numbers and draw them.
 
-    Returns:
-        int: The exit code.
+    Raises:
+        ConfigError: If config or data do not fit.
     """
-    args = parse_args(argv)
     threads = torch.get_num_threads()
     torch.set_num_threads(args.threads)
     try:
         cfg = read_config(args)
         with data_loading.image_folder(
-            args.data_root, args.images, args.source_size
+            args.data_root, args.images, SOURCE_SIZE
         ) as data_root:
-            parts = summarize(measure(cfg, data_root, args))
+            parts = measure(cfg, data_root, args)
             loading = data_loading.measure(
                 cfg.train_dataloader.dataset,
                 data_root,
                 args.images,
                 args.repeats,
             )
-    except ConfigError as error:
-        return report(error)
     finally:
         torch.set_num_threads(threads)
     print(render(parts, loading, args.batch_size))
-    common.write_json(args, parts=parts, loading=loading)
+    common.save(args, parts=parts, loading=loading)
     if args.plot:
-        plot(parts, args.plot)
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+        common.save_picture(args, draw(parts))

@@ -10,26 +10,27 @@ anything.
 Every row runs in a process of its own. The processes take turns, one step
 each, so that a machine that slows down slows all of them, and the table has
 the median of their steps.
+
+With ``--profile`` the step is that of a config, with images that come through
+its pipeline, and the table has the parts of it, see ``step_profile.py``.
 """
 
 import argparse
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import common
+import step_profile
 import torch
-from common import Numbers
+from common import DENSE, PEERS, STAGES, Numbers
 from mmengine.config import Config
 from mmpretrain.models import ResNet
 from mmpretrain.models.backbones import SparseResNet as PeerSparseResNet
 from mmpretrain.models.utils.sparse_modules import SparseHelper
-from student_speed import DENSE, PEERS, add_rows, choose_rows
 from torch import Tensor
 from training_step import TrainingStep
 
-from mmhgkd.backbones import SparseResNet
 from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.masks import RandomUnitMask, UnitMask
 from mmhgkd.runner.command_line import report
@@ -43,6 +44,9 @@ TEACHERS = {
     'vit-l': ('large', 1024),
 }
 """Architecture and width of each teacher."""
+# What only one of the two kinds of measurement takes.
+STEP_OPTIONS = ('depth', 'image_size', 'compile', 'teacher', 'mask_ratio')
+PROFILE_OPTIONS = ('data_root', 'images', 'plot')
 
 
 class PeerBackbone(PeerSparseResNet):
@@ -72,17 +76,7 @@ def _features(
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        '--depth',
-        type=int,
-        choices=list(SparseResNet.arch_settings),
-        default=50,
-        help='of the ResNet',
-    )
+    parser = common.make_parser(__doc__)
     parser.add_argument(
         '--teacher',
         choices=[*TEACHERS, 'none'],
@@ -93,14 +87,33 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--mask-ratio', type=float, default=0.6, help='share that is hidden'
     )
     parser.add_argument(
-        '--compile',
-        action='store_true',
-        help='compile teacher, encoder and decoder of every row',
+        '--profile',
+        metavar='CONFIG',
+        help='time the parts of the step of a config instead, and its data '
+        'pipeline; --rows then names a backend for its student',
     )
-    add_rows(parser)
-    common.add_arguments(parser)
+    parser.add_argument(
+        '--data-root', metavar='FOLDER', help='images for --profile'
+    )
+    parser.add_argument(
+        '--images', type=int, default=16, help='to draw, or to read'
+    )
     args = parser.parse_args(argv)
-    choose_rows(parser, args)
+    for name in STEP_OPTIONS if args.profile else PROFILE_OPTIONS:
+        if getattr(args, name) != parser.get_default(name):
+            option = f'--{name.replace("_", "-")}'
+            parser.error(
+                f'{option} is in the config of --profile; change it there'
+                if args.profile
+                else f'{option} belongs to --profile; add it'
+            )
+    if not args.profile:
+        common.choose_rows(parser, args)
+    elif args.rows and (len(args.rows) > 1 or args.rows[0] not in BACKENDS):
+        parser.error(
+            f'--profile takes one of the rows {", ".join(BACKENDS)}, '
+            f'got {" ".join(args.rows)}'
+        )
     return args
 
 
@@ -122,7 +135,7 @@ def step_config(row: str, args: argparse.Namespace) -> Config:
         expansion * width for width in (64, 128, 256, 512)
     ]
     model.mask.mask_ratio = args.mask_ratio
-    model.backbone.update(depth=args.depth, out_indices=(0, 1, 2, 3))
+    model.backbone.update(depth=args.depth, out_indices=STAGES)
     if row in BACKENDS:
         model.backbone.backend = row
     elif row in PEERS:
@@ -149,50 +162,10 @@ def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
 
     def timed_step() -> Numbers:
         start = common.now(args.device)
-        step(images)
+        step.optim_wrapper.update_params(step.forward(images))
         return dict(step_ms=1e3 * (common.now(args.device) - start))
 
     return timed_step
-
-
-def summarize(
-    steps: dict[str, list[Numbers]], batch_size: int
-) -> dict[str, Numbers]:
-    """Medians, and the speed relative to the neighbors in the same run."""
-    table = {}
-    for row, numbers in steps.items():
-        median = statistics.median(step['step_ms'] for step in numbers)
-        table[row] = dict(
-            step_ms=median,
-            images_per_second=1e3 * batch_size / median,
-            peak_gib=max(step['peak_gib'] for step in numbers),
-        )
-    for name, rivals in (('mmpretrain', PEERS), (DENSE, (DENSE,))):
-        times = [table[row]['step_ms'] for row in rivals if row in table]
-        for numbers_of_row in table.values() if times else ():
-            numbers_of_row[f'times_{name}'] = (
-                min(times) / numbers_of_row['step_ms']
-            )
-    return table
-
-
-def render(table: dict[str, Numbers]) -> str:
-    """Lay the numbers out as a Markdown table."""
-    columns: dict[str, tuple[str, str]] = dict(
-        step_ms=('ms', '.0f'),
-        images_per_second=('images/s', '.1f'),
-        peak_gib=('peak GiB', '.2f'),
-        times_mmpretrain=('x mmpretrain SparseResNet', '.2f'),
-        times_dense=('x dense', '.2f'),
-    )
-    shown = [name for name in columns if name in next(iter(table.values()))]
-    return common.markdown(
-        ['encoder', *(columns[name][0] for name in shown)],
-        [
-            [row, *(format(numbers[name], columns[name][1]) for name in shown)]
-            for row, numbers in table.items()
-        ],
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -203,16 +176,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parse_args(argv)
     try:
+        if args.profile:
+            step_profile.run(args)
+            return 0
         # Refuses what does not fit before any process starts.
         RandomUnitMask(mask_ratio=args.mask_ratio).draw(
             1, args.image_size, args.image_size, index=0
         )
-        steps = common.take_turns(build, args, args.rows)
+        steps = common.take_turns(build, args)
     except ConfigError as error:
         return report(error)
-    table = summarize(steps, args.batch_size)
-    print(render(table))
-    common.write_json(args, rows=table)
+    table = common.summarize(steps, args.batch_size)
+    print(common.render(table))
+    common.save(args, rows=table)
     return 0
 
 

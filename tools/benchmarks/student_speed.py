@@ -1,24 +1,25 @@
 """Time the sparse student's encoder against its neighbors.
 
 The neighbors are the same dense network of MMPretrain, which sees the whole
-image, and for a ResNet MMPretrain's sparse one. Images and weights are random:
-only the speed means anything.
+image, and for a ResNet MMPretrain's sparse one. A step is a forward and a
+backward pass. Images and weights are random: only the speed means anything.
 
 Every network runs in a process of its own. The processes take turns, one
 step each, so that a machine that slows down slows all of them, and the table
-has the median of their steps.
+has the median of their steps. With several mask ratios there is a line a
+ratio; the ideal is the time of the dense network times the share of the image
+that is visible.
 """
 
 import argparse
-import importlib.util
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import common
 import torch
-from common import Numbers
+from common import DENSE, PEERS, STAGES, Numbers
+from matplotlib.figure import Figure
 from mmpretrain.models import (
     ConvNeXt,
     EfficientNet,
@@ -42,11 +43,6 @@ from mmhgkd.masks import RandomUnitMask
 from mmhgkd.runner.command_line import report
 from mmhgkd.utils import ConfigError
 
-DENSE = 'dense'
-PEERS = ('mmpretrain', 'mmpretrain channels_last')
-# The dense network on an image with holes costs what the dense row costs.
-SPARSE = tuple(name for name in BACKENDS if name != 'zero_filled')
-STAGES = (0, 1, 2, 3)
 RESNET = 'resnet'
 STUDENTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     RESNET: (SparseResNet, ResNet, dict(out_indices=STAGES)),
@@ -73,70 +69,32 @@ STUDENTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 """Student, dense network, and what makes that return the same maps."""
 
-# Returns the features of all stages.
-Forward = Callable[[], list[Tensor]]
+# Returns the features of all stages at a mask ratio.
+Forward = Callable[[float], list[Tensor]]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = common.make_parser(__doc__)
     parser.add_argument(
         '--student',
         choices=list(STUDENTS),
         default=RESNET,
         help='in its default size, except for the depth of the ResNet',
     )
-    parser.add_argument('--depth', type=int, default=50, help='of the ResNet')
     parser.add_argument(
-        '--mask-ratio', type=float, default=0.6, help='share that is hidden'
-    )
-    parser.add_argument(
-        '--compile', action='store_true', help='compile the student'
-    )
-    add_rows(parser)
-    common.add_arguments(parser)
-    args = parser.parse_args(argv)
-    choose_rows(parser, args, args.student)
-    return args
-
-
-def add_rows(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the rows of the table."""
-    rows = [DENSE, *PEERS, *SPARSE]
-    parser.add_argument(
-        '--rows',
+        '--mask-ratio',
+        type=float,
         nargs='+',
-        choices=rows,
-        metavar='ROW',
-        help=f'networks to time, by default all that can run of: '
-        f'{", ".join(rows)}',
+        default=[0.6],
+        metavar='RATIO',
+        help='shares that are hidden',
     )
-
-
-def choose_rows(
-    parser: argparse.ArgumentParser,
-    args: argparse.Namespace,
-    student: str = RESNET,
-) -> None:
-    """Choose the rows that run, or refuse those that were asked for."""
-    cuda = args.device.startswith('cuda')
-    reasons = {}
-    if not cuda or importlib.util.find_spec('spconv') is None:
-        reasons['spconv'] = (
-            "needs a CUDA device and the package: pip install 'mmhgkd[spconv]'"
-        )
-    if student != RESNET:
-        reasons['spconv'] = 'has no depthwise convolutions'
-        reasons |= dict.fromkeys(PEERS, 'has a sparse ResNet only')
-    for row in args.rows or ():
-        if row in reasons:
-            parser.error(f'the row {row!r} {reasons[row]}')
-    args.rows = args.rows or [
-        row for row in (DENSE, *PEERS, *SPARSE) if row not in reasons
-    ]
+    args = parser.parse_args(argv)
+    if args.plot and len(args.mask_ratio) == 1:
+        parser.error('--plot draws several mask ratios; add --mask-ratio')
+    common.choose_rows(parser, args, args.student == RESNET)
+    return args
 
 
 def build_network(
@@ -150,38 +108,51 @@ def build_network(
     """
     torch.manual_seed(0)
     size = (args.batch_size, args.image_size, args.image_size)
-    mask = RandomUnitMask(mask_ratio=args.mask_ratio)(
-        *size, device=args.device
-    )
+    masks = {
+        ratio: RandomUnitMask(mask_ratio=ratio)(*size, device=args.device)
+        for ratio in args.mask_ratio
+    }
     images = torch.randn(size[0], 3, *size[1:], device=args.device)
     sparse, dense, options = STUDENTS[args.student]
     sizes = [args.depth] if args.student == RESNET else []
     net: nn.Module
     if row in BACKENDS:
-        net = sparse(*sizes, backend=row).to(args.device)
-        net.train()
-        run = torch.compile(net) if args.compile else net
-        return net, lambda: [feature.rows() for feature in run(images, mask)]
-    if row == DENSE:
+        net = sparse(*sizes, backend=row)
+    elif row == DENSE:
         net = dense(*sizes, **options)
     else:
-        SparseHelper._cur_active = mask.visible(mask.unit).float()
-        images = images * mask.visible(1)
         net = PeerSparseResNet(
             args.depth,
             out_indices=STAGES,
             norm_cfg=dict(type='mmpretrain.SparseBatchNorm2d'),
         )
-    net.to(args.device)
-    if row != PEERS[0]:
+    net.to(args.device).train()
+    inputs = {
+        ratio: images * mask.visible(1) if row in PEERS else images
+        for ratio, mask in masks.items()
+    }
+    if row in (DENSE, PEERS[1]):
         net.to(memory_format=torch.channels_last)
-        images = images.to(memory_format=torch.channels_last)
-    net.train()
-    return net, lambda: net(images)
+        inputs = {
+            ratio: x.to(memory_format=torch.channels_last)
+            for ratio, x in inputs.items()
+        }
+    if args.compile:
+        net.compile()
+
+    def forward(ratio: float) -> list[Tensor]:
+        mask = masks[ratio]
+        if row in BACKENDS:
+            return [feature.rows() for feature in net(images, mask)]
+        if row in PEERS:
+            SparseHelper._cur_active = mask.visible(mask.unit).float()
+        return net(inputs[ratio])
+
+    return net, forward
 
 
 def step(
-    net: nn.Module, forward: Forward, args: argparse.Namespace
+    net: nn.Module, forward: Forward, ratio: float, args: argparse.Namespace
 ) -> Numbers:
     """Run one training step without the optimizer.
 
@@ -192,7 +163,7 @@ def step(
     net.zero_grad()
     start = common.now(args.device)
     with common.autocast(args):
-        features = forward()
+        features = forward(ratio)
     middle = common.now(args.device)
     torch.stack([x.float().mean() for x in features]).sum().backward()
     return dict(
@@ -202,62 +173,72 @@ def step(
 
 
 def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
-    """Build the timed step of a row."""
+    """Build the timed step of a row, or its steps at several mask ratios."""
     net, forward = build_network(row, args)
-    return lambda: step(net, forward, args)
+    # The dense network sees the whole image anyway.
+    ratios = args.mask_ratio[: 1 if row == DENSE else None]
+    if len(args.mask_ratio) == 1:
+        return lambda: step(net, forward, ratios[0], args)
+    return lambda: {
+        str(ratio): step(net, forward, ratio, args)['step_ms']
+        for ratio in ratios
+    }
 
 
-def summarize(
-    steps: dict[str, list[Numbers]], batch_size: int
-) -> dict[str, Numbers]:
-    """Medians, and the speed relative to the neighbors in the same run."""
-    table: dict[str, Numbers] = {}
-    for row, numbers in steps.items():
-        forward, both = (
-            statistics.median(step[name] for step in numbers)
-            for name in ('forward_ms', 'step_ms')
-        )
-        table[row] = dict(
-            forward_ms=forward,
-            step_ms=both,
-            images_per_second=1e3 * batch_size / both,
-            peak_gib=max(step['peak_gib'] for step in numbers),
-        )
-    for name, rivals in ((DENSE, (DENSE,)), (PEERS[0], PEERS)):
-        rival = min(
-            (table[row]['step_ms'] for row in rivals if row in table),
-            default=None,
-        )
-        if rival is not None:
-            for numbers_of_row in table.values():
-                numbers_of_row[f'times_{name}'] = (
-                    rival / numbers_of_row['step_ms']
-                )
-    return table
+def sweep(
+    steps: dict[str, list[Numbers]], shares: dict[float, float]
+) -> list[Numbers]:
+    """Put the times of several mask ratios together.
+
+    Args:
+        steps (dict[str, list[dict]]): Of :func:`common.take_turns`.
+        shares (dict[float, float]): Visible share by mask ratio.
+
+    Returns:
+        list[dict]: One a mask ratio: ``mask_ratio``, ``visible``, the time of
+        each row, such as ``packed_ms``, and ``ideal_ms``.
+    """
+    times = {row: common.medians(numbers) for row, numbers in steps.items()}
+    dense = times.pop(DENSE, {}).get(str(next(iter(shares))))
+    rows = []
+    for ratio, visible in shares.items():
+        row = dict(mask_ratio=ratio, visible=visible)
+        if dense is not None:
+            row |= dict(dense_ms=dense, ideal_ms=visible * dense)
+        row |= {f'{name}_ms': time[str(ratio)] for name, time in times.items()}
+        rows.append(row)
+    return rows
 
 
-def render(table: dict[str, Numbers]) -> str:
-    """Lay the numbers out as a Markdown table."""
-    columns: dict[str, tuple[str, str]] = dict(
-        forward_ms=('forward ms', '.0f'),
-        step_ms=('forward + backward ms', '.0f'),
-        images_per_second=('images/s', '.1f'),
-        peak_gib=('peak GiB', '.2f'),
-        times_dense=('x dense', '.2f'),
-        times_mmpretrain=('x mmpretrain sparse', '.2f'),
-    )
-    shown = [name for name in columns if name in next(iter(table.values()))]
+def render_sweep(rows: Sequence[Numbers]) -> str:
+    """Lay the times of several mask ratios out as a Markdown table."""
     return common.markdown(
-        ['', *(columns[name][0] for name in shown)],
+        [key.replace('_', ' ') for key in rows[0]],
         [
-            [row, *(format(numbers[name], columns[name][1]) for name in shown)]
-            for row, numbers in table.items()
+            [f'{ratio:g}', f'{visible:.2f}', *(f'{x:.0f}' for x in times)]
+            for ratio, visible, *times in (row.values() for row in rows)
         ],
     )
 
 
+def draw_sweep(rows: Sequence[Numbers]) -> Figure:
+    """Draw the times over the mask ratio."""
+    figure = Figure(figsize=(6, 4), layout='constrained')
+    axes = figure.add_subplot(xlabel='mask ratio', ylabel='step, ms')
+    for key in list(rows[0])[2:]:
+        axes.plot(
+            [row['mask_ratio'] for row in rows],
+            [row[key] for row in rows],
+            '--' if key == 'ideal_ms' else 'o-',
+            label=key.removesuffix('_ms'),
+        )
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return figure
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Time, print the table and write the numbers.
+    """Time, print the table, write the numbers and draw them.
 
     Returns:
         int: The exit code.
@@ -265,15 +246,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         # Refuses what does not fit before any process starts.
-        RandomUnitMask(mask_ratio=args.mask_ratio).draw(
-            1, args.image_size, args.image_size, index=0
-        )
-        steps = common.take_turns(build, args, args.rows)
+        masks = {
+            ratio: RandomUnitMask(mask_ratio=ratio).draw(
+                1, args.image_size, args.image_size, index=0
+            )
+            for ratio in args.mask_ratio
+        }
+        steps = common.take_turns(build, args)
     except ConfigError as error:
         return report(error)
-    table = summarize(steps, args.batch_size)
-    print(render(table))
-    common.write_json(args, rows=table)
+    if len(masks) == 1:
+        table = common.summarize(steps, args.batch_size)
+        print(common.render(table))
+        common.save(args, rows=table)
+        return 0
+    rows = sweep(
+        steps,
+        {ratio: m.num_visible / m.num_units for ratio, m in masks.items()},
+    )
+    print(render_sweep(rows))
+    common.save(args, rows=rows)
+    if args.plot:
+        common.save_picture(args, draw_sweep(rows))
     return 0
 
 

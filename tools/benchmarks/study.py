@@ -11,18 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from studies.comparison import write_picture
+from studies.run_study import StudyOptions, choose_arms, run_study
+from studies.study_file import Teacher, read_study
+from studies.table import read_rows, results_table, write_table
+
 from mmhgkd.runner import command_line
-from mmhgkd.study import (
-    StudyOptions,
-    Teacher,
-    read_rows,
-    read_study,
-    results_table,
-    run_study,
-    write_picture,
-    write_table,
-)
-from mmhgkd.study.run_study import choose_arms
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -34,12 +34,9 @@ class TrainingStep:
         torch.manual_seed(0)
         self.args = args
         # mmengine's wrapper for mixed precision refuses some devices.
-        wrapper = {
-            key: value
-            for key, value in optim_wrapper.items()
-            if key not in ('dtype', 'loss_scale')
-        }
-        wrapper['type'] = 'OptimWrapper'
+        wrapper = {**optim_wrapper, 'type': 'OptimWrapper'}
+        for key in ('dtype', 'loss_scale'):
+            wrapper.pop(key, None)
         wrapper['optimizer'] = {
             **wrapper['optimizer'],
             '_scope_': 'mmpretrain',
@@ -58,7 +55,3 @@ class TrainingStep:
         with autocast(self.args):
             losses = self.model(images, [], mode='loss')
         return self.model.parse_losses(losses)[0]
-
-    def __call__(self, images: Tensor) -> None:
-        """Train on preprocessed images."""
-        self.optim_wrapper.update_params(self.forward(images))

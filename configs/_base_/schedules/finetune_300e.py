@@ -3,7 +3,9 @@
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     dtype='bfloat16',
-    optimizer=dict(type='mmhgkd.Lamb', lr=0.005, weight_decay=0.02),
+    optimizer=dict(
+        type='mmhgkd.TimmLamb', lr=0.005, weight_decay=0.02, foreach=True
+    ),
     paramwise_cfg=dict(
         bias_decay_mult=0.0, norm_decay_mult=0.0, flat_decay_mult=0.0
     ),

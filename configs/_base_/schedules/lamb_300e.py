@@ -2,12 +2,13 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     dtype='bfloat16',
     optimizer=dict(
-        type='mmhgkd.Lamb',
+        type='mmhgkd.TimmLamb',
         lr=2e-4 * 4096 / 256,
         betas=(0.9, 0.95),
         weight_decay=0.04,
         # The norm below is the only limit.
         max_grad_norm=None,
+        foreach=True,
     ),
     clip_grad=dict(max_norm=5.0),
     paramwise_cfg=dict(

@@ -1,5 +1,4 @@
-from .scene import Scene
-from .scene_generator import SceneGenerator
+from .scene_generator import Scene, SceneGenerator
 from .shapes import SHAPES
 from .write_scenes import TASKS, write_scenes
 

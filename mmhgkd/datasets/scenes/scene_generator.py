@@ -1,5 +1,6 @@
 import math
 import zlib
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -7,10 +8,8 @@ import numpy as np
 from mmhgkd.utils import ConfigError
 
 from .paint import Light, paint
-from .photo_patch import photo_patch
-from .scene import Scene
 from .shapes import SHAPES, shape_contours
-from .textures import random_texture
+from .textures import photo_patch, random_texture
 
 _SUPERSAMPLING = 4
 _SUBPIXEL_BITS = 4
@@ -22,6 +21,32 @@ _MAX_TILT = math.pi / 4
 # The canvas exceeds the picture by its size / 6 on each side, so that the
 # shadow of an object at the edge fits.
 _BORDER = 6
+
+
+class Scene(NamedTuple):
+    """A generated picture and what is in it.
+
+    Args:
+        image (ndarray): RGB pixels, ``(H, W, 3)`` uint8.
+        instances (ndarray): Number of the object that is seen at each pixel,
+            0 = background, ``k`` = object ``k - 1``, ``(H, W)`` uint8.
+        labels (tuple[int]): Class of each object, an index into ``SHAPES``.
+            Objects that lie further back come first.
+    """
+
+    image: np.ndarray
+    instances: np.ndarray
+    labels: tuple[int, ...]
+
+    def mask(self, index: int) -> np.ndarray:
+        """Visible pixels of object ``index``, ``(H, W)`` bool."""
+        return self.instances == index + 1
+
+    def box(self, index: int) -> tuple[int, int, int, int]:
+        """Box ``(x, y, width, height)`` of the visible pixels, as in COCO."""
+        rows, columns = self.mask(index).nonzero()
+        x, y = int(columns.min()), int(rows.min())
+        return x, y, int(columns.max()) + 1 - x, int(rows.max()) + 1 - y
 
 
 class SceneGenerator:

@@ -1,13 +1,26 @@
 import colorsys
+import functools
 import math
+from importlib import resources
 
 import cv2
+import mmcv
 import numpy as np
-
-from .photo_patch import photo_patch
 
 # Smooth surfaces are as common as all others, as in the world.
 _PATTERNS = ('gradient',) * 5 + ('stripes', 'checks', 'dots', 'noise', 'photo')
+_FILES = {
+    'sklearn.datasets.images': ('china.jpg', 'flower.jpg'),
+    'skimage.data': (
+        'astronaut.png',
+        'brick.png',
+        'chelsea.png',
+        'coffee.png',
+        'grass.png',
+        'gravel.png',
+        'rocket.jpg',
+    ),
+}
 
 
 def random_texture(
@@ -91,3 +104,67 @@ def _color_pair(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         for value in values
     )
     return (first, second) if rng.random() < 0.5 else (second, first)
+
+
+def photo_patch(
+    rng: np.random.Generator, height: int, width: int
+) -> np.ndarray:
+    """Cut a random patch out of a random photo and change its colors.
+
+    Args:
+        rng (Generator): Source of randomness.
+        height (int): Height of the patch in pixels.
+        width (int): Width of the patch in pixels.
+
+    Returns:
+        ndarray: RGB in [0, 1], ``(height, width, 3)`` float32.
+    """
+    photos = load_photos()
+    photo = photos[rng.integers(len(photos))]
+    limit = min(photo.shape[0] / height, photo.shape[1] / width)
+    scale = limit * rng.uniform(0.25, 0.9)
+    rows, columns = int(height * scale), int(width * scale)
+    y = rng.integers(photo.shape[0] - rows + 1)
+    x = rng.integers(photo.shape[1] - columns + 1)
+    patch = cv2.resize(
+        photo[y : y + rows, x : x + columns],
+        (width, height),
+        interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR,
+    )
+    patch = patch[:, :: rng.choice((-1, 1)), rng.permutation(3)]
+    gain = rng.uniform(0.75, 1.25, 3).astype(np.float32)
+    offset = np.float32(rng.uniform(-0.1, 0.1))
+    return np.clip(patch.astype(np.float32) / 255 * gain + offset, 0, 1)
+
+
+@functools.cache
+def load_photos() -> tuple[np.ndarray, ...]:
+    """Load the photos that scikit-learn and scikit-image are shipped with.
+
+    They are read as files of the installed packages, because the functions
+    of ``skimage.data`` may turn to the network. ``china`` (by danielbuechele)
+    and ``flower`` (by vultilion) are under CC BY 2.0, the others are in the
+    public domain or under CC0.
+
+    Returns:
+        tuple[ndarray]: RGB images, ``(H, W, 3)`` uint8.
+
+    Raises:
+        FileNotFoundError: If an installed package lacks a photo.
+    """
+    photos = []
+    for package, names in _FILES.items():
+        for name in names:
+            path = resources.files(package).joinpath(name)
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f'the photo {name} is missing from the installed package '
+                    f'`{package.split(".")[0]}` ({path}); reinstall '
+                    'scikit-learn and scikit-image from their wheels'
+                )
+            photos.append(
+                mmcv.imfrombytes(
+                    path.read_bytes(), channel_order='rgb', backend='cv2'
+                )
+            )
+    return tuple(photos)

@@ -7,12 +7,14 @@ from joblib import Parallel, delayed
 
 from mmhgkd.utils import ConfigError
 
-from .classification_writer import ClassificationWriter
-from .detection_writer import DetectionWriter
 from .scene_generator import SceneGenerator
-from .scene_writer import SceneWriter
-from .segmentation_writer import SegmentationWriter
 from .shapes import SHAPES
+from .writers import (
+    ClassificationWriter,
+    DetectionWriter,
+    SceneWriter,
+    SegmentationWriter,
+)
 
 TASKS: dict[str, type[SceneWriter]] = dict(
     cls=ClassificationWriter, det=DetectionWriter, seg=SegmentationWriter

@@ -100,7 +100,6 @@ def pretraining_config(
             in_channels=model.neck.in_channels[-1],
             probe=files.probe,
         )
-        cfg.custom_imports = dict(imports=['mmhgkd.study'])
     elif study.gradient_interval and arm.method == 'pretrain':
         cfg.custom_hooks = [
             *(cfg.get('custom_hooks') or []),
@@ -137,15 +136,14 @@ def finetuning_config(
     cfg = read_config('`finetune`', recipe.config, recipe.options)
     cfg.model.head.num_classes = classes
     cfg.data_preprocessor.num_classes = classes
-    cfg.model.backbone.init_cfg = student and dict(
-        type='Pretrained', checkpoint=student, prefix='backbone.'
-    )
-    if student is None:
-        del cfg.model.backbone.init_cfg
+    cfg.model.backbone.pop('init_cfg', None)
+    if student is not None:
+        cfg.model.backbone.init_cfg = dict(
+            type='Pretrained', checkpoint=student, prefix='backbone.'
+        )
     cfg.train_dataloader.dataset.update(label_fraction=fraction, seed=seed)
-    epochs = recipe.epochs
-    if fraction < 1:
-        epochs = recipe.few_label_epochs or epochs
+    fewer = fraction < 1 and recipe.few_label_epochs
+    epochs = fewer or recipe.epochs
     return _finish(cfg, study, epochs, seed, work_dir, workers)
 
 

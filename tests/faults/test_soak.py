@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'soak.py'
+TOOL = Path(__file__).with_name('soak.py')
 
 
 def test_some_faults_are_survived(

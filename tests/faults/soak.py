@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-TOOLS = Path(__file__).resolve().parent
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 CONFIG = """
 default_scope = 'mmpretrain'
 model = dict(

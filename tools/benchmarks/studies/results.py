@@ -1,7 +1,9 @@
 """Results of a study as JSON files."""
 
 import json
+import math
 import platform
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,11 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 
+from mmhgkd.report import RunRecord
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.whole_file import WholeFileBackend
+
+from .study_file import Arm, Study
 
 PACKAGES = (
     'mmhgkd',
@@ -21,11 +26,31 @@ PACKAGES = (
     'mmpretrain',
     'sklearn',
 )
+TEACHER = 'teacher.json'
+GRADIENTS = ('gradient_feat', 'gradient_sim', 'gradient_cosine')
+PARTS = ('loss_feat', 'pearson', 'self_variance_share', 'embedding_cosine')
 
 
 def result_path(work_dir: Path, arm: str, seed: int) -> Path:
     """Where the result of an arm with a seed stands."""
     return work_dir / 'results' / f'{arm}_seed{seed}.json'
+
+
+def arm_settings(
+    study: Study, arm: Arm, seed: int, data: dict[str, int]
+) -> dict[str, Any]:
+    """All that the result of an arm depends on."""
+    return dict(
+        config=arm.config,
+        method=arm.method,
+        options={**study.options, **arm.options},
+        seed=seed,
+        epochs=study.epochs,
+        teacher=asdict(study.teacher),
+        finetune=asdict(study.finetune),
+        gradient_interval=study.gradient_interval,
+        data=data,
+    )
 
 
 def read_result(
@@ -104,3 +129,21 @@ def device_name() -> str:
     except OSError:  # not on Linux
         pass
     return f'{name}, threads: {torch.get_num_threads()}'
+
+
+def training_metrics(work_dir: Path) -> dict[str, float]:
+    """Speed of a training, and the parts of the losses where they were logged.
+
+    Gradients are means over the training, the others over its last quarter.
+    """
+    record = RunRecord(work_dir)
+    found = {}
+    if record.images_per_second is not None:
+        found['images_per_second'] = record.images_per_second
+    for key in (*GRADIENTS, *PARTS):
+        values = record.series(key)[1]
+        if key in PARTS:
+            values = values[-math.ceil(len(values) / 4) :]
+        if values:
+            found[key] = math.fsum(values) / len(values)
+    return found

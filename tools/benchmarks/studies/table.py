@@ -1,5 +1,5 @@
-import math
 import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,17 +7,10 @@ from typing import Any
 from mmhgkd.report import to_markdown
 from mmhgkd.utils import ConfigError
 
-from .comparison import Comparison, compare_with_reference
-from .results import read_result, result_path
-from .run_study import TEACHER
+from .comparison import ACCURACIES, Comparison, Rows, compare_results
+from .results import TEACHER, read_result, result_path
 from .study_file import Arm
 
-ACCURACIES = {
-    'knn': 'kNN',
-    'linear': 'linear',
-    'finetune': 'fine-tune',
-    'few_labels': '10 % labels',
-}
 COLUMNS = {**ACCURACIES, 'images_per_second': 'images/s'}
 PARTS = {
     'loss_feat': 'L_feat',
@@ -30,7 +23,6 @@ PARTS = {
 """Headings of what the log says about the losses."""
 
 TEACHER_ROW = '*teacher*'
-Rows = dict[str, list[dict[str, Any]]]
 
 
 def results_table(
@@ -65,7 +57,7 @@ def results_table(
     logged = {
         name: results
         for name, results in rows.items()
-        if any(key in result['metrics'] for key in PARTS for result in results)
+        if any(PARTS.keys() & result['metrics'] for result in results)
     }
     if logged:
         parts.append(
@@ -110,49 +102,23 @@ def read_rows(
     return rows
 
 
-def compare_results(rows: Rows, reference: str) -> dict[str, Comparison]:
-    """Compare all accuracies with those of an arm.
-
-    Args:
-        rows (dict[str, list[dict]]): Results by arm.
-        reference (str): The arm to compare with.
-
-    Returns:
-        dict[str, Comparison]: By the heading of the accuracy; empty where
-        nothing can be compared.
-    """
-    found = {}
-    for key, heading in ACCURACIES.items():
-        values = {
-            name: {
-                result['settings']['seed']: result['metrics'][key]
-                for result in results
-            }
-            for name, results in rows.items()
-        }
-        comparison = compare_with_reference(values, reference)
-        if comparison is not None:
-            found[heading] = comparison
-    return found
-
-
 def _metrics_table(rows: Rows, columns: dict[str, str], digits: int) -> str:
     """Mean and spread of metrics, a row an arm."""
-    lines = []
-    for name, results in rows.items():
-        cells = {
-            heading: mean_and_spread(
-                [
-                    result['metrics'][key]
-                    for result in results
-                    if key in result['metrics']
-                ],
-                digits,
-            )
-            for key, heading in columns.items()
-        }
-        lines.append({'arm': name, **cells, 'seeds': str(len(results))})
-    return to_markdown(lines)
+
+    def cell(results: list[dict[str, Any]], key: str) -> str:
+        found = [result['metrics'].get(key) for result in results]
+        return mean_and_spread([x for x in found if x is not None], digits)
+
+    return to_markdown(
+        [
+            {
+                'arm': name,
+                **{columns[key]: cell(results, key) for key in columns},
+                'seeds': str(len(results)),
+            }
+            for name, results in rows.items()
+        ]
+    )
 
 
 def _differences_table(rows: Rows, reference: str) -> str:
@@ -160,30 +126,23 @@ def _differences_table(rows: Rows, reference: str) -> str:
     found = compare_results(rows, reference)
     if not found:
         return ''
-    names = next(iter(found.values())).differences
+    first = next(iter(found.values()))
     lines = [
         {
             'arm': name,
-            **{
-                heading: _difference(comparison, name)
-                for heading, comparison in found.items()
-            },
+            **{key: _difference(x, name) for key, x in found.items()},
         }
-        for name in names
+        for name in first.differences
     ]
-    least = ', '.join(
-        f'{heading} {comparison.least:.1f}'
-        for heading, comparison in found.items()
-    )
-    freedom = next(iter(found.values())).freedom
+    least = ', '.join(f'{key} {x.least:.1f}' for key, x in found.items())
+    count = len(lines) * len(found)
     return (
         f'Differences from `{reference}`, of the means over the seeds. '
         'Bold are those above the least significant difference: two equal '
-        f'arms stay below it in 19 of 20 comparisons ({least}; {freedom} '
-        'degrees of freedom). So of the '
-        f'{len(lines) * len(found)} below about '
-        f'{round(len(lines) * len(found) / 20)} would be bold by '
-        f'chance.\n\n{to_markdown(lines)}'
+        f'arms stay below it in 19 of 20 comparisons ({least}; '
+        f'{first.freedom} degrees of freedom). So of the {count} below about '
+        f'{round(count / 20)} would be bold by chance.\n\n'
+        f'{to_markdown(lines)}'
     )
 
 
@@ -200,12 +159,10 @@ def mean_and_spread(values: Sequence[float], digits: int = 1) -> str:
     """
     if not values:
         return '-'
-    mean = math.fsum(values) / len(values)
-    text = f'{mean:.{digits}f}'
+    text = f'{statistics.fmean(values):.{digits}f}'
     if len(values) == 1:
         return text
-    squares = math.fsum((value - mean) ** 2 for value in values)
-    return f'{text} ± {math.sqrt(squares / (len(values) - 1)):.{digits}f}'
+    return f'{text} ± {statistics.stdev(values):.{digits}f}'
 
 
 def write_table(page: Path, name: str, table: str) -> None:
@@ -243,10 +200,7 @@ def _made_with(results: Sequence[dict[str, Any]]) -> str:
     """Devices, versions and data of the results."""
     devices = dict.fromkeys(result['device'] for result in results)
     versions = dict.fromkeys(
-        ', '.join(
-            f'{name} {result["versions"][name]}'
-            for name in ('mmhgkd', 'torch')
-        )
+        'mmhgkd {mmhgkd}, torch {torch}'.format(**result['versions'])
         for result in results
     )
     data = results[0]['settings']['data']

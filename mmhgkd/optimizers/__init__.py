@@ -1,3 +1,0 @@
-from .lamb import Lamb
-
-__all__ = ['Lamb']

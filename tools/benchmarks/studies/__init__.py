@@ -1,0 +1,1 @@
+"""The parts of ``study.py``: arms that are compared over several seeds."""
