@@ -3,7 +3,9 @@ _base_ = 'r18_scenes.py'
 
 model = dict(
     backbone=dict(stem_channels=32, base_channels=32),
-    neck=dict(in_channels=(32, 64, 128, 256), width=128),
+    head=dict(
+        direct_loss=dict(in_channels=256), embedding=dict(in_channels=256)
+    ),
 )
 
 param_scheduler = [

@@ -5,6 +5,7 @@ from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
 from mmhgkd.algorithms import HGKD
+from mmhgkd.losses import DirectImitationLoss
 from mmhgkd.masks import UnitMask
 from mmhgkd.sparse import MaskedFeature
 
@@ -36,20 +37,24 @@ def model_complexity(model: HGKD, height: int, width: int) -> list[Complexity]:
         width (int): Width of an image in pixels.
 
     Returns:
-        list[Complexity]: Student, decoder, teacher and their sum. Decoder and
-        teacher are dense networks, so a mask changes nothing there.
+        list[Complexity]: Student, decoder and projections of ``L_direct`` as
+        far as there are any, teacher, and their sum. Decoder and teacher are
+        dense networks, so a mask changes nothing there.
     """
     model.eval()
     mask = model.mask.draw(1, height, width, 0)
     image = torch.zeros(1, 3, height, width)
-    decoder = _DenseDecoder(model.neck, mask)
     parts = [backbone_complexity(model.backbone, mask)]
-    for name, module, inputs in (
-        ('decoder', decoder, model.backbone(image)),
-        ('teacher', model.teacher, (image,)),
-    ):
-        cost = int(_count(module, tuple(inputs))[''])
+    dense = []
+    if model.neck is not None:
+        decoder = _DenseDecoder(model.neck, mask)
+        dense.append(('decoder', decoder, tuple(model.backbone(image))))
+    dense.append(('teacher', model.teacher, (image,)))
+    for name, module, inputs in dense:
+        cost = int(_count(module, inputs)[''])
         parts.append(Complexity(name, _num_params(module), cost, cost))
+    if model.head.direct_loss is not None:
+        parts.append(_direct_complexity(model.head.direct_loss, mask))
     return [
         *parts,
         Complexity(
@@ -57,6 +62,22 @@ def model_complexity(model: HGKD, height: int, width: int) -> list[Complexity]:
             *(sum(column) for column in list(zip(*parts, strict=True))[1:]),
         ),
     ]
+
+
+def _direct_complexity(
+    loss: DirectImitationLoss, mask: UnitMask
+) -> Complexity:
+    """Count the projections of ``L_direct``."""
+    total = [0, 0]
+    for projection in loss.projections:
+        stride = max(projection.stride, projection.out_stride)
+        for index, units in enumerate((mask.num_units, mask.num_visible)):
+            rows = torch.zeros(
+                units * mask.block(stride) ** 2,
+                projection.layers[0].in_features,
+            )
+            total[index] += int(_count(projection.layers, (rows,))[''])
+    return Complexity('direct loss', _num_params(loss), *total)
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ from mmhgkd.utils import ConfigError
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-TARGET_NORMS = ('layer_norm', 'batch_norm', 'l2', 'none')
+TARGET_NORMS = ('layer_norm', 'batch_norm', 'phi_s', 'l2', 'none')
+COMBINATIONS = ('concat', 'mean')
 
 
 class BaseTeacher(nn.Module, metaclass=ABCMeta):
@@ -27,7 +28,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
     :meth:`freeze` and implements :meth:`extract_tokens`.
 
     Args:
-        embed_dims (int): Width of a token, ``D``.
+        embed_dims (int): Width of a token of one layer.
         patch_size (int): Side of a patch in pixels.
         mean (Sequence[float]): RGB means, in 0..255, of the normalization
             that the teacher was trained with.
@@ -42,16 +43,21 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         target_norm (str): Normalization of the tokens: 'layer_norm' (each
             token, no affine, eps 1e-6), 'l2' (each of unit length),
             'batch_norm' (each channel over all tokens of the batch, of all
-            ranks, no affine, eps 1e-6) or 'none'. The tokens of a teacher
-            may share a mean that is most of their energy; 'batch_norm'
-            leaves only what differs between images and places, as in
-            `PHI-S <https://arxiv.org/abs/2410.01680>`_. Defaults to
-            'layer_norm'.
+            ranks, no affine, eps 1e-6), 'phi_s' (the same, but all channels
+            divided by one deviation, which for a squared error is `PHI-S
+            <https://arxiv.org/abs/2410.01680>`_: its rotation changes no
+            distance) or 'none'. The tokens of a teacher may share a mean
+            that is most of their energy; 'batch_norm' and 'phi_s' leave only
+            what differs between images and places. Defaults to 'layer_norm'.
         input_size (int or Sequence[int], optional): Side of the square, or
             height and width, in pixels, to which images are resized for the
             teacher, so that for instance patches of 14 px give 14x14 tokens
             of a 224 px image at 196 px. Defaults to None, which keeps the
             size.
+        num_layers (int): Layers whose tokens are the target, each normalized
+            on its own. Defaults to 1.
+        combine (str): How the tokens of several layers become one: 'concat'
+            or 'mean'. Defaults to 'concat'.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -69,8 +75,15 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         input: str = 'full',
         target_norm: str = 'layer_norm',
         input_size: int | Sequence[int] | None = None,
+        num_layers: int = 1,
+        combine: str = 'concat',
     ) -> None:
         super().__init__()
+        if combine not in COMBINATIONS:
+            raise ConfigError(
+                f'`teacher.combine` must be one of {COMBINATIONS}, '
+                f'got {combine!r}'
+            )
         if input not in ('full', 'visible'):
             raise ConfigError(
                 f"`teacher.input` must be 'full' or 'visible', got {input!r}"
@@ -92,7 +105,11 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 '`teacher.input_size` must be a multiple of the patch size '
                 f'of {patch_size} px, or two of them, got {input_size}'
             )
-        self.embed_dims = embed_dims
+        self.combine = combine
+        #: Width of a target token, ``D``.
+        self.embed_dims = embed_dims * (
+            num_layers if combine == 'concat' else 1
+        )
         self.patch_size = patch_size
         self.input = input
         self.target_norm = target_norm
@@ -198,13 +215,14 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         visible = None
         if self.input == 'visible':
             visible = self._visible_patches(mask, height, width, grid)
-        tokens = self.extract_tokens(self.prepare(images), visible)
-        if self.target_norm == 'layer_norm':
-            tokens = F.layer_norm(tokens, (self.embed_dims,), eps=1e-6)
-        elif self.target_norm == 'l2':
-            tokens = F.normalize(tokens, dim=-1)
-        elif self.target_norm == 'batch_norm':
-            tokens = standardize_channels(tokens)
+        layers = [
+            self._normalize(tokens)
+            for tokens in self.extract_tokens(self.prepare(images), visible)
+        ]
+        if self.combine == 'concat':
+            tokens = torch.cat(layers, -1)
+        else:
+            tokens = torch.stack(layers).mean(0)
         if visible is None:
             return tokens
         full = tokens.new_zeros(
@@ -224,7 +242,9 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         return images
 
     @abstractmethod
-    def extract_tokens(self, images: Tensor, visible: Tensor | None) -> Tensor:
+    def extract_tokens(
+        self, images: Tensor, visible: Tensor | None
+    ) -> Sequence[Tensor]:
         """Run the network.
 
         Args:
@@ -233,8 +253,8 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 network may see, ``(B, V)``. None means all patches.
 
         Returns:
-            Tensor: Patch tokens, ``(B, L, D)``, or ``(B, V, D)`` in the order
-            of ``visible``.
+            Sequence[Tensor]: Patch tokens of each layer, ``(B, L, D)``, or
+            ``(B, V, D)`` in the order of ``visible``.
         """
 
     @staticmethod
@@ -256,18 +276,35 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         return torch.cat([tokens[:, :num_prefix], patches], dim=1)
 
     @staticmethod
-    def check_layer(layer: int, num_layers: int) -> int:
-        """Index of a block from the front, for ``layer`` from either end.
+    def check_layers(layer: int | Sequence[int], depth: int) -> list[int]:
+        """Indices of blocks from the front, for ``layer`` from either end.
 
         Raises:
-            ConfigError: If there is no such block.
+            ConfigError: If there is no such block, none, or one twice.
         """
-        if not -num_layers <= layer < num_layers:
+        layers = [layer] if isinstance(layer, int) else list(layer)
+        for index in layers:
+            if not -depth <= index < depth:
+                raise ConfigError(
+                    f'`teacher.layer` is {index}, but the network '
+                    f'has {depth} blocks'
+                )
+        found = sorted({index % depth for index in layers})
+        if not found or len(found) < len(layers):
             raise ConfigError(
-                f'`teacher.layer` is {layer}, but the network '
-                f'has {num_layers} blocks'
+                '`teacher.layer` must name one block, or several different '
+                f'ones, got {layers}'
             )
-        return layer % num_layers
+        return found
+
+    def _normalize(self, tokens: Tensor) -> Tensor:
+        if self.target_norm == 'layer_norm':
+            return F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6)
+        if self.target_norm == 'l2':
+            return F.normalize(tokens, dim=-1)
+        if self.target_norm == 'none':
+            return tokens
+        return standardize(tokens, by_channel=self.target_norm == 'batch_norm')
 
     def _visible_patches(
         self,
@@ -299,11 +336,15 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         return mask._replace(unit=block).positions(1)
 
 
-def standardize_channels(tokens: Tensor, eps: float = 1e-6) -> Tensor:
+def standardize(
+    tokens: Tensor, by_channel: bool = True, eps: float = 1e-6
+) -> Tensor:
     """Give every channel mean 0 and variance 1 over the batch of all ranks.
 
     Args:
         tokens (Tensor): Of this rank, ``(B, L, D)``.
+        by_channel (bool): Whether each channel gets variance 1, or their
+            mean variance becomes 1. Defaults to True.
         eps (float): Added to the variance. Defaults to 1e-6.
 
     Returns:
@@ -313,6 +354,8 @@ def standardize_channels(tokens: Tensor, eps: float = 1e-6) -> Tensor:
     mean = _mean_over_ranks(tokens.mean((0, 1)))
     tokens = tokens - mean
     variance = _mean_over_ranks(tokens.square().mean((0, 1)))
+    if not by_channel:
+        variance = variance.mean()
     return tokens * (variance + eps).rsqrt()
 
 

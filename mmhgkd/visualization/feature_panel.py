@@ -25,6 +25,7 @@ def feature_panel(
     reconstruction: Tensor | None = None,
     height: int = 192,
     counted: Tensor | None = None,
+    predicted: Tensor | None = None,
     saliency: Saliency | None = None,
 ) -> np.ndarray:
     """Draw what a student imitates and where it fails, a row per image.
@@ -49,6 +50,9 @@ def feature_panel(
         counted (Tensor, optional): Tokens whose error is shown,
             ``(B, h, w)`` bool, such as those that the loss counts. Defaults
             to None, which means all.
+        predicted (Tensor, optional): Tokens that the student gives,
+            ``(B, h, w)`` bool; the others stay gray. Defaults to None, which
+            means all.
         saliency (Saliency, optional): Of :func:`unit_saliency`. Each image
             has its own scale, black is zero, and a frame marks the token.
             Defaults to None.
@@ -75,6 +79,8 @@ def feature_panel(
         columns['Reconstruction'] = _pictures(reconstruction)
     columns['Teacher'] = pca(teacher)
     columns['Student'] = pca(student)
+    if predicted is not None:
+        columns['Student'][~predicted.cpu().numpy()] = GRAY
     if saliency is not None:
         columns['Saliency'] = _saliency_tiles(saliency, seen, teacher.shape)
     error = token_error(student, teacher)

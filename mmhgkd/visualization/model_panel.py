@@ -56,13 +56,16 @@ def model_panel(
         reconstruction = to_unit_range(model, whole)
     loss = model.head.feature_loss
     counted = {'masked': ~seen, 'visible': seen}.get(loss and loss.region)
+    # Without a decoder the student says nothing of what it does not see.
+    predicted = seen if model.neck is None else None
     return feature_panel(
         to_unit_range(model, inputs),
         visible,
         student,
         teacher,
         reconstruction,
-        counted=counted,
+        counted=counted if predicted is None else predicted,
+        predicted=predicted,
         saliency=drivers,
     )
 

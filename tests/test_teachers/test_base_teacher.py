@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mmhgkd.masks import RandomUnitMask, UnitMask
 from mmhgkd.teachers import BaseTeacher
-from mmhgkd.teachers.base_teacher import standardize_channels
+from mmhgkd.teachers.base_teacher import standardize
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -24,11 +24,13 @@ class ConvTeacher(BaseTeacher):
         self.dropout = nn.Dropout(0.9)
         self.freeze()
 
-    def extract_tokens(self, images: Tensor, visible: Tensor | None) -> Tensor:
+    def extract_tokens(
+        self, images: Tensor, visible: Tensor | None
+    ) -> list[Tensor]:
         tokens = self.dropout(self.layer(images)).flatten(2).transpose(1, 2)
         if visible is None:
-            return tokens
-        return self.select_tokens(tokens, visible, 0)
+            return [tokens]
+        return [self.select_tokens(tokens, visible, 0)]
 
 
 def convolve(teacher: ConvTeacher, images: Tensor) -> Tensor:
@@ -77,6 +79,10 @@ def test_normalizes_the_tokens() -> None:
         'batch_norm': lambda x: F.batch_norm(
             x.flatten(0, 1), None, None, training=True, eps=1e-6
         ).view_as(x),
+        'phi_s': lambda x: (
+            (x - x.mean((0, 1)))
+            / (x.var((0, 1), unbiased=False).mean() + 1e-6).sqrt()
+        ),
     }.items():
         teacher = ConvTeacher(target_norm=target_norm)
         torch.testing.assert_close(
@@ -84,8 +90,31 @@ def test_normalizes_the_tokens() -> None:
         )
 
 
+@pytest.mark.parametrize('combine', ['concat', 'mean'])
+def test_normalizes_each_layer_on_its_own(combine: str) -> None:
+    class TwoLayers(ConvTeacher):
+        def extract_tokens(
+            self, images: Tensor, visible: Tensor | None
+        ) -> list[Tensor]:
+            first = super().extract_tokens(images, visible)[0]
+            return [first, 100 * first.square()]
+
+    teacher = TwoLayers(num_layers=2, combine=combine)
+    images = torch.randn(2, 3, 8, 12)
+    tokens = convolve(teacher, images)
+    parts = [
+        F.layer_norm(x, (6,), eps=1e-6) for x in (tokens, 100 * tokens**2)
+    ]
+    if combine == 'concat':
+        expected = torch.cat(parts, -1)
+    else:
+        expected = (parts[0] + parts[1]) / 2
+    assert teacher.embed_dims == expected.size(-1)
+    torch.testing.assert_close(teacher(images), expected)
+
+
 def half(rank: int) -> Tensor:
-    return standardize_channels(tokens_of_two_ranks()[2 * rank :][:2])
+    return standardize(tokens_of_two_ranks()[2 * rank :][:2])
 
 
 def tokens_of_two_ranks() -> Tensor:
@@ -97,7 +126,7 @@ def test_two_ranks_share_the_statistics_of_channels() -> None:
     tokens = torch.cat(run_ranks(half))
     torch.testing.assert_close(
         tokens,
-        standardize_channels(tokens_of_two_ranks()),
+        standardize(tokens_of_two_ranks()),
         rtol=1e-12,
         atol=1e-12,
     )
@@ -137,6 +166,8 @@ def test_visible_tokens_lie_in_visible_units(
 
 
 def test_says_what_is_wrong_with_its_arguments() -> None:
+    with pytest.raises(ValueError, match=r'combine. must be one of'):
+        ConvTeacher(combine='sum')
     for kwargs, message in (
         (dict(input='masked'), "`teacher.input` must be 'full' or 'visible'"),
         (dict(target_norm='bn'), '`teacher.target_norm` must be one of'),
