@@ -12,6 +12,7 @@ of this project: it is called, in an environment of its own if need be.
 """
 
 import argparse
+import importlib
 import importlib.util
 import io
 import json
@@ -28,6 +29,7 @@ from unittest import mock
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import set_random_seed
 from mmpretrain.utils import dependency
@@ -60,6 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--student-config',
+        dest='config',
         required=True,
         help='config of a distillation of this project',
     )
@@ -123,12 +126,12 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: If it is no distillation.
     """
-    cfg = load_config(args.student_config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     if args.teacher and args.teacher.endswith('.py'):
         other = load_config(args.teacher)
         _require(other, args.teacher, 'teacher')
         cfg.model.teacher = other.model.teacher
-    _require(cfg, args.student_config, 'teacher', 'backbone')
+    _require(cfg, args.config, 'teacher', 'backbone')
     if args.teacher and not args.teacher.endswith('.py'):
         cfg.model.teacher.checkpoint = args.teacher
     cfg.train_dataloader.dataset.data_root = args.data
@@ -156,6 +159,8 @@ def build(cfg: Config, seed: int) -> tuple[TeacherAdapter, StudentWrapper]:
         model = MODELS.build(
             {'data_preprocessor': cfg.data_preprocessor, **cfg.model}
         )
+    # Every weight has a line of its own otherwise.
+    MMLogger.get_current_instance().setLevel('WARNING')
     model.init_weights()
     return TeacherAdapter(model.teacher), StudentWrapper(model.backbone)
 
@@ -191,7 +196,7 @@ def transform_args(cfg: Config, kind: str) -> dict[str, Any]:
     result: dict[str, Any] = dict(
         image_size=(crop['scale'], crop['scale']),
         normalize={
-            name: tuple(x / 255 for x in norm[name])
+            name: tuple(round(x / 255, 6) for x in norm[name])
             for name in ('mean', 'std')
         },
     )
@@ -248,6 +253,12 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     teacher, student = build(cfg, args.seed)
     before = {k: v.clone() for k, v in student.backbone.state_dict().items()}
     with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(
+            LIGHTLY_TRAIN_EVENTS_DISABLED='1',  # no telemetry
+            LIGHTLY_TRAIN_CACHE_DIR=folder,
+        )
+        os.environ.setdefault('LIGHTLY_TRAIN_LOG_LEVEL', 'WARNING')
+        version = importlib.import_module('lightly_train').__version__
         start = _clock()
         _pretrain(args, cfg, files, transform, teacher, student, folder)
         cpu, wall = (x - y for x, y in zip(_clock(), start, strict=True))
@@ -274,7 +285,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         losses=losses,
         cpu_seconds=round(cpu, 1),
         seconds=round(wall, 1),
-        lightly_train=importlib.import_module('lightly_train').__version__,
+        lightly_train=version,
         torch=torch.__version__,
     )
     content = io.BytesIO()
@@ -301,11 +312,6 @@ def _pretrain(
     folder: str,
 ) -> None:
     """Call lightly-train, with this teacher in place of its own."""
-    os.environ.update(
-        LIGHTLY_TRAIN_EVENTS_DISABLED='1',  # no telemetry
-        LIGHTLY_TRAIN_CACHE_DIR=folder,
-    )
-    os.environ.setdefault('LIGHTLY_TRAIN_LOG_LEVEL', 'WARNING')
     import lightly_train
     from lightly_train._methods.method_helpers import get_method_cls
 
