@@ -1,6 +1,5 @@
 """Data and tasks of the judge of backbones."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -281,82 +280,3 @@ def read_segmentation(
             raise ConfigError(f'{path}: must hold one byte a pixel')
         labels.append(fit(label, size, cv2.INTER_NEAREST_EXACT))
     return read_images([str(file) for file in files], size), np.stack(labels)
-
-
-class Judge:
-    """The data, read once, and what every backbone is asked.
-
-    Args:
-        args (argparse.Namespace): The options.
-
-    Raises:
-        ConfigError: If the data lack something.
-    """
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.tasks = [task for task in args.tasks if task != 'dense']
-        self.dense = 'dense' in args.tasks
-        self.majority: Row = {}
-        self.counts: dict[str, int] = {}
-        if self.tasks:
-            train, self.labels = read_photos([args.data])
-            test, self.truth = read_photos(args.test)
-            strange = sorted({*self.truth} - {*self.labels})
-            if strange:
-                raise ConfigError(
-                    f'--data has no photo of {", ".join(strange)}, classes '
-                    'of --test'
-                )
-            both = {str(Path(x).resolve()) for x in train} & {
-                str(Path(x).resolve()) for x in test
-            }
-            if both:
-                raise ConfigError(
-                    f'{len(both)} photos are in --data and --test, such as '
-                    f'{min(both)}; what is learned by heart is no test'
-                )
-            self.train = read_images(train, args.size)
-            self.test = read_images(test, args.size)
-            values, counts = np.unique(self.labels, return_counts=True)
-            share = 100 * np.mean(self.truth == values[counts.argmax()])
-            self.majority.update(dict.fromkeys(self.tasks, float(share)))
-            self.counts.update(
-                train=len(train), test=len(test), classes=len(values)
-            )
-        if self.dense:
-            self.dense_train = read_segmentation(
-                args.dense_data, 'training', args.size
-            )
-            self.dense_test = read_segmentation(
-                args.dense_data, 'validation', args.size
-            )
-            truth = self.dense_test[1]
-            values, counts = np.unique(self.dense_train[1], return_counts=True)
-            counts[np.isin(values, UNLABELLED)] = 0
-            if not counts.any():
-                raise ConfigError(f'{args.dense_data}: has no labels')
-            most = np.full_like(truth, values[counts.argmax()])
-            self.majority['dense'] = mean_iou(most, truth)
-            self.counts.update(
-                dense_train=len(self.dense_train[1]), dense_test=len(truth)
-            )
-
-    def judge(self, student: BaseModel) -> Row:
-        """Figures of a backbone by task, in percent."""
-        row: Row = {}
-        size = self.args.batch_size
-        if self.tasks:
-            train = extract(student, self.train, size)
-            test = extract(student, self.test, size)
-            for task in self.tasks:
-                row |= classify(task, train, self.labels, test, self.truth)
-        if self.dense:
-            row |= segment(
-                extract(student, self.dense_train[0], size, dense=True),
-                self.dense_train[1],
-                extract(student, self.dense_test[0], size, dense=True),
-                self.dense_test[1],
-                self.args.positions,
-            )
-        return row

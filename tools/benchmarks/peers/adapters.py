@@ -1,15 +1,24 @@
-"""Teacher and student of a distillation in the form that peers call.
+"""Photos, teacher and student of a distillation in the form that peers take.
 
 Nothing here needs a peer to be installed.
 """
 
+import argparse
 from typing import Any
 
 import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.runner import set_random_seed
 from torch import Tensor, nn
 
+from mmhgkd.registry import DATASETS, MODELS
 from mmhgkd.teachers import BaseTeacher
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, load_config
+
+#: What is switched off so that crops and flips are the only augmentation.
+_OFF = ('color_jitter', 'random_gray_scale', 'gaussian_blur')
 
 
 class TeacherAdapter(nn.Module):
@@ -111,3 +120,103 @@ class StudentWrapper(nn.Module):
 
 def _mean(features: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(pooled_features=features['features'].mean((2, 3), True))
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config of the student, with photos and teacher of the options.
+
+    Raises:
+        ConfigError: If it is no distillation.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    if args.teacher and args.teacher.endswith('.py'):
+        other = load_config(args.teacher)
+        _require(other, args.teacher, 'teacher')
+        cfg.model.teacher = other.model.teacher
+    _require(cfg, args.config, 'teacher', 'backbone')
+    if args.teacher and not args.teacher.endswith('.py'):
+        cfg.model.teacher.checkpoint = args.teacher
+    cfg.train_dataloader.dataset.data_root = args.data
+    cfg.train_dataloader.batch_size = args.batch_size
+    return cfg
+
+
+def _require(cfg: Config, source: str, *parts: str) -> None:
+    for part in parts:
+        if part not in (cfg.get('model') or {}):
+            raise ConfigError(
+                f'{source}: has no `model.{part}`; give a config of a '
+                'distillation, such as configs/hgkd/r18_scenes.py'
+            )
+
+
+def build(cfg: Config, seed: int) -> tuple[TeacherAdapter, StudentWrapper]:
+    """Build teacher and student as the training of this project does.
+
+    The whole model is built, so that the student begins with the weights
+    that ``tools/train.py`` gives it under the same seed.
+    """
+    set_random_seed(seed)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(
+            {'data_preprocessor': cfg.data_preprocessor, **cfg.model}
+        )
+    # Every weight has a line of its own otherwise.
+    MMLogger.get_current_instance().setLevel('WARNING')
+    model.init_weights()
+    return TeacherAdapter(model.teacher), StudentWrapper(model.backbone)
+
+
+def find_photos(cfg: Config) -> list[str]:
+    """The files that the training of the config sees."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        data = DATASETS.build(cfg.train_dataloader.dataset)
+    return [data.get_data_info(x)['img_path'] for x in range(len(data))]
+
+
+def transform_args(cfg: Config, kind: str) -> dict[str, Any]:
+    """Options of lightly-train's augmentation.
+
+    Args:
+        cfg (Config): Its training crops and flips are taken over.
+        kind (str): 'same' or 'own'.
+
+    Raises:
+        ConfigError: If the config crops in another way.
+    """
+    steps = {
+        step['type'].rpartition('.')[2]: step
+        for step in cfg.train_dataloader.dataset.pipeline
+    }
+    crop = steps.get('RandomResizedCrop')
+    if crop is None or not isinstance(crop['scale'], int):
+        raise ConfigError(
+            '`train_dataloader.dataset.pipeline` needs a RandomResizedCrop '
+            'to a square for a peer to do the same'
+        )
+    norm = cfg.data_preprocessor
+    result: dict[str, Any] = dict(
+        image_size=(crop['scale'], crop['scale']),
+        normalize={
+            name: tuple(round(x / 255, 6) for x in norm[name])
+            for name in ('mean', 'std')
+        },
+    )
+    if kind == 'own':
+        return result
+    area = crop.get('crop_ratio_range', (0.08, 1.0))
+    ratio = crop.get('aspect_ratio_range', (3 / 4, 4 / 3))
+    return dict(
+        **result,
+        random_resize=dict(
+            min_scale=float(area[0]),
+            max_scale=float(area[1]),
+            min_ratio=float(ratio[0]),
+            max_ratio=float(ratio[1]),
+        ),
+        random_flip=dict(
+            horizontal_prob=float(steps.get('RandomFlip', {}).get('prob', 0)),
+            vertical_prob=0.0,
+        ),
+        **dict.fromkeys(_OFF),
+    )
