@@ -1,4 +1,5 @@
-# Backbone and decoder from the distillation of configs/hgkd/r18_scenes_unet.py.
+# Backbone and decoder from the distillation of
+# configs/hgkd/r18_scenes_unet.py.
 _base_ = 'unet_scratch-r18_scenes.py'
 
 student_checkpoint = 'work_dirs/r18_scenes_unet/epoch_20.pth'

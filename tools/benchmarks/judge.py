@@ -33,13 +33,13 @@ from mmengine.runner import set_random_seed
 from mmpretrain import get_model
 
 from mmhgkd.apis import build_student, load_student
+from mmhgkd.runner.command_line import report
 from mmhgkd.teachers.checkpoint import (
     find_differences,
     read_state_dict,
     summarize,
 )
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.command_line import report
 
 TASKS = dict(knn='kNN', linear='linear', few='10 % labels', dense='mIoU')
 STUDENTS = tuple(f'resnet{depth}' for depth in (18, 34, 50, 101, 152))

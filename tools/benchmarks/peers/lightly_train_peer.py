@@ -44,7 +44,8 @@ from adapters import (  # noqa: E402
     transform_args,
 )
 
-from mmhgkd.utils import ConfigError, command_line  # noqa: E402
+from mmhgkd.runner import command_line  # noqa: E402
+from mmhgkd.utils import ConfigError  # noqa: E402
 from mmhgkd.utils.whole_file import write_whole  # noqa: E402
 
 METHODS = ('distillationv1', 'distillationv2', 'distillationv3')
