@@ -28,14 +28,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from mmengine.config import Config, DictAction
-from mmpretrain.utils import dependency
-
-# Transformers 5, which lightly-train brings along, is too new for MMPretrain's
-# multimodal models; nothing here needs them.
-dependency.WITH_MULTIMODAL = False
-
-from adapters import (  # noqa: E402
+from adapters import (
     StudentWrapper,
     TeacherAdapter,
     build,
@@ -43,10 +36,11 @@ from adapters import (  # noqa: E402
     read_config,
     transform_args,
 )
+from mmengine.config import Config, DictAction
 
-from mmhgkd.runner import command_line  # noqa: E402
-from mmhgkd.utils import ConfigError  # noqa: E402
-from mmhgkd.utils.whole_file import write_whole  # noqa: E402
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError
+from mmhgkd.utils.whole_file import write_whole
 
 METHODS = ('distillationv1', 'distillationv2', 'distillationv3')
 TESTED = '0.18.0'
