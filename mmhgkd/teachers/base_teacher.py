@@ -3,16 +3,15 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
-from mmhgkd.sparse.batch_norm import sum_over_ranks
 from mmhgkd.utils import ConfigError
+
+from .target_norm import TARGET_NORMS, normalize_target
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-TARGET_NORMS = ('layer_norm', 'batch_norm', 'phi_s', 'l2', 'none')
 COMBINATIONS = ('concat', 'mean')
 
 
@@ -40,15 +39,16 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             <https://arxiv.org/abs/2208.12256>`_ and `Generic-to-Specific
             Distillation of Masked Autoencoders
             <https://arxiv.org/abs/2302.14771>`_. Defaults to 'full'.
-        target_norm (str): Normalization of the tokens: 'layer_norm' (each
-            token, no affine, eps 1e-6), 'l2' (each of unit length),
-            'batch_norm' (each channel over all tokens of the batch, of all
-            ranks, no affine, eps 1e-6), 'phi_s' (the same, but all channels
-            divided by one deviation, which for a squared error is `PHI-S
-            <https://arxiv.org/abs/2410.01680>`_: its rotation changes no
-            distance) or 'none'. The tokens of a teacher may share a mean
-            that is most of their energy; 'batch_norm' and 'phi_s' leave only
-            what differs between images and places. Defaults to 'layer_norm'.
+        target_norm (str): Normalization of the tokens. Each on its own:
+            'layer_norm' (no affine, eps 1e-6) or 'l2' (unit length). By the
+            tokens of the batch, of all ranks, since a teacher's tokens may
+            share a mean that is most of their energy: 'batch_norm' (each
+            channel has mean 0 and variance 1, eps 1e-6), 'phi_s' (mean 0,
+            and one variance for all channels, which for a squared error is
+            `PHI-S <https://arxiv.org/abs/2410.01680>`_: its rotation changes
+            no distance) or 'whiten' (mean 0, and all directions equally
+            strong, so that a few do not hide the others; by the tokens of
+            ``group_size`` images each). Or 'none'. Defaults to 'layer_norm'.
         input_size (int or Sequence[int], optional): Side of the square, or
             height and width, in pixels, to which images are resized for the
             teacher, so that for instance patches of 14 px give 14x14 tokens
@@ -58,6 +58,8 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             on its own. Defaults to 1.
         combine (str): How the tokens of several layers become one: 'concat'
             or 'mean'. Defaults to 'concat'.
+        group_size (int): Images whose tokens are whitened together.
+            Defaults to 16.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -77,8 +79,13 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         input_size: int | Sequence[int] | None = None,
         num_layers: int = 1,
         combine: str = 'concat',
+        group_size: int = 16,
     ) -> None:
         super().__init__()
+        if group_size < 1:
+            raise ConfigError(
+                f'`teacher.group_size` must be positive, got {group_size}'
+            )
         if combine not in COMBINATIONS:
             raise ConfigError(
                 f'`teacher.combine` must be one of {COMBINATIONS}, '
@@ -106,6 +113,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 f'of {patch_size} px, or two of them, got {input_size}'
             )
         self.combine = combine
+        self.group_size = group_size
         #: Width of a target token, ``D``.
         self.embed_dims = embed_dims * (
             num_layers if combine == 'concat' else 1
@@ -216,7 +224,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         if self.input == 'visible':
             visible = self._visible_patches(mask, height, width, grid)
         layers = [
-            self._normalize(tokens)
+            normalize_target(tokens, self.target_norm, self.group_size)
             for tokens in self.extract_tokens(self.prepare(images), visible)
         ]
         if self.combine == 'concat':
@@ -297,15 +305,6 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             )
         return found
 
-    def _normalize(self, tokens: Tensor) -> Tensor:
-        if self.target_norm == 'layer_norm':
-            return F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6)
-        if self.target_norm == 'l2':
-            return F.normalize(tokens, dim=-1)
-        if self.target_norm == 'none':
-            return tokens
-        return standardize(tokens, by_channel=self.target_norm == 'batch_norm')
-
     def _visible_patches(
         self,
         mask: UnitMask | None,
@@ -334,36 +333,6 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 "unit, or use `input='full'`"
             )
         return mask._replace(unit=block).positions(1)
-
-
-def standardize(
-    tokens: Tensor, by_channel: bool = True, eps: float = 1e-6
-) -> Tensor:
-    """Give every channel mean 0 and variance 1 over the batch of all ranks.
-
-    Args:
-        tokens (Tensor): Of this rank, ``(B, L, D)``.
-        by_channel (bool): Whether each channel gets variance 1, or their
-            mean variance becomes 1. Defaults to True.
-        eps (float): Added to the variance. Defaults to 1e-6.
-
-    Returns:
-        Tensor: fp32 at least, ``(B, L, D)``.
-    """
-    tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    mean = _mean_over_ranks(tokens.mean((0, 1)))
-    tokens = tokens - mean
-    variance = _mean_over_ranks(tokens.square().mean((0, 1)))
-    if not by_channel:
-        variance = variance.mean()
-    return tokens * (variance + eps).rsqrt()
-
-
-def _mean_over_ranks(values: Tensor) -> Tensor:
-    world_size = get_world_size()
-    if world_size == 1:
-        return values
-    return sum_over_ranks(values) / world_size
 
 
 def _image_statistics(name: str, values: Sequence[float] | Tensor) -> Tensor:

@@ -47,6 +47,7 @@ class MIMTeacher(BaseTeacher):
         input_size (int or Sequence[int], optional): As above.
             Defaults to None.
         combine (str): As above. Defaults to 'concat'.
+        group_size (int): As above. Defaults to 16.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 
@@ -67,6 +68,7 @@ class MIMTeacher(BaseTeacher):
         target_norm: str = 'layer_norm',
         input_size: int | Sequence[int] | None = None,
         combine: str = 'concat',
+        group_size: int = 16,
         allow_random: bool = False,
     ) -> None:
         require_checkpoint(checkpoint, allow_random)
@@ -116,6 +118,7 @@ class MIMTeacher(BaseTeacher):
             input_size=input_size,
             num_layers=len(layers),
             combine=combine,
+            group_size=group_size,
         )
         if checkpoint is None:
             network.init_weights()
