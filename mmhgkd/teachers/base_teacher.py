@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.sparse.batch_norm import sum_over_ranks
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -75,11 +75,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             raise ConfigError(
                 f"`teacher.input` must be 'full' or 'visible', got {input!r}"
             )
-        if target_norm not in TARGET_NORMS:
-            raise ConfigError(
-                '`teacher.target_norm` must be one of '
-                f'{TARGET_NORMS}, got {target_norm!r}'
-            )
+        one_of('`teacher.target_norm`', target_norm, TARGET_NORMS)
         if isinstance(input_size, int):
             input_size = (input_size, input_size)
         if input_size is not None and (
@@ -128,11 +124,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
 
         Args:
             mean (Sequence[float] or Tensor): RGB means in 0..255.
-            std (Sequence[float] or Tensor): RGB standard deviations in
-                0..255.
-
-        Raises:
-            ConfigError: If the statistics are not three numbers in 0..255.
+            std (Sequence[float] or Tensor): RGB deviations in 0..255.
         """
         mean = _image_statistics('mean', mean)
         std = _image_statistics('std', std)
@@ -241,15 +233,12 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
     def select_tokens(
         tokens: Tensor, visible: Tensor, num_prefix: int
     ) -> Tensor:
-        """Keep the prefix tokens (CLS) and the visible patch tokens.
+        """Keep the prefix (CLS) and the visible patches, to ``(B, P + V, D)``.
 
         Args:
             tokens (Tensor): Prefix and patch tokens, ``(B, P + L, D)``.
             visible (Tensor): Flat indices of patches, ``(B, V)``.
             num_prefix (int): Number of prefix tokens, ``P``.
-
-        Returns:
-            Tensor: ``(B, P + V, D)``.
         """
         index = visible[..., None].expand(-1, -1, tokens.size(2))
         patches = tokens[:, num_prefix:].gather(1, index)
@@ -257,11 +246,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
 
     @staticmethod
     def check_layer(layer: int, num_layers: int) -> int:
-        """Index of a block from the front, for ``layer`` from either end.
-
-        Raises:
-            ConfigError: If there is no such block.
-        """
+        """Index of a block from the front, for ``layer`` from either end."""
         if not -num_layers <= layer < num_layers:
             raise ConfigError(
                 f'`teacher.layer` is {layer}, but the network '
@@ -302,12 +287,8 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
 def standardize_channels(tokens: Tensor, eps: float = 1e-6) -> Tensor:
     """Give every channel mean 0 and variance 1 over the batch of all ranks.
 
-    Args:
-        tokens (Tensor): Of this rank, ``(B, L, D)``.
-        eps (float): Added to the variance. Defaults to 1e-6.
-
-    Returns:
-        Tensor: fp32 at least, ``(B, L, D)``.
+    ``tokens`` are those of this rank, ``(B, L, D)``; the result has fp32 at
+    least.
     """
     tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
     mean = _mean_over_ranks(tokens.mean((0, 1)))
