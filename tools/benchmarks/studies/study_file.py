@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 METHODS = ('pretrain', 'scratch', 'soft_labels')
 T = TypeVar('T')
@@ -207,11 +207,7 @@ def _check(study: Study) -> None:
             )
         if names.count(arm.name) > 1:
             raise ConfigError(f'there are two arms `{arm.name}`')
-        if arm.method not in METHODS:
-            raise ConfigError(
-                f'`method` of arm `{arm.name}` must be one of '
-                f'{METHODS}, got {arm.method!r}'
-            )
+        one_of(f'`method` of arm `{arm.name}`', arm.method, METHODS)
         for option in arm.options:
             if str(option).split('.')[0] == 'train_cfg':
                 raise ConfigError(
