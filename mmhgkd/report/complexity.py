@@ -11,20 +11,12 @@ from mmhgkd.sparse import MaskedFeature
 
 
 class Complexity(NamedTuple):
-    """Size and cost of a part of a model for one image.
-
-    Args:
-        part (str): Name of the part.
-        params (int): Parameters.
-        dense (int): Multiply-adds on the whole image, as MMEngine counts
-            them.
-        sparse (int): Multiply-adds with a mask.
-    """
+    """Size and cost of a part of a model for one image."""
 
     part: str
     params: int
-    dense: int
-    sparse: int
+    dense: int  #: multiply-adds on the whole image, as MMEngine counts them
+    sparse: int  #: multiply-adds with a mask
 
 
 @torch.no_grad()
@@ -55,13 +47,8 @@ def model_complexity(model: HGKD, height: int, width: int) -> list[Complexity]:
         parts.append(Complexity(name, _num_params(module), cost, cost))
     if model.head.direct_loss is not None:
         parts.append(_direct_complexity(model.head.direct_loss, mask))
-    return [
-        *parts,
-        Complexity(
-            'all',
-            *(sum(column) for column in list(zip(*parts, strict=True))[1:]),
-        ),
-    ]
+    columns = list(zip(*parts, strict=True))[1:]
+    return [*parts, Complexity('all', *map(sum, columns))]
 
 
 def _direct_complexity(
@@ -82,20 +69,13 @@ def _direct_complexity(
 
 @torch.no_grad()
 def backbone_complexity(backbone: nn.Module, mask: UnitMask) -> Complexity:
-    """Count a sparse backbone, dense and with a mask.
+    """Count a sparse backbone in evaluation mode, dense and with a mask.
 
     A sparse layer computes the outputs at visible positions, with all taps
     of its window. Every image keeps the same number of whole units, so at
     each stride the share of visible positions is that of visible units. What
     is computed from the mean of an image, as the gates of squeeze-excite,
     costs the same with a mask.
-
-    Args:
-        backbone (nn.Module): A sparse student, in evaluation mode.
-        mask (UnitMask): A mask of one image.
-
-    Returns:
-        Complexity: Of the part 'student'.
     """
     pooled: set[str] = set()
     handles = [

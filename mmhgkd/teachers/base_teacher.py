@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 from .target_norm import TARGET_NORMS, normalize_target
 
@@ -86,20 +86,12 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             raise ConfigError(
                 f'`teacher.group_size` must be positive, got {group_size}'
             )
-        if combine not in COMBINATIONS:
-            raise ConfigError(
-                f'`teacher.combine` must be one of {COMBINATIONS}, '
-                f'got {combine!r}'
-            )
+        one_of('`teacher.combine`', combine, COMBINATIONS)
         if input not in ('full', 'visible'):
             raise ConfigError(
                 f"`teacher.input` must be 'full' or 'visible', got {input!r}"
             )
-        if target_norm not in TARGET_NORMS:
-            raise ConfigError(
-                '`teacher.target_norm` must be one of '
-                f'{TARGET_NORMS}, got {target_norm!r}'
-            )
+        one_of('`teacher.target_norm`', target_norm, TARGET_NORMS)
         if isinstance(input_size, int):
             input_size = (input_size, input_size)
         if input_size is not None and (
@@ -153,11 +145,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
 
         Args:
             mean (Sequence[float] or Tensor): RGB means in 0..255.
-            std (Sequence[float] or Tensor): RGB standard deviations in
-                0..255.
-
-        Raises:
-            ConfigError: If the statistics are not three numbers in 0..255.
+            std (Sequence[float] or Tensor): RGB deviations in 0..255.
         """
         mean = _image_statistics('mean', mean)
         std = _image_statistics('std', std)
@@ -269,15 +257,12 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
     def select_tokens(
         tokens: Tensor, visible: Tensor, num_prefix: int
     ) -> Tensor:
-        """Keep the prefix tokens (CLS) and the visible patch tokens.
+        """Keep the prefix (CLS) and the visible patches, to ``(B, P + V, D)``.
 
         Args:
             tokens (Tensor): Prefix and patch tokens, ``(B, P + L, D)``.
             visible (Tensor): Flat indices of patches, ``(B, V)``.
             num_prefix (int): Number of prefix tokens, ``P``.
-
-        Returns:
-            Tensor: ``(B, P + V, D)``.
         """
         index = visible[..., None].expand(-1, -1, tokens.size(2))
         patches = tokens[:, num_prefix:].gather(1, index)

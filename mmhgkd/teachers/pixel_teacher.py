@@ -53,11 +53,7 @@ class PixelTeacher(BaseTeacher):
         self.norm_unit = norm_unit
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens for images of a size in pixels.
-
-        Raises:
-            ConfigError: If the image is no whole number of ``norm_unit``.
-        """
+        """See :class:`BaseTeacher`; a whole number of ``norm_unit``, too."""
         if height % self.norm_unit or width % self.norm_unit:
             raise ConfigError(
                 f'an image of {height}x{width} px is no whole number of '

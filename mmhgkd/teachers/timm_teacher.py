@@ -145,11 +145,7 @@ class TimmTeacher(BaseTeacher):
 
 
 def _build(model_name: str, model_args: dict) -> Any:
-    """Build a random model without head, for any image size if possible.
-
-    Raises:
-        ConfigError: If it is no plain Vision Transformer.
-    """
+    """Build a random model without head, for any image size if possible."""
     # Without pooling, timm keeps the norm of the patch tokens.
     model_args = {'num_classes': 0, 'global_pool': '', **model_args}
     try:

@@ -93,15 +93,7 @@ def feature_panel(
 
 
 def token_error(student: Tensor, teacher: Tensor) -> np.ndarray:
-    """Mean squared error of each token.
-
-    Args:
-        student (Tensor): ``(..., D)``.
-        teacher (Tensor): ``(..., D)``.
-
-    Returns:
-        np.ndarray: ``(...)`` float64.
-    """
+    """Mean squared error of each token, ``(..., D)`` to ``(...)`` float64."""
     student, teacher = student.detach().double(), teacher.detach().double()
     return (student - teacher).square().mean(dim=-1).cpu().numpy()
 

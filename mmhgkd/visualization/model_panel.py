@@ -79,12 +79,7 @@ def save_model_panel(
 ) -> None:
     """Write a :func:`model_panel` to an image file, and create its folder.
 
-    Args:
-        path (str or Path): The file; its ending chooses the format.
-        model (HGKD): This and all others are those of the panel.
-        inputs (Tensor): Preprocessed images.
-        draw (int): Number of the mask. Defaults to 0.
-        saliency (str, optional): 'output' or 'error'. Defaults to None.
+    The ending of the file chooses the format.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

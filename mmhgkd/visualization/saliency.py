@@ -10,15 +10,12 @@ SOURCES = ('output', 'error')
 
 
 class Saliency(NamedTuple):
-    """How strongly each visible unit drives one hidden token of an image.
+    """How strongly each visible unit drives one hidden token of an image."""
 
-    Args:
-        units (Tensor): Sum over the pixels of a unit of the gradient's
-            magnitude, zero where masked, ``(B, rows, columns)``.
-        tokens (Tensor): Row and column of the token, ``(B, 2)`` int64.
-    """
-
+    #: Sum over the pixels of a unit of the gradient's magnitude, zero where
+    #: masked, ``(B, rows, columns)``.
     units: Tensor
+    #: Row and column of the token, ``(B, 2)`` int64.
     tokens: Tensor
 
 

@@ -77,27 +77,22 @@ def _features(
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = common.make_parser(__doc__)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         '--teacher',
         choices=[*TEACHERS, 'none'],
         default='vit-b',
         help="none means SparK's step, with pixels as the target",
     )
-    parser.add_argument(
-        '--mask-ratio', type=float, default=0.6, help='share that is hidden'
-    )
-    parser.add_argument(
+    add('--mask-ratio', type=float, default=0.6, help='share that is hidden')
+    add(
         '--profile',
         metavar='CONFIG',
         help='time the parts of the step of a config instead, and its data '
         'pipeline; --rows then names a backend for its student',
     )
-    parser.add_argument(
-        '--data-root', metavar='FOLDER', help='images for --profile'
-    )
-    parser.add_argument(
-        '--images', type=int, default=16, help='to draw, or to read'
-    )
+    add('--data-root', metavar='FOLDER', help='images for --profile')
+    add('--images', type=int, default=16, help='to draw, or to read')
     args = parser.parse_args(argv)
     for name in STEP_OPTIONS if args.profile else PROFILE_OPTIONS:
         if getattr(args, name) != parser.get_default(name):
@@ -169,11 +164,7 @@ def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Time, print the table and write the numbers.
-
-    Returns:
-        int: The exit code.
-    """
+    """Time, print the table and write the numbers; returns the exit code."""
     args = parse_args(argv)
     try:
         if args.profile:
@@ -187,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return report(error)
     table = common.summarize(steps, args.batch_size)
-    print(common.render(table))
+    print(common.render(table), end='')
     common.save(args, rows=table)
     return 0
 
