@@ -47,7 +47,8 @@ class GridProjection(nn.Module):
         self.out_stride = out_stride
         self.merged = max(out_stride // stride, 1)
         self.split = max(stride // out_stride, 1)
-        width = in_channels * self.merged**2
+        #: Width of what one row of the linear layers reads.
+        self.width = width = in_channels * self.merged**2
         self.layers = nn.Sequential(
             *((nn.Linear(width, width), nn.GELU()) * (projector == 'mlp')),
             nn.Linear(width, out_channels * self.split**2),

@@ -1,4 +1,5 @@
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
 
 import torch
 from mmengine.analysis import FlopAnalyzer
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from mmhgkd.algorithms import HGKD
 from mmhgkd.losses import DirectImitationLoss
 from mmhgkd.masks import UnitMask
+from mmhgkd.necks import GridProjection
 from mmhgkd.sparse import MaskedFeature
 
 
@@ -37,7 +39,7 @@ def model_complexity(model: HGKD, height: int, width: int) -> list[Complexity]:
     mask = model.mask.draw(1, height, width, 0)
     image = torch.zeros(1, 3, height, width)
     parts = [backbone_complexity(model.backbone, mask)]
-    dense = []
+    dense: list[tuple[str, nn.Module, tuple[Tensor, ...]]] = []
     if model.neck is not None:
         decoder = _DenseDecoder(model.neck, mask)
         dense.append(('decoder', decoder, tuple(model.backbone(image))))
@@ -56,12 +58,12 @@ def _direct_complexity(
 ) -> Complexity:
     """Count the projections of ``L_direct``."""
     total = [0, 0]
-    for projection in loss.projections:
+    for projection in cast(Iterable[GridProjection], loss.projections):
         stride = max(projection.stride, projection.out_stride)
         for index, units in enumerate((mask.num_units, mask.num_visible)):
             rows = torch.zeros(
                 units * mask.block(stride) ** 2,
-                projection.layers[0].in_features,
+                projection.width,
             )
             total[index] += int(_count(projection.layers, (rows,))[''])
     return Complexity('direct loss', _num_params(loss), *total)

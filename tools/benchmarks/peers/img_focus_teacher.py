@@ -86,8 +86,9 @@ def state_dict(graph: onnx.GraphProto) -> dict[str, Tensor]:
             bias = f'{layer}.{theirs}.bias'
             state[f'{block}.{ours}.bias'] = values[bias]
             weight = f'{layer}.{theirs}.weight'
-            state[f'{block}.{ours}.weight'] = values.get(
-                weight, matrices.get(bias)
+            named = weight in values
+            state[f'{block}.{ours}.weight'] = (
+                values[weight] if named else matrices[bias]
             )
         biases = [
             f'{layer}.attention.attention.{part}.bias'
