@@ -2,7 +2,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmhgkd.teachers.target_norm import whitening_factor
+from mmhgkd.teachers.target_norm import shrink
 
 CENTERS = ('none', 'mean', 'whiten')
 
@@ -34,9 +34,11 @@ def center_embeddings(embeddings: Tensor, bank: Tensor, kind: str) -> Tensor:
     embeddings = embeddings - mean
     if kind == 'whiten':
         centered = bank - mean
+        # Without the check the host need not wait for the device.
+        root = torch.linalg.cholesky_ex(
+            shrink(centered.T @ centered / len(bank))
+        )[0]
         embeddings = torch.linalg.solve_triangular(
-            whitening_factor(centered.T @ centered / len(bank)),
-            embeddings.T,
-            upper=False,
+            root, embeddings.T, upper=False
         ).T
     return F.normalize(embeddings, dim=-1)
