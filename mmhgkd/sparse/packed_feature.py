@@ -11,7 +11,7 @@ from .batch_norm import DistributedBatchNorm, batch_norm
 from .gather_conv import gather_conv
 from .geometry import Geometry
 from .packed_pool import avg_pool, max_pool
-from .sparse_feature import SparseFeature
+from .sparse_feature import SparseFeature, scaled
 from .triton import uses_triton
 from .window import Window, window_and_weight
 
@@ -90,6 +90,7 @@ class PackedFeature(SparseFeature):
         norm: nn.Module,
         act: nn.Module,
         residual: SparseFeature | None = None,
+        factor: Tensor | None = None,
     ) -> SparseFeature | None:
         added = None if residual is None else residual.rows()
         rows = [self.values] if added is None else [self.values, added]
@@ -102,7 +103,8 @@ class PackedFeature(SparseFeature):
         ):
             from .triton.norm_act import norm_act
 
-            return self._with(norm_act(norm, self.values, added, relu=True))
+            out = norm_act(norm, self.values, added, True, factor)
+            return self._with(out)
         return None
 
     @override
@@ -131,9 +133,15 @@ class PackedFeature(SparseFeature):
     map_channels = map
 
     @override
-    def scale_images(self, factor: Tensor) -> 'PackedFeature':
-        values = self.values.unflatten(0, (factor.size(0), -1))
-        values = values * factor.to(values.dtype).view(factor.size(0), 1, -1)
+    def scale_images(
+        self, factor: Tensor, residual: SparseFeature | None = None
+    ) -> Self:
+        images = (factor.size(0), -1)
+        values = scaled(
+            self.values.unflatten(0, images),
+            factor.view(factor.size(0), 1, -1),
+            None if residual is None else residual.values.unflatten(0, images),
+        )
         return self._with(values.flatten(0, 1))
 
     @override

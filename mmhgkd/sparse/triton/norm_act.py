@@ -22,6 +22,7 @@ def norm_act(
     rows: Tensor,
     residual: Tensor | None = None,
     relu: bool = False,
+    factor: Tensor | None = None,
 ) -> Tensor:
     """Batch norm, residual addition and ReLU in two passes over the rows.
 
@@ -35,6 +36,8 @@ def norm_act(
         residual (Tensor, optional): Added before ReLU, ``(N, C)``. Defaults
             to None.
         relu (bool): Whether ReLU follows. Defaults to False.
+        factor (Tensor, optional): What each image is multiplied by before
+            the residual is added, ``(B, )``. Defaults to None.
 
     Returns:
         Tensor: ``(N, C)``.
@@ -53,6 +56,7 @@ def norm_act(
         module.weight,
         module.bias,
         residual,
+        factor,
         running,
         module.eps,
         relu,
@@ -72,6 +76,7 @@ class _NormAct(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         residual: Tensor | None,
+        factor: Tensor | None,
         running: Tensor | None,
         eps: float,
         relu: bool,
@@ -85,11 +90,12 @@ class _NormAct(torch.autograd.Function):
         inverse_std = (variance + eps).rsqrt()
         scale = inverse_std if weight is None else inverse_std * weight
         shift = torch.zeros_like(mean) if bias is None else bias.float()
-        out = apply_norm(
-            rows, torch.stack([mean, scale, shift]), residual, relu
-        )
+        if factor is not None:
+            factor = factor.float()
+        coefficients = torch.stack([mean, scale, shift])
+        out = apply_norm(rows, coefficients, residual, factor, relu)
         ctx.save_for_backward(
-            rows, weight, mean, inverse_std, out if relu else None
+            rows, weight, factor, mean, inverse_std, out if relu else None
         )
         ctx.ranks, ctx.batch_statistics = ranks, running is None
         ctx.mark_non_differentiable(statistics)
@@ -99,8 +105,8 @@ class _NormAct(torch.autograd.Function):
     def backward(
         ctx: Any, grad: Tensor, _: Tensor
     ) -> tuple[Tensor | None, ...]:
-        rows, weight, mean, inverse_std, out = ctx.saved_tensors
-        sums = norm_gradient_sums(grad, rows, out, mean, inverse_std)
+        rows, weight, factor, mean, inverse_std, out = ctx.saved_tensors
+        sums = norm_gradient_sums(grad, rows, out, factor, mean, inverse_std)
         d_weight = d_bias = None
         scale = inverse_std
         if weight is not None:
@@ -119,6 +125,7 @@ class _NormAct(torch.autograd.Function):
             grad,
             rows,
             out,
+            factor,
             torch.stack(coefficients),
             wanted and out is not None,
         )
@@ -126,7 +133,7 @@ class _NormAct(torch.autograd.Function):
             d_residual = None
         elif out is None:
             d_residual = grad
-        return d_rows, d_weight, d_bias, d_residual, *[None] * 4
+        return d_rows, d_weight, d_bias, d_residual, *[None] * 5
 
 
 def _statistics(rows: Tensor, ranks: int) -> Tensor:

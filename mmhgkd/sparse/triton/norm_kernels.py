@@ -17,17 +17,24 @@ __all__ = ['apply_norm', 'norm_gradient', 'norm_gradient_sums']
 
 
 @operator(
-    lambda rows, coefficients, residual, relu: rows.new_empty(rows.shape)
+    lambda rows, coefficients, residual, factor, relu: rows.new_empty(
+        rows.shape
+    )
 )
 def apply_norm(
-    rows: Tensor, coefficients: Tensor, residual: Tensor | None, relu: bool
+    rows: Tensor,
+    coefficients: Tensor,
+    residual: Tensor | None,
+    factor: Tensor | None,
+    relu: bool,
 ) -> Tensor:
-    """Compute ``(rows - m) * a + b (+ residual)``, then perhaps ReLU.
+    """Compute ``((rows - m) * a + b) * f + residual``, then perhaps ReLU.
 
     Args:
         rows (Tensor): ``(N, C)``.
         coefficients (Tensor): ``m``, ``a`` and ``b``, ``(3, C)`` float32.
         residual (Tensor, optional): ``(N, C)``.
+        factor (Tensor, optional): ``f`` of each image, ``(B, )`` float32.
         relu (bool): Whether ReLU follows.
 
     Returns:
@@ -43,9 +50,11 @@ def apply_norm(
         rows,
         coefficients.contiguous(),
         rows if residual is None else residual.contiguous(),
+        *_factor(factor, coefficients, num_rows),
         out,
         num_rows,
         HAS_RESIDUAL=residual is not None,
+        HAS_FACTOR=factor is not None,
         RELU=relu,
         CHANNELS=channels,
         HEIGHT=height,
@@ -55,7 +64,7 @@ def apply_norm(
 
 
 @operator(
-    lambda grad, rows, out, mean, inverse_std: rows.new_empty(
+    lambda grad, rows, out, factor, mean, inverse_std: rows.new_empty(
         2, rows.size(1), dtype=torch.float32
     )
 )
@@ -63,6 +72,7 @@ def norm_gradient_sums(
     grad: Tensor,
     rows: Tensor,
     out: Tensor | None,
+    factor: Tensor | None,
     mean: Tensor,
     inverse_std: Tensor,
 ) -> Tensor:
@@ -72,6 +82,7 @@ def norm_gradient_sums(
         grad (Tensor): Gradient of the output, ``(N, C)``.
         rows (Tensor): Input of the norm, ``(N, C)``.
         out (Tensor, optional): Output, ``(N, C)``, if ReLU made it.
+        factor (Tensor, optional): See :func:`apply_norm`.
         mean (Tensor): ``(C, )`` float32.
         inverse_std (Tensor): ``(C, )`` float32.
 
@@ -90,11 +101,13 @@ def norm_gradient_sums(
         grad,
         rows,
         rows if out is None else out.contiguous(),
+        *_factor(factor, mean, num_rows),
         mean.contiguous(),
         inverse_std.contiguous(),
         partial,
         num_rows,
         chunk,
+        HAS_FACTOR=factor is not None,
         RELU=out is not None,
         CHANNELS=channels,
         HEIGHT=height,
@@ -104,7 +117,7 @@ def norm_gradient_sums(
 
 
 @operator(
-    lambda grad, rows, out, coefficients, residual: (
+    lambda grad, rows, out, factor, coefficients, residual: (
         rows.new_empty(rows.shape),
         rows.new_empty(rows.shape if residual else (0,)),
     )
@@ -113,18 +126,20 @@ def norm_gradient(
     grad: Tensor,
     rows: Tensor,
     out: Tensor | None,
+    factor: Tensor | None,
     coefficients: Tensor,
     residual: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the rows and of the residual.
 
-    With ``g`` the gradient where ReLU passed, the former is
-    ``a * g + b * (rows - m) + c``.
+    The latter is the gradient where ReLU passed; with ``g`` that times the
+    factor, the former is ``a * g + b * (rows - m) + c``.
 
     Args:
         grad (Tensor): Gradient of the output, ``(N, C)``.
         rows (Tensor): Input of the norm, ``(N, C)``.
         out (Tensor, optional): Output, ``(N, C)``, if ReLU made it.
+        factor (Tensor, optional): See :func:`apply_norm`.
         coefficients (Tensor): ``m``, ``a``, ``b`` and ``c``, ``(4, C)``
             float32.
         residual (bool): Whether the gradient of the residual is wanted.
@@ -143,10 +158,12 @@ def norm_gradient(
         grad,
         rows,
         rows if out is None else out.contiguous(),
+        *_factor(factor, coefficients, num_rows),
         coefficients.contiguous(),
         d_rows,
         d_residual,
         num_rows,
+        HAS_FACTOR=factor is not None,
         RELU=out is not None,
         RESIDUAL=residual,
         CHANNELS=channels,
@@ -156,14 +173,33 @@ def norm_gradient(
     return d_rows, d_residual
 
 
+def _factor(
+    factor: Tensor | None, unused: Tensor, num_rows: int
+) -> tuple[Tensor, int]:
+    """Factors of the images and rows of each, for a kernel."""
+    if factor is None:
+        return unused, num_rows
+    return factor.contiguous(), num_rows // factor.numel()
+
+
+@triton.jit
+def _scale(value, factor, row, num_rows, image_rows):
+    """Multiply the rows of each image by its factor."""
+    image = row.to(tl.int32) // image_rows
+    return value * tl.load(factor + image, row < num_rows, 0.0)[:, None]
+
+
 @triton.jit
 def _apply_norm(
     rows,
     coefficients,
     residual,
+    factor,
+    image_rows,
     out,
     num_rows,
     HAS_RESIDUAL: tl.constexpr,
+    HAS_FACTOR: tl.constexpr,
     RELU: tl.constexpr,
     CHANNELS: tl.constexpr,
     HEIGHT: tl.constexpr,
@@ -181,6 +217,8 @@ def _apply_norm(
         coefficients + 2 * CHANNELS + channel, mask=in_channels, other=0.0
     )
     value = (value - m[None, :]) * a[None, :] + b[None, :]
+    if HAS_FACTOR:
+        value = _scale(value, factor, row, num_rows, image_rows)
     if HAS_RESIDUAL:
         value += tl.load(residual + place, mask=inside, other=0.0).to(
             tl.float32
@@ -196,11 +234,14 @@ def _norm_gradient_sums(
     grad,
     rows,
     out,
+    factor,
+    image_rows,
     mean,
     inverse_std,
     partial,
     num_rows,
     chunk,
+    HAS_FACTOR: tl.constexpr,
     RELU: tl.constexpr,
     CHANNELS: tl.constexpr,
     HEIGHT: tl.constexpr,
@@ -210,7 +251,7 @@ def _norm_gradient_sums(
     split = tl.program_id(1).to(tl.int64)
     in_channels = channel < CHANNELS
     center = tl.load(mean + channel, mask=in_channels, other=0.0)
-    factor = tl.load(inverse_std + channel, mask=in_channels, other=0.0)
+    inverse = tl.load(inverse_std + channel, mask=in_channels, other=0.0)
     plain = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     weighted = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     for start in range(0, chunk, HEIGHT):
@@ -222,11 +263,13 @@ def _norm_gradient_sums(
         if RELU:
             after = tl.load(out + place, mask=inside, other=0.0)
             slope = tl.where(after > 0, slope, 0.0)
+        if HAS_FACTOR:
+            slope = _scale(slope, factor, row, num_rows, image_rows)
         plain += slope
         weighted += slope * (value - center[None, :])
     place = partial + split * 2 * CHANNELS + channel
     tl.store(place, tl.sum(plain, 0), mask=in_channels)
-    tl.store(place + CHANNELS, tl.sum(weighted, 0) * factor, mask=in_channels)
+    tl.store(place + CHANNELS, tl.sum(weighted, 0) * inverse, mask=in_channels)
 
 
 @triton.jit
@@ -234,10 +277,13 @@ def _norm_gradient(
     grad,
     rows,
     out,
+    factor,
+    image_rows,
     coefficients,
     d_rows,
     d_residual,
     num_rows,
+    HAS_FACTOR: tl.constexpr,
     RELU: tl.constexpr,
     RESIDUAL: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -260,6 +306,8 @@ def _norm_gradient(
             slope.to(d_residual.dtype.element_ty),
             mask=inside,
         )
+    if HAS_FACTOR:
+        slope = _scale(slope, factor, row, num_rows, image_rows)
     m = tl.load(coefficients + channel, mask=in_channels, other=0.0)
     a = tl.load(coefficients + CHANNELS + channel, mask=in_channels, other=0.0)
     b = tl.load(
