@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -204,58 +205,46 @@ class Geometry:
         Returns:
             Tensor: ``(units * y.number * x.number, y.taps * x.taps)`` int32.
         """
-        block, device = self.mask.block(stride), self.mask.ids.device
-        first = min(y.low, x.low) // block
-        units = self._neighbors(first, max(y.high, x.high) // block)
-        rows, columns = y.places(device), x.places(device)
-        for axis, places in ((1, rows), (2, columns)):
-            unit = places.div(block, rounding_mode='floor')
-            units = units.index_select(axis, unit - first)
-        rows, columns = rows.remainder(block), columns.remainder(block)
-        within = rows[:, None] * block + columns
-        size = self.num_rows(stride)
-        table = (units * block**2 + within).clamp_(max=size)
+        block, size = self.mask.block(stride), self.num_rows(stride)
+        radius = max(
+            1, -(min(y.low, x.low) // block), max(y.high, x.high) // block
+        )
+        near, within = _places(block, radius, y, x, self.mask.ids.device)
+        units = self._neighbors(radius)[:, near]
+        table = torch.add(within, units, alpha=block**2).clamp_(max=size)
         if mark_outside:
             table.masked_fill_(units == self.num_units + 1, size + 1)
-        shape = (self.num_units, y.number, y.taps, x.number, x.taps)
-        return (
-            table.view(shape)
-            .transpose(2, 3)
-            .reshape(self.num_units * y.number * x.number, y.taps * x.taps)
+        return table.view(
+            self.num_units * y.number * x.number, y.taps * x.taps
         )
 
-    def _neighbors(self, first: int, last: int) -> Tensor:
-        """Numbers of the units around each visible unit.
+    def _neighbors(self, radius: int) -> Tensor:
+        """Numbers of the units around each visible unit, row-major.
 
         Units are numbered in packed order. Masked ones are ``U``, those
         outside the image ``U + 1``.
 
         Returns:
-            Tensor: ``(U, last - first + 1, last - first + 1)`` int32.
+            Tensor: ``(U, (2 * radius + 1) ** 2)`` int32.
         """
-        mask = self.mask
-        ids, device = mask.ids, mask.ids.device
-        numbers = torch.arange(
-            self.num_units, dtype=torch.int32, device=device
-        ).view_as(ids)
-        slots = torch.full(
-            (ids.size(0), mask.num_units),
-            self.num_units,
-            dtype=torch.int32,
-            device=device,
-        ).scatter_(1, ids, numbers)
-        offsets = torch.arange(first, last + 1, device=device)
-        y = ids.div(mask.columns, rounding_mode='floor')[..., None] + offsets
-        x = ids.remainder(mask.columns)[..., None] + offsets
-        inside = ((y >= 0) & (y < mask.rows))[..., :, None] & (
-            (x >= 0) & (x < mask.columns)
-        )[..., None, :]
-        near = (
-            y.clamp(0, mask.rows - 1)[..., :, None] * mask.columns
-            + x.clamp(0, mask.columns - 1)[..., None, :]
-        )
-        found = slots.gather(1, near.flatten(1)).view_as(near)
-        return found.where(inside, self.num_units + 1).flatten(0, 1)
+
+        def build() -> Tensor:
+            rows, columns, ids = (
+                self.mask.rows,
+                self.mask.columns,
+                self.mask.ids,
+            )
+            outside, inner, around = _padded(rows, columns, radius, ids.device)
+            places = inner[ids]
+            numbers = torch.arange(
+                self.num_units, dtype=torch.int32, device=ids.device
+            ).view_as(ids)
+            units = (outside + self.num_units).repeat(ids.size(0), 1)
+            units.scatter_(1, places, numbers)
+            found = units.gather(1, (places[..., None] + around).flatten(1))
+            return found.view(self.num_units, -1)
+
+        return self.cached(('neighbors', radius), build)
 
 
 def first_reader(window: Window, axis: int) -> int:
@@ -287,10 +276,66 @@ class _Ramp(NamedTuple):
         return (self.taps - 1) * self.tap_step
 
     def places(self, device: torch.device) -> Tensor:
-        """The places, ``(number * taps, )`` int32."""
+        """The places, ``(number, taps)`` int64."""
         outer, inner = (
-            torch.arange(size, dtype=torch.int32, device=device)
+            torch.arange(size, device=device)
             for size in (self.number, self.taps)
         )
-        places = outer[:, None] * self.step + inner * self.tap_step
-        return (places + self.first).flatten()
+        return outer[:, None] * self.step + inner * self.tap_step + self.first
+
+
+def _kept(build: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep what no mask changes: on a GPU each operation costs a launch."""
+    cached = functools.cache(build)
+
+    def get(*args: Any) -> Any:
+        # A compiler does the same, and warns of caches.
+        compiling = torch.compiler.is_compiling()
+        return build(*args) if compiling else cached(*args)
+
+    return get
+
+
+@_kept
+def _places(
+    block: int, radius: int, y: _Ramp, x: _Ramp, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Where places counted from the corner of a unit lie.
+
+    Returns:
+        tuple[Tensor]: Neighbor of the unit, int64, and row within that,
+        int32, of all places in the order (y, x, y tap, x tap).
+    """
+    rows = y.places(device)[:, None, :, None]
+    columns = x.places(device)[:, None, :]
+    down, right = (
+        places.div(block, rounding_mode='floor') + radius
+        for places in (rows, columns)
+    )
+    within = rows.remainder(block) * block + columns.remainder(block)
+    near = down * (2 * radius + 1) + right
+    return near.flatten(), within.flatten().int()
+
+
+@_kept
+def _padded(
+    rows: int, columns: int, radius: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The units of an image with ``radius`` more around it, row-major.
+
+    Returns:
+        tuple[Tensor]: Which are outside, int32; the places of those inside;
+        what leads from a unit to the ones around it.
+    """
+    width = columns + 2 * radius
+    outside = torch.ones(
+        rows + 2 * radius, width, dtype=torch.int32, device=device
+    )
+    outside[radius : radius + rows, radius : radius + columns] = 0
+    down, right = (
+        torch.arange(size, device=device) for size in (rows, columns)
+    )
+    inner = (down[:, None] + radius) * width + right + radius
+    step = torch.arange(-radius, radius + 1, device=device)
+    around = step[:, None] * width + step
+    return outside.flatten(), inner.flatten(), around.flatten()
