@@ -1,4 +1,3 @@
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +6,7 @@ from torch import Tensor
 
 from mmhgkd.masks import UnitMask
 
+from .places import Ramp, padded_units, unit_places
 from .window import Window
 
 
@@ -80,7 +80,7 @@ class Geometry:
         def build() -> Tensor:
             count = self.mask.block(stride * window.stride)
             y, x = (
-                _Ramp(-padding, count, window.stride, taps, dilation)
+                Ramp(-padding, count, window.stride, taps, dilation)
                 for taps, padding, dilation in window.axes
             )
             return self._rows(stride, y, x, mark_outside)
@@ -120,7 +120,7 @@ class Geometry:
             last = self.mask.block(stride * window.stride) - 1
             size = last * window.stride + 1
             y, x = (
-                _Ramp(-padding, size + dilation * (taps - 1))
+                Ramp(-padding, size + dilation * (taps - 1))
                 for taps, padding, dilation in window.axes
             )
             table = self._rows(stride, y, x, mark_outside)
@@ -142,7 +142,7 @@ class Geometry:
             for axis in range(2):
                 first = first_reader(window, axis)
                 end = (last + window.padding[axis]) // window.stride
-                ramps.append(_Ramp(first, end - first + 1))
+                ramps.append(Ramp(first, end - first + 1))
             y, x = ramps
             table = self._rows(stride * window.stride, y, x)
             return table.view(self.num_units, y.number, x.number)
@@ -189,7 +189,7 @@ class Geometry:
             step = outputs[1] - outputs[0] if len(read) > 1 else 0
             first = outputs[0] if read else 0
             taps.append(read)
-            ramps.append(_Ramp(first, count, 1, len(read), step))
+            ramps.append(Ramp(first, count, 1, len(read), step))
         y, x = ramps
         table = self._rows(stride * window.stride, y, x)
         width = window.kernel[1]
@@ -198,7 +198,7 @@ class Geometry:
         )
 
     def _rows(
-        self, stride: int, y: '_Ramp', x: '_Ramp', mark_outside: bool = False
+        self, stride: int, y: Ramp, x: Ramp, mark_outside: bool = False
     ) -> Tensor:
         """Rows at places counted from the corner of every unit.
 
@@ -209,7 +209,7 @@ class Geometry:
         radius = max(
             1, -(min(y.low, x.low) // block), max(y.high, x.high) // block
         )
-        near, within = _places(block, radius, y, x, self.mask.ids.device)
+        near, within = unit_places(block, radius, y, x, self.mask.ids.device)
         units = self._neighbors(radius)[:, near]
         table = torch.add(within, units, alpha=block**2).clamp_(max=size)
         if mark_outside:
@@ -229,12 +229,10 @@ class Geometry:
         """
 
         def build() -> Tensor:
-            rows, columns, ids = (
-                self.mask.rows,
-                self.mask.columns,
-                self.mask.ids,
+            ids = self.mask.ids
+            outside, inner, around = padded_units(
+                self.mask.rows, self.mask.columns, radius, ids.device
             )
-            outside, inner, around = _padded(rows, columns, radius, ids.device)
             places = inner[ids]
             numbers = torch.arange(
                 self.num_units, dtype=torch.int32, device=ids.device
@@ -250,92 +248,3 @@ class Geometry:
 def first_reader(window: Window, axis: int) -> int:
     """First output, counted from a unit's own, that reads the unit."""
     return -((window.reach(axis) - window.padding[axis]) // window.stride)
-
-
-class _Ramp(NamedTuple):
-    """Places ``first + i * step + j * tap_step``, ``i < number, j < taps``."""
-
-    first: int
-    number: int
-    step: int = 1
-    taps: int = 1
-    tap_step: int = 0
-
-    @property
-    def low(self) -> int:
-        return self.first + min(0, self._tap_end)
-
-    @property
-    def high(self) -> int:
-        return (
-            self.first + (self.number - 1) * self.step + max(0, self._tap_end)
-        )
-
-    @property
-    def _tap_end(self) -> int:
-        return (self.taps - 1) * self.tap_step
-
-    def places(self, device: torch.device) -> Tensor:
-        """The places, ``(number, taps)`` int64."""
-        outer, inner = (
-            torch.arange(size, device=device)
-            for size in (self.number, self.taps)
-        )
-        return outer[:, None] * self.step + inner * self.tap_step + self.first
-
-
-def _kept(build: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep what no mask changes: on a GPU each operation costs a launch."""
-    cached = functools.cache(build)
-
-    def get(*args: Any) -> Any:
-        # A compiler does the same, and warns of caches.
-        compiling = torch.compiler.is_compiling()
-        return build(*args) if compiling else cached(*args)
-
-    return get
-
-
-@_kept
-def _places(
-    block: int, radius: int, y: _Ramp, x: _Ramp, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Where places counted from the corner of a unit lie.
-
-    Returns:
-        tuple[Tensor]: Neighbor of the unit, int64, and row within that,
-        int32, of all places in the order (y, x, y tap, x tap).
-    """
-    rows = y.places(device)[:, None, :, None]
-    columns = x.places(device)[:, None, :]
-    down, right = (
-        places.div(block, rounding_mode='floor') + radius
-        for places in (rows, columns)
-    )
-    within = rows.remainder(block) * block + columns.remainder(block)
-    near = down * (2 * radius + 1) + right
-    return near.flatten(), within.flatten().int()
-
-
-@_kept
-def _padded(
-    rows: int, columns: int, radius: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The units of an image with ``radius`` more around it, row-major.
-
-    Returns:
-        tuple[Tensor]: Which are outside, int32; the places of those inside;
-        what leads from a unit to the ones around it.
-    """
-    width = columns + 2 * radius
-    outside = torch.ones(
-        rows + 2 * radius, width, dtype=torch.int32, device=device
-    )
-    outside[radius : radius + rows, radius : radius + columns] = 0
-    down, right = (
-        torch.arange(size, device=device) for size in (rows, columns)
-    )
-    inner = (down[:, None] + radius) * width + right + radius
-    step = torch.arange(-radius, radius + 1, device=device)
-    around = step[:, None] * width + step
-    return outside.flatten(), inner.flatten(), around.flatten()

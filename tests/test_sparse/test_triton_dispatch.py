@@ -39,7 +39,7 @@ def run(*arguments: str, **environment: str) -> None:
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason='the GPU runs the kernels themselves'
 )
-@pytest.mark.parametrize('name', ['conv', 'norm'])
+@pytest.mark.parametrize('name', ['conv', 'norm', 'pool'])
 def test_kernels_under_the_interpreter(name: str) -> None:
     # Triton reads the variable when it is imported, which another test of
     # this process may have done: the kernels need a process of their own.
