@@ -93,4 +93,4 @@ def test_operators_are_sound_under_tracing() -> None:
         (max_pool, (rows, table)),
         (max_pool_gradient, (out, chosen, tables, taps, 4, 2)),
     ):
-        torch.library.opcheck(operator, arguments, test_utils=check)
+        torch.library.opcheck(operator.operator, arguments, test_utils=check)

@@ -17,24 +17,30 @@ __all__ = ['apply_norm', 'norm_gradient', 'norm_gradient_sums']
 
 
 @operator(
-    lambda rows, coefficients, residual, factor, relu: rows.new_empty(
-        rows.shape
+    lambda rows, statistics, weight, bias, eps, residual, factor, relu: (
+        rows.new_empty(rows.shape)
     )
 )
 def apply_norm(
     rows: Tensor,
-    coefficients: Tensor,
+    statistics: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
     residual: Tensor | None,
     factor: Tensor | None,
     relu: bool,
 ) -> Tensor:
-    """Compute ``((rows - m) * a + b) * f + residual``, then perhaps ReLU.
+    """Compute ``norm(rows) * factor + residual``, then perhaps ReLU.
 
     Args:
         rows (Tensor): ``(N, C)``.
-        coefficients (Tensor): ``m``, ``a`` and ``b``, ``(3, C)`` float32.
+        statistics (Tensor): Mean and variance, ``(2, C)`` float32.
+        weight (Tensor, optional): ``(C, )``.
+        bias (Tensor, optional): ``(C, )``.
+        eps (float): Added to the variance.
         residual (Tensor, optional): ``(N, C)``.
-        factor (Tensor, optional): ``f`` of each image, ``(B, )`` float32.
+        factor (Tensor, optional): Of each image, ``(B, )`` float32.
         relu (bool): Whether ReLU follows.
 
     Returns:
@@ -48,11 +54,16 @@ def apply_norm(
         _apply_norm,
         (triton.cdiv(num_rows, height), triton.cdiv(channels, width)),
         rows,
-        coefficients.contiguous(),
+        statistics.contiguous(),
+        statistics if weight is None else weight.contiguous(),
+        statistics if bias is None else bias.contiguous(),
         rows if residual is None else residual.contiguous(),
-        *_factor(factor, coefficients, num_rows),
+        *_factor(factor, statistics, num_rows),
         out,
         num_rows,
+        eps,
+        HAS_WEIGHT=weight is not None,
+        HAS_BIAS=bias is not None,
         HAS_RESIDUAL=residual is not None,
         HAS_FACTOR=factor is not None,
         RELU=relu,
@@ -64,7 +75,7 @@ def apply_norm(
 
 
 @operator(
-    lambda grad, rows, out, factor, mean, inverse_std: rows.new_empty(
+    lambda grad, rows, out, factor, statistics, eps: rows.new_empty(
         2, rows.size(1), dtype=torch.float32
     )
 )
@@ -73,8 +84,8 @@ def norm_gradient_sums(
     rows: Tensor,
     out: Tensor | None,
     factor: Tensor | None,
-    mean: Tensor,
-    inverse_std: Tensor,
+    statistics: Tensor,
+    eps: float,
 ) -> Tensor:
     """Sums over rows of the gradient, and of it times the normalized rows.
 
@@ -83,8 +94,8 @@ def norm_gradient_sums(
         rows (Tensor): Input of the norm, ``(N, C)``.
         out (Tensor, optional): Output, ``(N, C)``, if ReLU made it.
         factor (Tensor, optional): See :func:`apply_norm`.
-        mean (Tensor): ``(C, )`` float32.
-        inverse_std (Tensor): ``(C, )`` float32.
+        statistics (Tensor): See :func:`apply_norm`.
+        eps (float): See :func:`apply_norm`.
 
     Returns:
         Tensor: ``(2, C)`` float32.
@@ -101,12 +112,12 @@ def norm_gradient_sums(
         grad,
         rows,
         rows if out is None else out.contiguous(),
-        *_factor(factor, mean, num_rows),
-        mean.contiguous(),
-        inverse_std.contiguous(),
+        *_factor(factor, statistics, num_rows),
+        statistics.contiguous(),
         partial,
         num_rows,
         chunk,
+        eps,
         HAS_FACTOR=factor is not None,
         RELU=out is not None,
         CHANNELS=channels,
@@ -117,9 +128,9 @@ def norm_gradient_sums(
 
 
 @operator(
-    lambda grad, rows, out, factor, coefficients, residual: (
+    lambda grad, rows, *options: (
         rows.new_empty(rows.shape),
-        rows.new_empty(rows.shape if residual else (0,)),
+        rows.new_empty(rows.shape if options[-1] else (0,)),
     )
 )
 def norm_gradient(
@@ -127,21 +138,28 @@ def norm_gradient(
     rows: Tensor,
     out: Tensor | None,
     factor: Tensor | None,
-    coefficients: Tensor,
+    statistics: Tensor,
+    weight: Tensor | None,
+    eps: float,
+    sums: Tensor | None,
+    count: int,
     residual: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the rows and of the residual.
 
-    The latter is the gradient where ReLU passed; with ``g`` that times the
-    factor, the former is ``a * g + b * (rows - m) + c``.
+    The latter is the gradient where ReLU passed.
 
     Args:
         grad (Tensor): Gradient of the output, ``(N, C)``.
         rows (Tensor): Input of the norm, ``(N, C)``.
         out (Tensor, optional): Output, ``(N, C)``, if ReLU made it.
         factor (Tensor, optional): See :func:`apply_norm`.
-        coefficients (Tensor): ``m``, ``a``, ``b`` and ``c``, ``(4, C)``
-            float32.
+        statistics (Tensor): See :func:`apply_norm`.
+        weight (Tensor, optional): See :func:`apply_norm`.
+        eps (float): See :func:`apply_norm`.
+        sums (Tensor, optional): Those of :func:`norm_gradient_sums` over all
+            ranks, if the statistics depend on the rows.
+        count (int): Rows of all ranks.
         residual (bool): Whether the gradient of the residual is wanted.
 
     Returns:
@@ -158,11 +176,17 @@ def norm_gradient(
         grad,
         rows,
         rows if out is None else out.contiguous(),
-        *_factor(factor, coefficients, num_rows),
-        coefficients.contiguous(),
+        *_factor(factor, statistics, num_rows),
+        statistics.contiguous(),
+        statistics if weight is None else weight.contiguous(),
+        statistics if sums is None else sums.contiguous(),
         d_rows,
         d_residual,
         num_rows,
+        count,
+        eps,
+        HAS_WEIGHT=weight is not None,
+        HAS_SUMS=sums is not None,
         HAS_FACTOR=factor is not None,
         RELU=out is not None,
         RESIDUAL=residual,
@@ -190,14 +214,28 @@ def _scale(value, factor, row, num_rows, image_rows):
 
 
 @triton.jit
+def _mean_and_inverse(
+    statistics, channel, in_channels, eps, CHANNELS: tl.constexpr
+):
+    mean = tl.load(statistics + channel, in_channels, 0.0)
+    variance = tl.load(statistics + CHANNELS + channel, in_channels, 1.0)
+    return mean, tl.rsqrt(variance + eps)
+
+
+@triton.jit
 def _apply_norm(
     rows,
-    coefficients,
+    statistics,
+    weight,
+    bias,
     residual,
     factor,
     image_rows,
     out,
     num_rows,
+    eps,
+    HAS_WEIGHT: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
     HAS_FACTOR: tl.constexpr,
     RELU: tl.constexpr,
@@ -211,12 +249,15 @@ def _apply_norm(
     inside = (row < num_rows)[:, None] & in_channels[None, :]
     place = row[:, None] * CHANNELS + channel[None, :]
     value = tl.load(rows + place, mask=inside, other=0.0).to(tl.float32)
-    m = tl.load(coefficients + channel, mask=in_channels, other=0.0)
-    a = tl.load(coefficients + CHANNELS + channel, mask=in_channels, other=0.0)
-    b = tl.load(
-        coefficients + 2 * CHANNELS + channel, mask=in_channels, other=0.0
+    mean, scale = _mean_and_inverse(
+        statistics, channel, in_channels, eps, CHANNELS
     )
-    value = (value - m[None, :]) * a[None, :] + b[None, :]
+    if HAS_WEIGHT:
+        scale *= tl.load(weight + channel, in_channels, 0.0).to(tl.float32)
+    value = (value - mean[None, :]) * scale[None, :]
+    if HAS_BIAS:
+        shift = tl.load(bias + channel, in_channels, 0.0).to(tl.float32)
+        value += shift[None, :]
     if HAS_FACTOR:
         value = _scale(value, factor, row, num_rows, image_rows)
     if HAS_RESIDUAL:
@@ -236,11 +277,11 @@ def _norm_gradient_sums(
     out,
     factor,
     image_rows,
-    mean,
-    inverse_std,
+    statistics,
     partial,
     num_rows,
     chunk,
+    eps,
     HAS_FACTOR: tl.constexpr,
     RELU: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -250,8 +291,9 @@ def _norm_gradient_sums(
     channel = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
     split = tl.program_id(1).to(tl.int64)
     in_channels = channel < CHANNELS
-    center = tl.load(mean + channel, mask=in_channels, other=0.0)
-    inverse = tl.load(inverse_std + channel, mask=in_channels, other=0.0)
+    mean, inverse = _mean_and_inverse(
+        statistics, channel, in_channels, eps, CHANNELS
+    )
     plain = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     weighted = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     for start in range(0, chunk, HEIGHT):
@@ -266,7 +308,7 @@ def _norm_gradient_sums(
         if HAS_FACTOR:
             slope = _scale(slope, factor, row, num_rows, image_rows)
         plain += slope
-        weighted += slope * (value - center[None, :])
+        weighted += slope * (value - mean[None, :])
     place = partial + split * 2 * CHANNELS + channel
     tl.store(place, tl.sum(plain, 0), mask=in_channels)
     tl.store(place + CHANNELS, tl.sum(weighted, 0) * inverse, mask=in_channels)
@@ -279,10 +321,16 @@ def _norm_gradient(
     out,
     factor,
     image_rows,
-    coefficients,
+    statistics,
+    weight,
+    sums,
     d_rows,
     d_residual,
     num_rows,
+    count,
+    eps,
+    HAS_WEIGHT: tl.constexpr,
+    HAS_SUMS: tl.constexpr,
     HAS_FACTOR: tl.constexpr,
     RELU: tl.constexpr,
     RESIDUAL: tl.constexpr,
@@ -308,13 +356,16 @@ def _norm_gradient(
         )
     if HAS_FACTOR:
         slope = _scale(slope, factor, row, num_rows, image_rows)
-    m = tl.load(coefficients + channel, mask=in_channels, other=0.0)
-    a = tl.load(coefficients + CHANNELS + channel, mask=in_channels, other=0.0)
-    b = tl.load(
-        coefficients + 2 * CHANNELS + channel, mask=in_channels, other=0.0
+    mean, inverse = _mean_and_inverse(
+        statistics, channel, in_channels, eps, CHANNELS
     )
-    c = tl.load(
-        coefficients + 3 * CHANNELS + channel, mask=in_channels, other=0.0
-    )
-    value = slope * a[None, :] + (value - m[None, :]) * b[None, :] + c[None, :]
+    scale = inverse
+    if HAS_WEIGHT:
+        scale *= tl.load(weight + channel, in_channels, 0.0).to(tl.float32)
+    if HAS_SUMS:
+        plain = tl.load(sums + channel, in_channels, 0.0) / count
+        weighted = tl.load(sums + CHANNELS + channel, in_channels, 0.0) / count
+        slope -= (value - mean[None, :]) * (weighted * inverse)[None, :]
+        slope -= plain[None, :]
+    value = slope * scale[None, :]
     tl.store(d_rows + place, value.to(d_rows.dtype.element_ty), mask=inside)

@@ -3,6 +3,7 @@
 It imports neither Triton nor CUDA.
 """
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,9 @@ def uses_triton(*tensors: Tensor) -> bool:
 def operator(fake: Callable[..., Any]) -> Callable[[Any], Any]:
     """Make a function that launches kernels an operator of PyTorch.
 
+    Where nothing is compiled it stays a plain function, whose calls cost
+    less. The operator is its attribute ``operator``.
+
     Args:
         fake (Callable): Makes empty results of the right shapes and dtypes,
             with which a compiler traces.
@@ -66,7 +70,14 @@ def operator(fake: Callable[..., Any]) -> Callable[[Any], Any]:
         name = f'mmhgkd::{function.__name__}'
         made = torch.library.custom_op(name, function, mutates_args=())
         made.register_fake(fake)
-        return made
+
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            compiling = torch.compiler.is_compiling()
+            return made(*args) if compiling else function(*args)
+
+        call.operator = made  # type: ignore[attr-defined]
+        return call
 
     return register
 
