@@ -7,6 +7,7 @@ from torch import Tensor
 from mmhgkd.masks import UnitMask
 
 from .places import Ramp, padded_units, unit_places
+from .triton import uses_triton
 from .window import Window
 
 
@@ -51,12 +52,18 @@ class Geometry:
 
     Args:
         mask (UnitMask): Which units are visible.
+        triton (bool): Whether Triton kernels may serve. Defaults to True.
     """
 
-    def __init__(self, mask: UnitMask) -> None:
+    def __init__(self, mask: UnitMask, triton: bool = True) -> None:
         self.mask = mask
+        self.triton = triton
         self.num_units = mask.ids.numel()
         self._tables: dict[tuple, Any] = {}
+
+    def uses_triton(self, *tensors: Tensor) -> bool:
+        """Whether the Triton kernels take these tensors."""
+        return self.triton and uses_triton(*tensors)
 
     def num_rows(self, stride: int) -> int:
         """Visible positions of the batch on the map of ``stride`` pixels."""

@@ -12,7 +12,6 @@ from .gather_conv import gather_conv
 from .geometry import Geometry
 from .packed_pool import avg_pool, max_pool
 from .sparse_feature import SparseFeature, scaled
-from .triton import uses_triton
 from .window import Window, window_and_weight
 
 _FUSED_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, DistributedBatchNorm)
@@ -30,6 +29,8 @@ class PackedFeature(SparseFeature):
             forward pass.
         stride (int): Pixels between two positions. Defaults to 1.
     """
+
+    triton = True
 
     def __init__(
         self, values: Tensor, geometry: Geometry, stride: int = 1
@@ -59,7 +60,7 @@ class PackedFeature(SparseFeature):
         row = mask.ids.div(mask.columns, rounding_mode='floor')
         column = mask.ids.remainder(mask.columns)
         rows = grid[image, row, column].reshape(-1, channels)
-        return cls(rows, Geometry(mask))
+        return cls(rows, Geometry(mask, cls.triton))
 
     @override
     def rows(self) -> Tensor:
@@ -78,7 +79,10 @@ class PackedFeature(SparseFeature):
 
     @override
     def norm(self, module: _BatchNorm) -> 'PackedFeature':
-        if uses_triton(self.values) and not torch.compiler.is_compiling():
+        if (
+            self.geometry.uses_triton(self.values)
+            and not torch.compiler.is_compiling()
+        ):
             from .triton.norm_act import norm_act
 
             return self._with(norm_act(module, self.values))
@@ -98,7 +102,7 @@ class PackedFeature(SparseFeature):
             isinstance(norm, _BatchNorm)
             and type(norm) in _FUSED_NORMS
             and type(act) is nn.ReLU
-            and uses_triton(*rows)
+            and self.geometry.uses_triton(*rows)
             and not torch.compiler.is_compiling()
         ):
             from .triton.norm_act import norm_act
@@ -147,6 +151,12 @@ class PackedFeature(SparseFeature):
     @override
     def _with(self, values: Tensor, stride: int = 1) -> Self:
         return type(self)(values, self.geometry, self.stride * stride)
+
+
+class TorchPackedFeature(PackedFeature):
+    """Packed features that PyTorch computes, without the Triton kernels."""
+
+    triton = False
 
 
 def autocast_operands(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -91,8 +91,8 @@ def test_equals_batch_norm(
 ) -> None:
     grad = draw(*size, seed=1, dtype=dtype)
     # As many images, of 43 and 11 rows.
-    factor = torch.tensor([1, 0, 1 / 0.95, 1, 1 / 0.95, 0, 1], device=DEVICE)
-    factor = factor[: size[0] // 43 or 3] if added == 'to scaled' else None
+    factors = torch.tensor([1, 0, 1 / 0.95, 1, 1 / 0.95, 0, 1], device=DEVICE)
+    factor = factors[: size[0] // 43 or 3] if added == 'to scaled' else None
     results = []
     for kind, precision in (
         (DistributedBatchNorm, dtype),

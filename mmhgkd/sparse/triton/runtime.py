@@ -20,7 +20,9 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _installed = find_spec('triton') is not None
 # Triton's own variable: its kernels then run on the CPU, for tests.
 _interpreted = os.environ.get('TRITON_INTERPRET') == '1'
-_enabled = True
+_enabled = os.environ.get('MMHGKD_TRITON') != '0'
+# Bytes that the blocks of `tuning.py` need.
+SHARED_MEMORY = 99 * 1024
 
 
 @contextmanager
@@ -41,18 +43,36 @@ def use_triton(enabled: bool) -> Iterator[None]:
 def uses_triton(*tensors: Tensor) -> bool:
     """Whether the Triton kernels take these tensors.
 
-    That needs Triton, CUDA and one dtype among float32, bfloat16, float16.
+    That needs Triton, an NVIDIA GPU since Ampere and one dtype among float32,
+    bfloat16, float16. The environment variable ``MMHGKD_TRITON=0`` switches
+    the kernels off.
     """
     return (
         _enabled
         and _installed
         and all(
-            (x.is_cuda or _interpreted)
+            (_interpreted or (x.is_cuda and _fits(x.device)))
             and x.dtype == tensors[0].dtype
             and x.dtype in DTYPES
             for x in tensors
         )
     )
+
+
+@functools.cache
+def _gpu(device: torch.device) -> Any:
+    return torch.cuda.get_device_properties(device)
+
+
+@torch.compiler.assume_constant_result
+def _fits(device: torch.device) -> bool:
+    """Whether a GPU has what the kernels need."""
+    if torch.version.hip is not None:
+        return False
+    gpu = _gpu(device)
+    # PyTorch's older releases do not say it; all since Ampere have as much.
+    shared = getattr(gpu, 'shared_memory_per_block_optin', SHARED_MEMORY)
+    return gpu.major >= 8 and shared >= SHARED_MEMORY
 
 
 def operator(fake: Callable[..., Any]) -> Callable[[Any], Any]:
