@@ -5,6 +5,7 @@ from torch import Tensor
 from .cpu_conv import halo_conv, pair_conv
 from .geometry import Geometry
 from .table_conv import table_conv
+from .triton import uses_triton
 from .window import Window
 
 
@@ -35,7 +36,8 @@ def gather_conv(
             rows = _corners(rows, geometry.mask.block(stride), window.stride)
         return F.linear(rows, weight.flatten(1))
     depthwise = groups == rows.size(1) == weight.size(0)
-    if geometry.uses_triton(rows, weight) and (groups == 1 or depthwise):
+    triton = geometry.triton and uses_triton(rows, weight)
+    if triton and (groups == 1 or depthwise):
         from .triton.stem import fits_stem, stem_conv
 
         if fits_stem(rows, weight, geometry, stride, window):

@@ -7,7 +7,6 @@ from torch import Tensor
 from mmhgkd.masks import UnitMask
 
 from .places import Ramp, padded_units, unit_places
-from .triton import uses_triton
 from .window import Window
 
 
@@ -60,10 +59,6 @@ class Geometry:
         self.triton = triton
         self.num_units = mask.ids.numel()
         self._tables: dict[tuple, Any] = {}
-
-    def uses_triton(self, *tensors: Tensor) -> bool:
-        """Whether the Triton kernels take these tensors."""
-        return self.triton and uses_triton(*tensors)
 
     def num_rows(self, stride: int) -> int:
         """Visible positions of the batch on the map of ``stride`` pixels."""

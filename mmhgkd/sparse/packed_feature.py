@@ -12,6 +12,7 @@ from .gather_conv import gather_conv
 from .geometry import Geometry
 from .packed_pool import avg_pool, max_pool
 from .sparse_feature import SparseFeature, scaled
+from .triton import uses_triton
 from .window import Window, window_and_weight
 
 _FUSED_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, DistributedBatchNorm)
@@ -80,7 +81,8 @@ class PackedFeature(SparseFeature):
     @override
     def norm(self, module: _BatchNorm) -> 'PackedFeature':
         if (
-            self.geometry.uses_triton(self.values)
+            self.geometry.triton
+            and uses_triton(self.values)
             and not torch.compiler.is_compiling()
         ):
             from .triton.norm_act import norm_act
@@ -102,7 +104,8 @@ class PackedFeature(SparseFeature):
             isinstance(norm, _BatchNorm)
             and type(norm) in _FUSED_NORMS
             and type(act) is nn.ReLU
-            and self.geometry.uses_triton(*rows)
+            and self.geometry.triton
+            and uses_triton(*rows)
             and not torch.compiler.is_compiling()
         ):
             from .triton.norm_act import norm_act

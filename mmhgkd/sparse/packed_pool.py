@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 from .gather_conv import gather_conv, uses_tables
 from .geometry import Geometry
 from .rows import gather, interleave
+from .triton import uses_triton
 from .window import Window
 
 # As many as int8 tells apart.
@@ -30,7 +31,8 @@ def max_pool(
     Returns:
         Tensor: ``(N_out, C)``.
     """
-    triton = geometry.uses_triton(rows) and window.taps <= MAX_TAPS
+    triton = geometry.triton and uses_triton(rows)
+    triton = triton and window.taps <= MAX_TAPS
     if triton or uses_tables(rows):
         phases = geometry.phases(stride, window) if rows.requires_grad else ()
         return _TableMaxPool.apply(

@@ -27,7 +27,6 @@ from mmhgkd.backbones import (
     SparseResNet,
 )
 from mmhgkd.masks import UnitMask
-from mmhgkd.sparse.geometry import Geometry
 from mmhgkd.sparse.triton.runtime import SHARED_MEMORY
 
 if os.environ.get('TRITON_INTERPRET') == '1':
@@ -138,9 +137,12 @@ def launches(
             stack.enter_context(
                 mock.patch(f'mmhgkd.sparse.triton.{name}.launch', launch)
             )
-        stack.enter_context(
-            mock.patch.object(Geometry, 'uses_triton', lambda *_: True)
-        )
+        for name in ('gather_conv', 'packed_feature', 'packed_pool'):
+            stack.enter_context(
+                mock.patch(
+                    f'mmhgkd.sparse.{name}.uses_triton', lambda *_: True
+                )
+            )
         # Autocast does not know the device.
         stack.enter_context(
             mock.patch(

@@ -117,14 +117,12 @@ def test_pytorch_serves_gpus_that_lack_what_the_kernels_need(
     runtime._gpu.cache_clear()
 
 
-def test_backend_without_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, '_installed', True)
-    monkeypatch.setattr(runtime, '_interpreted', True)
+def test_backend_without_the_kernels() -> None:
     mask = UnitMask(torch.tensor([[0, 3]]), 2, 2, 8)
     for kind, expected in ((PackedFeature, True), (TorchPackedFeature, False)):
         feature = kind.from_images(torch.ones(1, 3, 16, 16), mask)
         feature = feature.map(torch.abs)
-        assert feature.geometry.uses_triton(feature.values) == expected
+        assert feature.geometry.triton == expected
         assert type(feature) is kind
 
 

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.masks import UnitMask
-from mmhgkd.sparse import DistributedBatchNorm, PackedFeature, layers
+from mmhgkd.sparse import (
+    DistributedBatchNorm,
+    PackedFeature,
+    TorchPackedFeature,
+    layers,
+)
 from mmhgkd.sparse.geometry import Geometry
 from mmhgkd.sparse.triton import use_triton
 
@@ -175,6 +180,8 @@ def test_packed_feature_normalizes_by_the_kernels() -> None:
     module = batch_norm(DistributedBatchNorm, 6)
     out = feature.norm(module).rows()
     assert '_NormAct' in type(out.grad_fn).__name__
+    plain = TorchPackedFeature(draw(32, 6), Geometry(mask, triton=False))
+    assert '_NormAct' not in type(plain.norm(module).rows().grad_fn).__name__
     with use_triton(False):
         expected = feature.norm(module).rows()
     assert '_NormAct' not in type(expected.grad_fn).__name__
