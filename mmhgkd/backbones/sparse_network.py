@@ -27,7 +27,7 @@ class SparseNetwork(nn.Module):
         """Prepare the sparse form; call it when all layers exist.
 
         Args:
-            backend (str): 'packed', 'masked' or 'spconv'.
+            backend (str): Name of a backend, see :class:`SparseResNet`.
 
         Raises:
             ConfigError: If the backend is unknown or its package is missing,

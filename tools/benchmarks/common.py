@@ -29,8 +29,10 @@ DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 STAGES = (0, 1, 2, 3)
 DENSE = 'dense'
 PEERS = ('mmpretrain', 'mmpretrain channels_last')
-# The dense network on an image with holes costs what the dense row costs.
-ROWS = (DENSE, *PEERS, *(name for name in BACKENDS if name != 'zero_filled'))
+# The dense network on an image with holes costs what the dense row costs, and
+# `MMHGKD_TRITON=0` switches the kernels of the packed row off.
+SAME = ('zero_filled', 'packed_torch')
+ROWS = (DENSE, *PEERS, *(name for name in BACKENDS if name not in SAME))
 COLUMNS = dict(
     forward_ms=('forward ms', '.0f'),
     step_ms=('step ms', '.0f'),
