@@ -187,7 +187,7 @@ def test_a_layer_without_sparse_form_is_named() -> None:
     net = SparseResNet(18, **SMALL)
     net.maxpool = nn.LPPool2d(2, 2)
     with pytest.raises(TypeError, match='LPPool2d has no sparse form'):
-        net(torch.zeros(1, 3, 32, 32), RandomUnitMask()(1, 32, 32))
+        net(torch.zeros(1, 3, 64, 32), RandomUnitMask()(1, 64, 32))
 
 
 def test_unknown_backend() -> None:

@@ -38,11 +38,11 @@ def content(data_root: Path, **changes: Any) -> dict[str, Any]:
         ),
         arms=[
             dict(
-                name='scratch', config='hgkd/r18_quickstart', method='scratch'
+                name='scratch', config='hgkd/r18_scenes_unet', method='scratch'
             ),
             dict(
                 name='centered',
-                config='hgkd/r18_quickstart',
+                config='hgkd/r18_scenes_unet',
                 options={'model.head.similarity_loss.center': 'mean'},
             ),
         ],

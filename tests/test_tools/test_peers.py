@@ -17,9 +17,9 @@ import toy_run
 
 from mmhgkd.apis import load_student
 from mmhgkd.registry import MODELS
+from mmhgkd.runner.command_line import build_runner
 from mmhgkd.teachers import BaseTeacher
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.command_line import build_runner
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/benchmarks/peers/lightly_train_peer.py'

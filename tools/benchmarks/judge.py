@@ -33,6 +33,7 @@ from mmengine.runner import set_random_seed
 from mmpretrain import get_model
 
 from mmhgkd.apis import build_student, load_student
+from mmhgkd.report import to_markdown
 from mmhgkd.runner.command_line import report
 from mmhgkd.teachers.checkpoint import (
     find_differences,
@@ -275,12 +276,11 @@ class Judge:
 
 def render(rows: dict[str, Row], tasks: Sequence[str]) -> str:
     """Lay the numbers out as a Markdown table."""
-    return common.markdown(
-        ['', *(TASKS[task] for task in tasks)],
+    return to_markdown(
         [
-            [name, *(f'{row[task]:.2f}' for task in tasks)]
+            {'': name, **{TASKS[task]: f'{row[task]:.2f}' for task in tasks}}
             for name, row in rows.items()
-        ],
+        ]
     )
 
 

@@ -114,7 +114,8 @@ def measure(
     model, watch = step.model, Stopwatch(args.device)
     watch.watch(model.teacher, 'forward', 'teacher')
     watch.watch(model.backbone, 'forward', 'encoder')
-    watch.watch(model.neck, 'forward', 'decoder')
+    if model.neck is not None:
+        watch.watch(model.neck, 'forward', 'decoder')
     watch.watch(model.head, 'loss', 'losses')
     count = min(args.images, len(dataset))
     steps = []

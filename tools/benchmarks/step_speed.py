@@ -45,7 +45,14 @@ TEACHERS = {
 }
 """Architecture and width of each teacher."""
 # What only one of the two kinds of measurement takes.
-STEP_OPTIONS = ('depth', 'image_size', 'compile', 'teacher', 'mask_ratio')
+STEP_OPTIONS = (
+    'depth',
+    'image_size',
+    'compile',
+    'teacher',
+    'mask_ratio',
+    'config',
+)
 PROFILE_OPTIONS = ('data_root', 'images', 'plot')
 
 
@@ -84,6 +91,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='vit-b',
         help="none means SparK's step, with pixels as the target",
     )
+    add(
+        '--config',
+        choices=['hgkd/r50_mae', 'hgkd/r50_mae_paper'],
+        default='hgkd/r50_mae',
+        help='whose losses and decoder',
+    )
     add('--mask-ratio', type=float, default=0.6, help='share that is hidden')
     add(
         '--profile',
@@ -114,21 +127,31 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def step_config(row: str, args: argparse.Namespace) -> Config:
     """Config of the model and the optimizer of a row."""
-    name = 'spark/r50_pixels' if args.teacher == 'none' else 'hgkd/r50_mae'
+    name = 'spark/r50_pixels' if args.teacher == 'none' else args.config
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    channels = [
+        (1 if args.depth < 50 else 4) * width for width in (64, 128, 256, 512)
+    ]
     model = cfg.model
     model.compile = args.compile
     if args.teacher in TEACHERS:
         arch, width = TEACHERS[args.teacher]
         model.teacher.update(checkpoint=None, allow_random=True)
         model.teacher.backbone.update(arch=arch, img_size=args.image_size)
-        model.neck.out_channels = width
-        model.head.embedding.update(in_channels=width, out_channels=width)
+        for part in ('direct_loss', 'embedding'):
+            if part in model.head:
+                model.head[part].out_channels = width
+        if model.head.embedding.get('source', 'decoder') == 'decoder':
+            model.head.embedding.in_channels = width
+        else:
+            model.head.embedding.in_channels = channels[-1]
         model.head.queue.embed_dims = width
-    expansion = 1 if args.depth < 50 else 4
-    model.neck.in_channels = [
-        expansion * width for width in (64, 128, 256, 512)
-    ]
+    if 'direct_loss' in model.head:
+        model.head.direct_loss.in_channels = channels[-1]
+    if 'neck' in model:
+        model.neck.in_channels = channels
+        if args.teacher in TEACHERS:
+            model.neck.out_channels = TEACHERS[args.teacher][1]
     model.mask.mask_ratio = args.mask_ratio
     model.backbone.update(depth=args.depth, out_indices=STAGES)
     if row in BACKENDS:
