@@ -26,8 +26,8 @@ TOOL = ROOT / 'tools/benchmarks/peers/lightly_train_peer.py'
 NARROW = [
     'model.backbone.base_channels=8',
     'model.backbone.stem_channels=8',
-    'model.neck.in_channels=[8,16,32,64]',
-    'model.neck.width=16',
+    'model.head.direct_loss.in_channels=64',
+    'model.head.embedding.in_channels=64',
 ]
 
 
