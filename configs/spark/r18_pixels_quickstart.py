@@ -6,7 +6,14 @@ model = dict(
     teacher=dict(
         _delete_=True, type='mmhgkd.PixelTeacher', patch_size=16, norm_unit=32
     ),
-    neck=dict(out_channels=768),
+    mask=dict(mask_ratio=0.6),
+    neck=dict(
+        type='mmhgkd.UNetNeck',
+        in_channels=(32, 64, 128, 256),
+        width=128,
+        out_channels=768,
+        out_stride=16,
+    ),
     head=dict(
         _delete_=True,
         type='mmhgkd.DistillationHead',

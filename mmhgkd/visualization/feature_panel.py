@@ -26,6 +26,7 @@ def feature_panel(
     height: int = 192,
     counted: Tensor | None = None,
     saliency: Saliency | None = None,
+    given: Tensor | None = None,
 ) -> np.ndarray:
     """Draw what a student imitates and where it fails, a row per image.
 
@@ -52,6 +53,9 @@ def feature_panel(
         saliency (Saliency, optional): Of :func:`unit_saliency`. Each image
             has its own scale, black is zero, and a frame marks the token.
             Defaults to None.
+        given (Tensor, optional): Tokens that the student gives,
+            ``(B, h, w)`` bool; the others are gray. Defaults to None, which
+            means all.
 
     Returns:
         np.ndarray: The panel, ``(H', W', 3)`` uint8 RGB.
@@ -75,6 +79,8 @@ def feature_panel(
         columns['Reconstruction'] = _pictures(reconstruction)
     columns['Teacher'] = pca(teacher)
     columns['Student'] = pca(student)
+    if given is not None:
+        columns['Student'][~given.cpu().numpy()] = GRAY
     if saliency is not None:
         columns['Saliency'] = _saliency_tiles(saliency, seen, teacher.shape)
     error = token_error(student, teacher)

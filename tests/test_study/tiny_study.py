@@ -37,12 +37,10 @@ def content(data_root: Path, **changes: Any) -> dict[str, Any]:
             },
         ),
         arms=[
-            dict(
-                name='scratch', config='hgkd/r18_quickstart', method='scratch'
-            ),
+            dict(name='scratch', config='hgkd/r18_scenes', method='scratch'),
             dict(
                 name='centered',
-                config='hgkd/r18_quickstart',
+                config='hgkd/r18_scenes',
                 options={'model.head.similarity_loss.center': 'mean'},
             ),
         ],

@@ -236,7 +236,7 @@ def test_one_clear_line(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = str(CONFIGS / 'hgkd' / 'r18_quickstart.py')
+    config = str(CONFIGS / 'hgkd' / 'r18_scenes.py')
     code = train.main(
         [config, '--cfg-options', *SMALL, 'work_dir=run', *options.split(' ')]
     )
@@ -255,6 +255,6 @@ def test_one_clear_line(
 
 def test_without_a_mistake(train: ModuleType, folder: Path) -> None:
     """The table would prove nothing if the run failed anyway."""
-    config = str(CONFIGS / 'hgkd' / 'r18_quickstart.py')
+    config = str(CONFIGS / 'hgkd' / 'r18_scenes.py')
     assert train.main([config, '--cfg-options', *SMALL, 'work_dir=run']) == 0
     assert (folder / 'run' / 'epoch_1.pth').is_file()

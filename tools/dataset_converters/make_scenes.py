@@ -24,14 +24,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'out',
         type=Path,
         help='folder of the data set; with --task all, its sub-folders cls, '
-        'det and seg hold one each',
+        'shapes, det and seg hold one each',
     )
     parser.add_argument(
         '--task',
         choices=(*TASKS, 'all'),
         default='cls',
-        help='cls: one folder a class, det: as MS COCO, seg: as ADE20K '
-        '(default: %(default)s)',
+        help='cls: one folder a class, shapes: the same with plain pictures, '
+        'det: as MS COCO, seg: as ADE20K (default: %(default)s)',
     )
     for option, default, text in (
         ('--num-train', 5000, 'training pictures'),

@@ -1,6 +1,7 @@
 import colorsys
 import functools
 import math
+from collections.abc import Sequence
 from importlib import resources
 
 import cv2
@@ -8,7 +9,8 @@ import mmcv
 import numpy as np
 
 # Smooth surfaces are as common as all others, as in the world.
-_PATTERNS = ('gradient',) * 5 + ('stripes', 'checks', 'dots', 'noise', 'photo')
+PATTERNS = ('gradient',) * 5 + ('stripes', 'checks', 'dots', 'noise', 'photo')
+SMOOTH = ('gradient',)
 _FILES = {
     'sklearn.datasets.images': ('china.jpg', 'flower.jpg'),
     'skimage.data': (
@@ -24,7 +26,11 @@ _FILES = {
 
 
 def random_texture(
-    rng: np.random.Generator, height: int, width: int, side: float
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    side: float,
+    patterns: Sequence[str] = PATTERNS,
 ) -> np.ndarray:
     """Draw a random texture for an object.
 
@@ -37,11 +43,13 @@ def random_texture(
         width (int): Width of the texture in pixels.
         side (float): Square root of the object's area in pixels, the length
             that periods are measured in.
+        patterns (Sequence[str]): Patterns to choose from. Defaults to
+            ``PATTERNS``.
 
     Returns:
         ndarray: RGB in [0, 1], ``(height, width, 3)`` float32.
     """
-    pattern = _PATTERNS[rng.integers(len(_PATTERNS))]
+    pattern = patterns[rng.integers(len(patterns))]
     if pattern == 'photo':
         return photo_patch(rng, height, width)
     dark, light = _color_pair(rng)
