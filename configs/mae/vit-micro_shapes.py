@@ -1,5 +1,5 @@
-# The teacher of the quick start: goes on from the one of drawn scenes, on plain
-# pictures of shapes, see README.md.
+# The teacher of the quick start: goes on from the one of drawn scenes, on
+# plain pictures of shapes, see README.md.
 _base_ = 'vit-micro_scenes.py'
 
 first_checkpoint = '{{ fileDirname }}/vit-micro_scenes.safetensors'
