@@ -1,12 +1,21 @@
 # The run of tools/quickstart.py: a narrow student, a few minutes on two cores.
+# The last stage imitates the teacher's tokens where it sees the image, and the
+# mean of its positions the teacher's neighbors; there is no decoder.
 _base_ = 'r18_scenes.py'
 
+teacher_checkpoint = '{{ fileDirname }}/../mae/vit-micro_shapes.safetensors'
+
 model = dict(
+    teacher=dict(checkpoint=teacher_checkpoint),
+    mask=dict(mask_ratio=0.25),
     backbone=dict(stem_channels=32, base_channels=32),
     head=dict(
         direct_loss=dict(in_channels=256), embedding=dict(in_channels=256)
     ),
 )
+train_dataloader = dict(dataset=dict(data_root='data/quickstart'))
+val_dataloader = dict(dataset=dict(data_root='data/quickstart'))
+test_dataloader = val_dataloader
 
 param_scheduler = [
     dict(

@@ -6,6 +6,7 @@ model = dict(
     teacher=dict(
         _delete_=True, type='mmhgkd.PixelTeacher', patch_size=16, norm_unit=32
     ),
+    mask=dict(mask_ratio=0.6),
     neck=dict(
         type='mmhgkd.UNetNeck',
         in_channels=(32, 64, 128, 256),

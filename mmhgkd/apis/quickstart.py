@@ -1,8 +1,8 @@
 """The whole method in a few minutes on a laptop, on embedded data.
 
-Draws scenes of shapes, distils a small sparse ResNet from the MAE teacher
-that this project ships, trains the same student on pixels (SparK), and
-compares both with the untrained student.
+Draws pictures of shapes, distils a small sparse ResNet from the MAE teacher
+that this project ships, trains the same student on pixels (SparK) and on
+labels, and compares them with the untrained student and the teacher.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from mmengine.dataset import default_collate
 from rich.console import Console
 from rich.table import Table
 
-from mmhgkd.datasets.scenes import write_scenes
+from mmhgkd.algorithms import HGKD
+from mmhgkd.datasets.scenes import SHAPES, write_scenes
 from mmhgkd.runner import RunError, command_line
 from mmhgkd.utils import ConfigError
 from mmhgkd.visualization.model_panel import save_model_panel
@@ -27,7 +28,10 @@ ARMS = {
     'untrained': 'hgkd/r18_quickstart',
     'SparK (pixels)': 'spark/r18_pixels_quickstart',
     'H-GKD (distilled)': 'hgkd/r18_quickstart',
+    'supervised (labels)': 'classification/r18_scratch_quickstart',
+    'teacher': 'mae/vit-micro_shapes',
 }
+NOT_TRAINED = ('untrained', 'teacher')
 
 METRICS = ('knn/top1', 'linear/top1')
 PANEL = 'panel.png'
@@ -43,15 +47,15 @@ def run_quickstart(
     workers: int = 1,
     resume: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Train and compare the three students.
+    """Train and compare the students.
 
     Args:
         work_dir (str or Path): Receives a folder a student. Defaults to
             'work_dirs/quickstart'.
-        data_root (str or Path): Where the scenes lie or are written.
+        data_root (str or Path): Where the pictures lie or are written.
             Defaults to 'data/quickstart'.
-        num_train (int): Training scenes. Defaults to 2000.
-        num_val (int): Validation scenes. Defaults to 500.
+        num_train (int): Training pictures. Defaults to 2000.
+        num_val (int): Validation pictures. Defaults to 500.
         epochs (int, optional): Epochs of each training. Defaults to None,
             which means those of the config.
         seed (int): Seed of students and masks. Defaults to 0.
@@ -60,10 +64,10 @@ def run_quickstart(
             Defaults to False.
 
     Returns:
-        dict[str, dict[str, float]]: For each student its metrics in percent
-        and the seconds it took.
+        dict[str, dict[str, float]]: For each student, and for the teacher,
+        its metrics in percent and the seconds it took.
     """
-    root = write_scenes(data_root, 'cls', num_train, num_val)
+    root = write_scenes(data_root, 'shapes', num_train, num_val)
     results = {}
     for arm, name in ARMS.items():
         config = load_config(name)
@@ -77,7 +81,12 @@ def run_quickstart(
             config.train_cfg.max_epochs = epochs
         if resume:
             config.resume = 'auto'
-        results[arm] = _run_arm(config, train=arm != 'untrained')
+        if arm == 'teacher':
+            student = load_config(ARMS['H-GKD (distilled)'])
+            config.model.backbone.init_cfg.checkpoint = (
+                student.model.teacher.checkpoint
+            )
+        results[arm] = _run_arm(config, train=arm not in NOT_TRAINED)
     return results
 
 
@@ -96,10 +105,11 @@ def _run_arm(config: Config, train: bool) -> dict[str, float]:
         name: runner.message_hub.get_scalar(f'val/{name}').current()
         for name in METRICS
     }
-    dataset = runner.val_dataloader.dataset
-    batch = default_collate([dataset[-1 - 13 * i] for i in range(4)])
-    inputs = runner.model.data_preprocessor(batch)['inputs']
-    save_model_panel(Path(config.work_dir) / PANEL, runner.model, inputs)
+    if isinstance(runner.model, HGKD):
+        dataset = runner.val_dataloader.dataset
+        batch = default_collate([dataset[-1 - 13 * i] for i in range(4)])
+        inputs = runner.model.data_preprocessor(batch)['inputs']
+        save_model_panel(Path(config.work_dir) / PANEL, runner.model, inputs)
     return dict(metrics, seconds=seconds)
 
 
@@ -117,9 +127,11 @@ def print_results(
         work_dir (str or Path): Of :func:`run_quickstart`.
     """
     console = Console(width=100)
-    table = Table(title='What the student learned (validation scenes)')
+    table = Table(title='What the student learned (validation pictures)')
     for column in ('student', 'kNN %', 'linear probe %', 'seconds'):
         table.add_column(column, justify='right' if table.columns else 'left')
+    chance = f'{100 / len(SHAPES):.1f}'
+    table.add_row('chance', chance, chance, '')
     for arm, row in results.items():
         percent = (f'{row[key]:.1f}' for key in METRICS)
         table.add_row(arm, *percent, f'{row["seconds"]:.0f}')
@@ -129,7 +141,8 @@ def print_results(
     checkpoint = last.read_text().strip()
     console.print(f'checkpoint of the distilled student: {checkpoint}')
     for arm, folder in folders.items():
-        console.print(f'pictures ({arm}): {folder / PANEL}')
+        if (folder / PANEL).is_file():
+            console.print(f'pictures ({arm}): {folder / PANEL}')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,8 @@ def model_panel(
 ) -> np.ndarray:
     """Draw what teacher and student see of some images, a row per image.
 
-    The error is shown where the loss counts it. The reconstruction of a
+    The error is shown where the loss counts it, and without a decoder the
+    student's tokens are shown where it sees the image. The reconstruction of a
     student of pixels shows the visible pixels as they are, as those of SparK
     and MAE do.
 

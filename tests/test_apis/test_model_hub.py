@@ -33,6 +33,8 @@ TRANSFER = ('classification', 'detection', 'segmentation')
 DATA = {
     'data/imagenet': 'ImageNet-1k',
     'data/scenes': 'procedural scenes',
+    'data/quickstart': 'procedural shapes',
+    'data/shapes': 'procedural shapes',
     'data/scenes_det': 'procedural scenes',
     'data/scenes_seg': 'procedural scenes',
     'data/images': 'own images',
@@ -121,6 +123,7 @@ def test_entry_is_true_to_its_config(entry: Model) -> None:
         (
             '_scenes',
             '_scenes_unet',
+            '_shapes',
             '_folder',
             '_quickstart',
             '_1gpu',

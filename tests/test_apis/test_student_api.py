@@ -34,7 +34,7 @@ def checkpoint(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return distill(
         scenes / 'train',
         tmp_path_factory.mktemp('work'),
-        'hgkd/r18_quickstart',
+        'hgkd/r18_scenes',
         epochs=2,
         workers=0,
         options={

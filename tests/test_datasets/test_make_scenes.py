@@ -4,6 +4,8 @@ from types import ModuleType
 
 import pytest
 
+from mmhgkd.datasets.scenes import TASKS
+
 TOOL = (
     Path(__file__).resolve().parents[2]
     / 'tools/dataset_converters/make_scenes.py'
@@ -34,8 +36,13 @@ def test_all_tasks(
 ) -> None:
     assert tool.main([str(tmp_path), '--task', 'all', *OPTIONS]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f'{t}: {tmp_path / t}' for t in ('cls', 'det', 'seg')]
-    for name in ('cls/train/circle', 'det/train2017', 'seg/images/training'):
+    assert lines == [f'{task}: {tmp_path / task}' for task in TASKS]
+    for name in (
+        'cls/train/circle',
+        'shapes/train/circle',
+        'det/train2017',
+        'seg/images/training',
+    ):
         assert any((tmp_path / name).iterdir())
 
 

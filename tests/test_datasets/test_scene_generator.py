@@ -81,14 +81,33 @@ def test_objects_can_be_told_from_the_background() -> None:
         assert np.abs(inside.mean(0) - outside.mean(0)).max() > 8
 
 
-def test_colors_tell_nothing_about_the_class() -> None:
+def test_plain_scenes_hold_one_object_between_smooth_surfaces() -> None:
+    generator = SceneGenerator(96)
+    for index in range(20):
+        label = index % len(SHAPES)
+        scene = generator.scene('train', index, label, plain=True)
+        assert scene.labels == (label,)
+        assert 0.15 < scene.mask(0).mean() < 0.6
+        # What is left of the background far from object and shadow is its
+        # slope and the noise.
+        kernel = np.ones((45, 45), np.uint8)
+        far = cv2.dilate(scene.instances, kernel) == 0
+        smooth = cv2.GaussianBlur(scene.image, (0, 0), 2).astype(float)
+        steps = np.abs(np.diff(smooth, axis=1)).max(-1)
+        assert steps[far[:, 1:]].max(initial=0) < 6
+
+
+@pytest.mark.parametrize('plain', [False, True])
+def test_colors_tell_nothing_about_the_class(plain: bool) -> None:
     generator = SceneGenerator(48)
     colors = np.array(
         [
             [
                 scene.image[scene.mask(0)].mean()
                 for index in range(30)
-                for scene in [generator.scene(f'split{label}', index, label)]
+                for scene in [
+                    generator.scene(f'split{label}', index, label, plain)
+                ]
             ]
             for label in range(len(SHAPES))
         ]

@@ -27,8 +27,9 @@ def files(root: Path) -> dict[str, bytes]:
     }
 
 
-def test_classification(scenes: Path) -> None:
-    root = scenes / 'cls'
+@pytest.mark.parametrize(('task', 'plain'), [('cls', False), ('shapes', True)])
+def test_classification(task: str, plain: bool, scenes: Path) -> None:
+    root = scenes / task
     for split, count in COUNTS.items():
         found = sorted((root / split).rglob('*.png'), key=lambda p: p.name)
         assert len(found) == count
@@ -40,7 +41,7 @@ def test_classification(scenes: Path) -> None:
             label = SHAPES.index(path.parent.name)
             np.testing.assert_array_equal(
                 mmcv.imread(str(path), channel_order='rgb'),
-                GENERATOR.scene(split, index, label).image,
+                GENERATOR.scene(split, index, label, plain).image,
             )
 
 
@@ -200,7 +201,7 @@ def test_broken_run_leaves_nothing(
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(task='pose'), '`task` must be one of cls, det, seg'),
+        (dict(task='pose'), '`task` must be one of cls, shapes, det, seg'),
         (dict(num_train=0), '`num_train` must be at least 1'),
         (dict(num_val=-1), '`num_val` must be at least 1'),
         (dict(workers=0), '`workers` must be at least 1'),

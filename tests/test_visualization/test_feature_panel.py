@@ -137,6 +137,15 @@ def test_error_is_left_out_where_it_does_not_count() -> None:
     np.testing.assert_allclose(tokens(panel, 4), 255 * GRAY, atol=1)
 
 
+def test_tokens_that_the_student_does_not_give_are_gray() -> None:
+    inputs = make_inputs()
+    given = torch.rand(2, 4, 6) < 0.5
+    whole = tokens(feature_panel(**inputs, height=HEIGHT), 3)
+    panel = feature_panel(**inputs, predicted=given, height=HEIGHT)
+    expected = np.where(given[..., None], whole, 255 * GRAY)
+    np.testing.assert_allclose(tokens(panel, 3), expected, atol=1)
+
+
 def test_saliency_column_shows_units_and_frames_the_token() -> None:
     inputs = make_inputs()
     units = torch.rand(2, 2, 3) * inputs['visible'][:, 0, ::32, ::32]

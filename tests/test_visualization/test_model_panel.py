@@ -9,10 +9,11 @@ from mmhgkd.registry import MODELS
 from mmhgkd.visualization import feature_panel, model_panel
 from mmhgkd.visualization.model_panel import save_model_panel
 
+FEATURE_LOSS = dict(type='mmhgkd.FeatureImitationLoss')
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
-def build(teacher: dict, channels: int) -> torch.nn.Module:
+def build(teacher: dict, channels: int, **losses: dict) -> torch.nn.Module:
     torch.manual_seed(0)
     return MODELS.build(
         dict(
@@ -35,7 +36,7 @@ def build(teacher: dict, channels: int) -> torch.nn.Module:
             ),
             head=dict(
                 type='mmhgkd.DistillationHead',
-                feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),
+                **(losses or dict(feature_loss=FEATURE_LOSS)),
             ),
         )
     )
@@ -106,6 +107,23 @@ def test_pixel_teacher_adds_the_reconstruction(tmp_path: Path) -> None:
     assert np.abs(actual.astype(int) - expected.astype(int)).max() <= 2
 
 
+def gray_tokens(panel: np.ndarray, column: int) -> np.ndarray:
+    """Tokens of the first image that are gray; column 0 is the last."""
+    left = panel.shape[1] - 62 - (column + 1) * (288 + 8)
+    shown = panel[30:, left : left + 288][:192, :][24::48, 24::48]
+    return np.isclose(shown, 255 * 0.55, atol=1).all(-1)
+
+
+def test_without_a_decoder_hidden_tokens_are_gray() -> None:
+    direct = dict(type='mmhgkd.DirectImitationLoss', in_channels=64)
+    model = build(dict(type='mmhgkd.PixelTeacher'), 768, direct_loss=direct)
+    assert model.neck is None
+    panel = model_panel(model, normalized(pixels()))
+    seen = model.mask.draw(2, 64, 96, 0).visible(16)[0, 0].numpy()
+    for column, expected in enumerate((~seen, ~seen, seen & False)):
+        np.testing.assert_array_equal(gray_tokens(panel, column), expected)
+
+
 @pytest.mark.parametrize('region', ['masked', 'visible'])
 def test_error_is_shown_where_the_loss_counts_it(region: str) -> None:
     model = build(dict(type='mmhgkd.PixelTeacher'), 768)
@@ -113,10 +131,7 @@ def test_error_is_shown_where_the_loss_counts_it(region: str) -> None:
     everywhere = model_panel(model, inputs)
     model.head.feature_loss.region = region
     panel = model_panel(model, inputs)
-    # The last column, at the center of each token.
-    left = panel.shape[1] - 62 - 8 - 288
-    shown = panel[30:, left : left + 288][:192, :][24::48, 24::48]
-    hidden = np.isclose(shown, 255 * 0.55, atol=1).all(-1)
+    hidden = gray_tokens(panel, 0)
     seen = model.mask.draw(2, 64, 96, 0).visible(16)[0, 0].numpy()
     np.testing.assert_array_equal(
         hidden, seen if region == 'masked' else ~seen

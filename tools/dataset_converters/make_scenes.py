@@ -26,9 +26,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'out',
         type=Path,
         help='folder of the data set; with --task all, its sub-folders cls, '
-        'det and seg hold one each',
+        'shapes, det and seg hold one each',
     )
-    kinds = 'cls: one folder a class, det: as MS COCO, seg: as ADE20K'
+    kinds = (
+        'cls: one folder a class, shapes: the same with plain pictures, '
+        'det: as MS COCO, seg: as ADE20K'
+    )
     add('--task', choices=(*TASKS, 'all'), default='cls', help=kinds)
     add('--num-train', type=int, default=5000, help='training pictures')
     add('--num-val', type=int, default=1000, help='validation pictures')

@@ -9,7 +9,7 @@ from mmhgkd.utils import ConfigError
 
 from .paint import Light, paint
 from .shapes import SHAPES, shape_contours
-from .textures import photo_patch, random_texture
+from .textures import PATTERNS, SMOOTH, photo_patch, random_texture
 
 _SUPERSAMPLING = 4
 _SUBPIXEL_BITS = 4
@@ -84,7 +84,11 @@ class SceneGenerator:
         self.num_objects = num_objects
 
     def scene(
-        self, split: str, index: int, main_label: int | None = None
+        self,
+        split: str,
+        index: int,
+        main_label: int | None = None,
+        plain: bool = False,
     ) -> Scene:
         """Draw scene ``index`` of a split.
 
@@ -95,6 +99,9 @@ class SceneGenerator:
                 comes first; in half of the scenes a small shape of a random
                 class distracts from it. Defaults to None, which means several
                 objects of random classes.
+            plain (bool): Whether all surfaces are smooth, the background
+                too, so that outlines are nearly all there is to see; the main
+                object then is alone. Defaults to False.
 
         Returns:
             Scene: Picture, instances and labels.
@@ -104,12 +111,16 @@ class SceneGenerator:
         )
         border = self.image_size // _BORDER
         extent = self.image_size + 2 * border
-        canvas = _background(rng, extent)
+        patterns = SMOOTH if plain else PATTERNS
+        if plain:
+            canvas = random_texture(rng, extent, extent, extent, patterns)
+        else:
+            canvas = _background(rng, extent)
         instances = np.zeros((extent, extent), np.uint8)
         light = Light(rng.uniform(0, 2 * math.pi), rng.uniform(0.6, 1.1))
         areas: list[int] = []
         placed: list[int] = []
-        for label, side in self._cast(rng, main_label):
+        for label, side in self._cast(rng, main_label, plain):
             contours = self._pose(rng, label, side)
             coverage = _rasterize(rng, contours, border)
             solid = coverage >= 0.5
@@ -117,7 +128,7 @@ class SceneGenerator:
             if window is None:
                 continue
             height, width = coverage.shape
-            texture = random_texture(rng, height, width, side)
+            texture = random_texture(rng, height, width, side, patterns)
             texture = _contrast(rng, texture, canvas[window], solid)
             paint(
                 canvas[window],
@@ -132,13 +143,13 @@ class SceneGenerator:
             instances[window][solid] = len(placed)
         inner = slice(border, border + self.image_size)
         return Scene(
-            _photograph(rng, canvas[inner, inner]),
+            _photograph(rng, canvas[inner, inner], 0.01 if plain else 0.03),
             instances[inner, inner],
             tuple(placed),
         )
 
     def _cast(
-        self, rng: np.random.Generator, main_label: int | None
+        self, rng: np.random.Generator, main_label: int | None, plain: bool
     ) -> list[tuple[int, float]]:
         """Label and side of the objects that are to appear, back to front.
 
@@ -148,7 +159,7 @@ class SceneGenerator:
             count = rng.integers(*self.num_objects, endpoint=True)
             sides = rng.uniform(0.17, 0.34, count)
         else:
-            count = rng.integers(2)
+            count = 0 if plain else rng.integers(2)
             sides = rng.uniform(0.09, 0.13, count)
         labels = rng.integers(len(SHAPES), size=count).tolist()
         if main_label is not None:
@@ -248,10 +259,12 @@ def _contrast(
     return np.clip(texture + (target - texture[solid].mean()), 0, 1)
 
 
-def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
+def _photograph(
+    rng: np.random.Generator, canvas: np.ndarray, most_noise: float
+) -> np.ndarray:
     """Blur a canvas a little, add sensor noise and quantize it."""
     sigma = rng.uniform(0.3, 0.8)
     noise = rng.standard_normal(canvas.shape, np.float32)
-    strength = np.float32(rng.uniform(0, 0.03))
+    strength = np.float32(rng.uniform(0, most_noise))
     image = cv2.GaussianBlur(canvas, (0, 0), sigma) + strength * noise
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)

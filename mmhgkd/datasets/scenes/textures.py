@@ -1,6 +1,7 @@
 import colorsys
 import functools
 import math
+from collections.abc import Sequence
 from importlib import resources
 
 import cv2
@@ -8,7 +9,8 @@ import mmcv
 import numpy as np
 
 # Smooth surfaces are as common as all others, as in the world.
-_PATTERNS = ('gradient',) * 5 + ('stripes', 'checks', 'dots', 'noise', 'photo')
+PATTERNS = ('gradient',) * 5 + ('stripes', 'checks', 'dots', 'noise', 'photo')
+SMOOTH = ('gradient',)
 _FILES = {
     'sklearn.datasets.images': ('china.jpg', 'flower.jpg'),
     'skimage.data': (
@@ -24,15 +26,20 @@ _FILES = {
 
 
 def random_texture(
-    rng: np.random.Generator, height: int, width: int, side: float
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    side: float,
+    patterns: Sequence[str] = PATTERNS,
 ) -> np.ndarray:
     """Draw a random texture for an object, RGB in [0, 1], ``(H, W, 3)`` fp32.
 
     Patterns, colors and sizes are drawn without regard to the shape, so they
     tell nothing about its class. ``side``, the square root of the object's
-    area in pixels, is the length that periods are measured in.
+    area in pixels, is the length that periods are measured in; ``patterns``
+    are those to choose from.
     """
-    pattern = _PATTERNS[rng.integers(len(_PATTERNS))]
+    pattern = patterns[rng.integers(len(patterns))]
     if pattern == 'photo':
         return photo_patch(rng, height, width)
     dark, light = _color_pair(rng)

@@ -14,10 +14,14 @@ from .writers import (
     DetectionWriter,
     SceneWriter,
     SegmentationWriter,
+    ShapeWriter,
 )
 
 TASKS: dict[str, type[SceneWriter]] = dict(
-    cls=ClassificationWriter, det=DetectionWriter, seg=SegmentationWriter
+    cls=ClassificationWriter,
+    shapes=ShapeWriter,
+    det=DetectionWriter,
+    seg=SegmentationWriter,
 )
 """Writer of each task."""
 
@@ -42,8 +46,9 @@ def write_scenes(
 
     Args:
         root (str or Path): Folder of the data set, new or empty.
-        task (str): 'cls' for one folder a class, 'det' for the layout of
-            MS COCO, 'seg' for that of ADE20K. Defaults to 'cls'.
+        task (str): 'cls' for one folder a class, 'shapes' for the same with
+            plain pictures, 'det' for the layout of MS COCO, 'seg' for that of
+            ADE20K. Defaults to 'cls'.
         num_train (int): Training pictures. Defaults to 5000.
         num_val (int): Validation pictures. Defaults to 1000.
         image_size (int): Side of the pictures in pixels. Defaults to 96.

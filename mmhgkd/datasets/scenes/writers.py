@@ -62,6 +62,8 @@ class ClassificationWriter(SceneWriter):
         root/{train,val}/{class}/000001.png
     """
 
+    plain = False
+
     def prepare(self, split: str) -> None:
         """See :class:`SceneWriter`."""
         for shape in SHAPES:
@@ -70,9 +72,15 @@ class ClassificationWriter(SceneWriter):
     def write(self, split: str, index: int) -> None:
         """See :class:`SceneWriter`."""
         label = index % len(SHAPES)
-        scene = self.generator.scene(split, index, label)
+        scene = self.generator.scene(split, index, label, self.plain)
         folder = self.root / split / SHAPES[label]
         write_image(folder / f'{index + 1:06}.png', scene.image)
+
+
+class ShapeWriter(ClassificationWriter):
+    """The same layout, with plain pictures of a single object."""
+
+    plain = True
 
 
 class DetectionWriter(SceneWriter):
