@@ -27,7 +27,6 @@ NARROW = [
     'model.backbone.base_channels=8',
     'model.backbone.stem_channels=8',
     'model.head.direct_loss.in_channels=64',
-    'model.head.embedding.in_channels=64',
 ]
 
 

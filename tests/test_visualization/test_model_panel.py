@@ -122,6 +122,8 @@ def test_without_a_decoder_hidden_tokens_are_gray() -> None:
     seen = model.mask.draw(2, 64, 96, 0).visible(16)[0, 0].numpy()
     for column, expected in enumerate((~seen, ~seen, seen & False)):
         np.testing.assert_array_equal(gray_tokens(panel, column), expected)
+    with pytest.raises(ValueError, match='a model without a decoder'):
+        model_panel(model, normalized(pixels()), saliency='output')
 
 
 @pytest.mark.parametrize('region', ['masked', 'visible'])
@@ -137,32 +139,6 @@ def test_error_is_shown_where_the_loss_counts_it(region: str) -> None:
         hidden, seen if region == 'masked' else ~seen
     )
     assert panel.shape == everywhere.shape
-
-
-def test_without_a_decoder_the_hidden_tokens_are_gray() -> None:
-    model = build(dict(type='mmhgkd.PixelTeacher'), 768)
-    model.neck, model.head = (
-        None,
-        MODELS.build(
-            dict(
-                type='mmhgkd.DistillationHead',
-                direct_loss=dict(
-                    type='mmhgkd.DirectImitationLoss',
-                    in_channels=64,
-                    out_channels=768,
-                ),
-            )
-        ),
-    )
-    panel = model_panel(model, normalized(pixels()))
-    seen = model.mask.draw(2, 64, 96, 0).visible(16)[0, 0].numpy()
-    left = panel.shape[1] - 62 - 8 - 288
-    for start in (left, left - 8 - 288):  # the error, and the student
-        shown = panel[30:, start : start + 288][:192, :][24::48, 24::48]
-        gray = np.isclose(shown, 255 * 0.55, atol=1).all(-1)
-        np.testing.assert_array_equal(gray, ~seen)
-    with pytest.raises(ValueError, match='a model without a decoder'):
-        model_panel(model, normalized(pixels()), saliency='output')
 
 
 def test_saliency_is_one_more_column() -> None:

@@ -138,20 +138,16 @@ def step_config(row: str, args: argparse.Namespace) -> Config:
         arch, width = TEACHERS[args.teacher]
         model.teacher.update(checkpoint=None, allow_random=True)
         model.teacher.backbone.update(arch=arch, img_size=args.image_size)
-        for part in ('direct_loss', 'embedding'):
-            if part in model.head:
-                model.head[part].out_channels = width
-        if model.head.embedding.get('source', 'decoder') == 'decoder':
-            model.head.embedding.in_channels = width
-        else:
-            model.head.embedding.in_channels = channels[-1]
-        model.head.queue.embed_dims = width
+        if 'direct_loss' in model.head:
+            model.head.direct_loss.out_channels = width
+        if 'neck' in model:
+            model.neck.out_channels = width
+            model.head.embedding.update(in_channels=width, out_channels=width)
+            model.head.queue.embed_dims = width
     if 'direct_loss' in model.head:
         model.head.direct_loss.in_channels = channels[-1]
     if 'neck' in model:
         model.neck.in_channels = channels
-        if args.teacher in TEACHERS:
-            model.neck.out_channels = TEACHERS[args.teacher][1]
     model.mask.mask_ratio = args.mask_ratio
     model.backbone.update(depth=args.depth, out_indices=STAGES)
     if row in BACKENDS:

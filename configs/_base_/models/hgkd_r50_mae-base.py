@@ -1,6 +1,5 @@
-# The recommended form: the last stage imitates the teacher's tokens directly,
-# and the mean of its positions the teacher's similarities to a queue. Nothing
-# reads a decoder, so there is none. See docs/method.md.
+# The recommended form: the last stage imitates the teacher's tokens directly.
+# Nothing reads a decoder or a queue, so there is none. See docs/method.md.
 # The teacher: MAE ViT-B/16, pre-trained without labels. One line names it.
 teacher_checkpoint = 'checkpoints/mae_pretrain_vit_base.pth'
 
@@ -21,16 +20,5 @@ model = dict(
             in_channels=2048,
             out_channels=768,
         ),
-        similarity_loss=dict(
-            type='mmhgkd.SimilarityDistributionLoss', temperature=0.2
-        ),
-        embedding=dict(
-            type='mmhgkd.StudentEmbedding',
-            source='encoder',
-            projector='linear',
-            in_channels=2048,
-            out_channels=768,
-        ),
-        queue=dict(type='mmhgkd.EmbeddingQueue', size=65536, embed_dims=768),
     ),
 )
