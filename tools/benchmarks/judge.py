@@ -305,7 +305,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return report(error)
     rows['majority class'] = judge.majority
     print(render(rows, args.tasks))
-    common.write_json(args, rows=rows, photos=judge.counts)
+    common.save(args, rows=rows, photos=judge.counts)
     return 0
 
 

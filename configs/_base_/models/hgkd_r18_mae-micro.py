@@ -1,6 +1,5 @@
 # A student for 96 px images on a laptop, in the recommended form, see
-# hgkd_r50_mae-base.py. Nothing is hidden: in trainings as short as these a
-# student learns more from whole images (docs/peers.md).
+# hgkd_r50_mae-base.py. Trainings are short here, so nothing is hidden.
 teacher_checkpoint = '{{ fileDirname }}/../../mae/vit-micro_scenes.safetensors'
 
 model = dict(
