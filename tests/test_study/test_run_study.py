@@ -165,10 +165,10 @@ def test_other_kinds_of_arms(
     tool: ModuleType, scenes: Path, tmp_path: Path
 ) -> None:
     arms = [
-        dict(name='soft', config='hgkd/r18_scenes', method='soft_labels'),
+        dict(name='soft', config='hgkd/r18_scenes_unet', method='soft_labels'),
         dict(
             name='zeros',
-            config='hgkd/r18_scenes',
+            config='hgkd/r18_scenes_unet',
             options={
                 'model.backbone.backend': 'zero_filled',
                 'model.head.embedding.source': 'tokens',

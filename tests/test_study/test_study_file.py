@@ -72,7 +72,7 @@ def test_bad_file_is_one_line(
 def test_base(tmp_path: Path) -> None:
     path = write_study(tmp_path / 's.yml', content(tmp_path, seeds=[0, 1]))
     base = read_study(path)
-    new = dict(name='new', config='hgkd/r18_scenes')
+    new = dict(name='new', config='hgkd/r18_scenes_unet')
     changes = dict(base='s.yml', seeds=[7], arms=[base.arms[1].name, new])
     study = read_study(write_study(tmp_path / 't.yml', changes))
     assert study.seeds == [7] and study.name == 't'
@@ -136,7 +136,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
 def test_bad_arm_is_found_before_anything_runs(
     class_folders: Path, tmp_path: Path, arm: dict, message: str
 ) -> None:
-    arm = {'name': 'x', 'config': 'hgkd/r18_scenes', **arm}
+    arm = {'name': 'x', 'config': 'hgkd/r18_scenes_unet', **arm}
     study = read_study(
         write_study(tmp_path / 's.yml', content(class_folders, arms=[arm]))
     )

@@ -168,7 +168,7 @@ def test_photos_and_teacher_of_the_options(
     )
     cfg = peer.read_config(peer.parse_args([*arguments, '--teacher', 'a.pth']))
     assert cfg.model.teacher.checkpoint == 'a.pth'
-    other = ROOT / 'configs/spark/r18_scenes.py'
+    other = ROOT / 'configs/spark/r18_pixels_scenes.py'
     cfg = peer.read_config(
         peer.parse_args([*arguments, '--teacher', str(other)])
     )
