@@ -156,10 +156,10 @@ class SceneGenerator:
         The side is the square root of the area, in pixels.
         """
         if main_label is None:
-            count = rng.integers(*self.num_objects, endpoint=True)
+            count = int(rng.integers(*self.num_objects, endpoint=True))
             sides = rng.uniform(0.17, 0.34, count)
         else:
-            count = 0 if plain else rng.integers(2)
+            count = 0 if plain else int(rng.integers(2))
             sides = rng.uniform(0.09, 0.13, count)
         labels = rng.integers(len(SHAPES), size=count).tolist()
         if main_label is not None:

@@ -39,7 +39,7 @@ def random_texture(
     area in pixels, is the length that periods are measured in; ``patterns``
     are those to choose from.
     """
-    pattern = patterns[rng.integers(len(patterns))]
+    pattern = patterns[int(rng.integers(len(patterns)))]
     if pattern == 'photo':
         return photo_patch(rng, height, width)
     dark, light = _color_pair(rng)
