@@ -18,8 +18,8 @@ from rich.table import Table
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.datasets.scenes import SHAPES, write_scenes
-from mmhgkd.runner import RunError, command_line
-from mmhgkd.utils import ConfigError
+from mmhgkd.runner import command_line
+from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.visualization.model_panel import save_model_panel
 
 from .configs import load_config

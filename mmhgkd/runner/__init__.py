@@ -1,4 +1,3 @@
-from mmhgkd.utils import RunError, RunStopped
 from mmhgkd.utils.safe_files import safe_loading
 
 from .find_checkpoint import find_checkpoint
@@ -10,8 +9,6 @@ __all__ = [
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'ResumableRunner',
-    'RunError',
-    'RunStopped',
     'fall_back_to_full_precision',
     'find_checkpoint',
     'safe_loading',

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from mmhgkd.hooks import StopOnSignalHook
-from mmhgkd.runner import RunStopped
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, RunStopped
 
 
 def runner(**changes: Any) -> SimpleNamespace:

@@ -9,8 +9,7 @@ from torch.utils.data import ConcatDataset
 
 from mmhgkd.datasets import ImageFolder
 from mmhgkd.hooks import UnreadableImagesHook
-from mmhgkd.runner import RunError
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, RunError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmhgkd.hooks import WholeCheckpointHook
-from mmhgkd.runner import RunError
+from mmhgkd.utils import RunError
 from mmhgkd.utils.whole_file import WholeFileBackend
 
 

@@ -3,9 +3,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from mmhgkd.runner import RunError
 from mmhgkd.runner.guarded_batches import guarded_batches
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, RunError
 
 
 class Loader:

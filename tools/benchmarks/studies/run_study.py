@@ -14,8 +14,8 @@ from mmengine.registry import DefaultScope
 
 from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
-from mmhgkd.runner import RunError, command_line, safe_loading
-from mmhgkd.utils import ConfigError
+from mmhgkd.runner import command_line, safe_loading
+from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.utils.build_errors import clear_build_errors
 from mmhgkd.utils.whole_file import WholeFileBackend
 
