@@ -78,7 +78,7 @@ class Job:
         return self.log.read_text() if self.log.exists() else ''
 
     def wait(self, what: str, reached: Callable[[], bool]) -> None:
-        end = time.monotonic() + 90
+        end = time.monotonic() + 300
         while not reached():
             state = self.field('JobState')
             if state in ('FAILED', 'CANCELLED', 'TIMEOUT') or (
