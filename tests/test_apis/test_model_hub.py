@@ -34,7 +34,6 @@ DATA = {
     'data/imagenet': 'ImageNet-1k',
     'data/scenes': 'procedural scenes',
     'data/quickstart': 'procedural shapes',
-    'data/shapes': 'procedural shapes',
     'data/scenes_det': 'procedural scenes',
     'data/scenes_seg': 'procedural scenes',
     'data/images': 'own images',
@@ -120,14 +119,7 @@ def test_entry_is_true_to_its_config(entry: Model) -> None:
     gpus = facts['Batch Size'] // (batch * parts)
     assert gpus * batch * parts == facts['Batch Size']
     assert (gpus == 1) == entry.name.endswith(
-        (
-            '_scenes',
-            '_shapes',
-            '_folder',
-            '_quickstart',
-            '_1gpu',
-            '_accumulate',
-        )
+        ('_scenes', '_folder', '_quickstart', '_1gpu', '_accumulate')
     )
     assert entry.name.endswith('_accumulate') == (parts > 1)
     scaling = cfg.get('auto_scale_lr')
