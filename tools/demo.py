@@ -33,9 +33,7 @@ THUMBNAIL = 160
 class DemoServer(ThreadingHTTPServer):
     """Serves the page and the answers of an explorer.
 
-    Args:
-        explorer (Explorer): The model.
-        port (int): Port on this machine; 0 takes any that is free.
+    Of port 0 it takes any that is free.
     """
 
     def __init__(self, explorer: Explorer, port: int) -> None:
@@ -102,16 +100,10 @@ class DemoHandler(BaseHTTPRequestHandler):
 
 
 def explore(explorer: Explorer, data: bytes, query: dict[str, str]) -> dict:
-    """Answer a request of the page.
+    """Answer a request of the page about an image file.
 
-    Args:
-        explorer (Explorer): The model.
-        data (bytes): An image file.
-        query (dict[str, str]): May hold 'mask_ratio', 'draw', the number of
-            the mask, and 'saliency', 'output' or 'error'.
-
-    Returns:
-        dict: Panel, errors and neighbors, with pictures as data URLs.
+    The query may hold 'mask_ratio', 'draw', the number of the mask, and
+    'saliency', 'output' or 'error'. Pictures are answered as data URLs.
 
     Raises:
         ValueError: If a value is no number or out of range.

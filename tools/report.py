@@ -13,12 +13,9 @@ from mmhgkd.utils import ConfigError
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'work_dir', help='work folder of any run of tools/train.py'
-    )
-    parser.add_argument(
-        '--out', help='file to write; defaults to WORK_DIR/report.html'
-    )
+    add = parser.add_argument
+    add('work_dir', help='work folder of any run of tools/train.py')
+    add('--out', help='file to write; defaults to WORK_DIR/report.html')
     args = parser.parse_args(argv)
     try:
         record = RunRecord(args.work_dir)

@@ -24,51 +24,29 @@ WITH_DATASETS = ('test_dataloader', 'test_cfg')
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Test a model')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--out', help='file for the predictions (.pkl) or the metrics'
-    )
-    parser.add_argument(
-        '--out-item',
-        choices=['metrics', 'pred'],
-        default='pred',
-        help='what to write to --out',
-    )
-    parser.add_argument(
-        '--show-dir', help='folder for images with predictions'
-    )
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file')
+    add('--out', help='file for the predictions (.pkl) or the metrics')
+    kinds, kind = ['metrics', 'pred'], 'what to write to --out'
+    add('--out-item', choices=kinds, default='pred', help=kind)
+    add('--show-dir', help='folder for images with predictions')
     for flag, text in FLAGS.items():
-        parser.add_argument(flag, action='store_true', help=text)
-    parser.add_argument(
-        '--interval',
-        type=int,
-        default=1,
-        help='draw every n-th sample; defaults to 1',
-    )
-    parser.add_argument(
-        '--wait-time',
-        type=float,
-        default=2,
-        help='seconds to show an image; defaults to 2',
-    )
+        add(flag, action='store_true', help=text)
+    every = 'draw every n-th sample; defaults to 1'
+    add('--interval', type=int, default=1, help=every)
+    seconds = 'seconds to show an image; defaults to 2'
+    add('--wait-time', type=float, default=2, help=seconds)
     command_line.add_common_arguments(parser)
     return command_line.parse_arguments(parser, argv)
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Put the command line options into the config.
-
-    Raises:
-        ConfigError: If the config lacks what an option needs.
-    """
+    """Put the command line options into the config."""
     command_line.merge_common_arguments(cfg, args)
     cfg.load_from = args.checkpoint
-    if (
-        args.out
-        and args.out_item == 'pred'
-        and not args.out.endswith(('.pkl', '.pickle'))
-    ):
+    predictions = args.out if args.out_item == 'pred' else None
+    if predictions and not predictions.endswith(('.pkl', '.pickle')):
         raise ConfigError(
             f'--out {args.out}: predictions are written to a '
             '.pkl file; for metrics add `--out-item metrics`'
@@ -82,11 +60,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_visualization(cfg: Config, args: argparse.Namespace) -> None:
-    """Switch the visualization hook of the config on.
-
-    Raises:
-        ConfigError: If the config has none.
-    """
+    """Switch the visualization hook of the config on."""
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise ConfigError(
@@ -107,11 +81,7 @@ def set_visualization(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_test_time_augmentation(cfg: Config) -> None:
-    """Replace the model and the test pipeline by the augmented ones.
-
-    Raises:
-        ConfigError: If the config has none.
-    """
+    """Replace the model and the test pipeline by the augmented ones."""
     for name in ('tta_model', 'tta_pipeline'):
         if name not in cfg:
             raise ConfigError(f'--tta needs `{name}` in the config')
@@ -121,11 +91,7 @@ def set_test_time_augmentation(cfg: Config) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Test.
-
-    Returns:
-        int: The exit code, see :func:`command_line.run_tool`.
-    """
+    """Test; returns the exit code, see :func:`command_line.run_tool`."""
     args = parse_args(argv)
 
     def test() -> None:
@@ -136,11 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         runner = command_line.build_runner(cfg)
         if args.out and args.out_item == 'pred':
             # MMDetection's metric stores masks in a compressed form.
-            kind = (
-                'mmdet.DumpDetResults'
-                if cfg.get('default_scope') == 'mmdet'
-                else 'mmengine.DumpResults'
-            )
+            kind = 'mmengine.DumpResults'
+            if cfg.get('default_scope') == 'mmdet':
+                kind = 'mmdet.DumpDetResults'
             runner.test_evaluator.metrics.append(
                 METRICS.build(dict(type=kind, out_file_path=args.out))
             )

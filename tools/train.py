@@ -58,11 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Put the command line options into the config.
-
-    Raises:
-        ConfigError: If the config lacks what an option needs.
-    """
+    """Put the command line options into the config."""
     command_line.merge_common_arguments(cfg, args)
     if args.no_validate:
         cfg.val_cfg = None
@@ -97,11 +93,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def add_log(cfg: Config, name: str) -> None:
-    """Log to TensorBoard or Weights & Biases too.
-
-    Raises:
-        ConfigError: If its package is not installed.
-    """
+    """Log to TensorBoard or Weights & Biases too."""
     backend, package = LOGS[name]
     if find_spec(package) is None:
         raise ConfigError(
@@ -118,11 +110,7 @@ def add_log(cfg: Config, name: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train.
-
-    Returns:
-        int: The exit code, see :func:`command_line.run_tool`.
-    """
+    """Train; returns the exit code, see :func:`command_line.run_tool`."""
     args = parse_args(argv)
 
     def train() -> None:

@@ -17,3 +17,5 @@ model = dict(
         to_rgb=True,
     ),
 )
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader

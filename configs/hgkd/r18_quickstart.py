@@ -6,16 +6,19 @@ _base_ = 'r18_scenes.py'
 model = dict(
     mask=dict(mask_ratio=0.25),
     backbone=dict(stem_channels=32, base_channels=32),
-    neck=None,
     head=dict(
-        feature_loss=None,
-        direct_loss=dict(
-            type='mmhgkd.DirectImitationLoss',
+        direct_loss=dict(in_channels=256),
+        similarity_loss=dict(
+            type='mmhgkd.SimilarityDistributionLoss', temperature=0.2
+        ),
+        embedding=dict(
+            type='mmhgkd.StudentEmbedding',
+            source='encoder',
+            projector='linear',
             in_channels=256,
             out_channels=192,
         ),
-        similarity_loss=dict(loss_weight=1.0),
-        embedding=dict(source='encoder', projector='linear', in_channels=256),
+        queue=dict(type='mmhgkd.EmbeddingQueue', size=512, embed_dims=192),
     ),
 )
 train_dataloader = dict(dataset=dict(data_root='data/quickstart'))

@@ -2,5 +2,6 @@
 _base_ = 'r50_mae.py'
 
 model = dict(
-    backbone=dict(depth=34), neck=dict(in_channels=(64, 128, 256, 512))
+    backbone=dict(depth=34),
+    head=dict(direct_loss=dict(in_channels=512)),
 )

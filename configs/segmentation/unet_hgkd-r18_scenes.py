@@ -1,7 +1,8 @@
-# Backbone and decoder from the distillation of configs/hgkd/r18_scenes.py.
+# Backbone and decoder from the distillation of
+# configs/hgkd/r18_scenes_unet.py.
 _base_ = 'unet_scratch-r18_scenes.py'
 
-student_checkpoint = 'work_dirs/r18_scenes/epoch_20.pth'
+student_checkpoint = 'work_dirs/r18_scenes_unet/epoch_20.pth'
 
 model = dict(
     backbone=dict(

@@ -1,5 +1,5 @@
 # The decoder of the distillation as decode head, untrained. Its width and
-# depth are those of the neck in configs/hgkd/r18_scenes.py.
+# depth are those of the neck in configs/hgkd/r18_scenes_unet.py.
 _base_ = 'upernet_scratch-r18_scenes.py'
 
 custom_imports = dict(

@@ -8,7 +8,6 @@ model = dict(
     ),
     mask=dict(mask_ratio=0.6),
     neck=dict(
-        _delete_=True,
         type='mmhgkd.UNetNeck',
         in_channels=(32, 64, 128, 256),
         width=128,

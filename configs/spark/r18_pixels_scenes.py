@@ -1,6 +1,6 @@
 # SparK's pixel reconstruction on the same student as
-# configs/hgkd/r18_scenes.py.
-_base_ = '../hgkd/r18_scenes.py'
+# configs/hgkd/r18_scenes_unet.py.
+_base_ = '../hgkd/r18_scenes_unet.py'
 
 model = dict(
     teacher=dict(

@@ -1,7 +1,8 @@
 # Not yet run at full scale.
-# SparK's pixel reconstruction on the same student as configs/hgkd/r50_mae.py:
+# SparK's pixel reconstruction on the same student as
+# configs/hgkd/r50_mae_paper.py:
 # the target is the pixels of masked units, normalized unit by unit.
-_base_ = '../hgkd/r50_mae.py'
+_base_ = '../hgkd/r50_mae_paper.py'
 
 model = dict(
     teacher=dict(

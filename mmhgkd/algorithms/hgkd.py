@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_dist_info
+from mmengine.dist import get_rank
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -121,9 +121,8 @@ class HGKD(BaseSelfSupervisor):
             dict[str, Tensor]: Losses and figures for the log, see
             :class:`DistillationHead`.
         """
-        rank, world_size = get_dist_info()
         mask = self.mask(
-            len(inputs), *inputs.shape[2:], inputs.device, rank, world_size
+            len(inputs), *inputs.shape[2:], inputs.device, get_rank()
         )
         target, tokens, features = self._distill(inputs, mask)
         visible = mask.visible(self.token_stride).flatten(1)

@@ -5,6 +5,7 @@ from mmhgkd.sparse import (
     PackedFeature,
     SparseFeature,
     SpconvFeature,
+    TorchPackedFeature,
     ZeroFilledFeature,
 )
 from mmhgkd.utils import ConfigError
@@ -14,6 +15,7 @@ __all__ = ['BACKENDS', 'check_backend']
 BACKENDS: dict[str, type[SparseFeature]] = {
     'masked': MaskedFeature,
     'packed': PackedFeature,
+    'packed_torch': TorchPackedFeature,
     'spconv': SpconvFeature,
     'zero_filled': ZeroFilledFeature,
 }

@@ -60,10 +60,7 @@ class _SparseBlock(nn.Module):
         shortcut = x
         if self.downsample is not None:
             shortcut = apply_layer(x, self.downsample)
-        if isinstance(self.drop_path, nn.Identity):
-            return norm_act(out, norm, self.relu, shortcut)
-        out = apply_layer(apply_layer(out, norm), self.drop_path)
-        return apply_layer(out.add(shortcut), self.relu)
+        return norm_act(out, norm, self.relu, shortcut, self.drop_path)
 
 
 class SparseBasicBlock(_SparseBlock, BasicBlock):

@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
-from mmhgkd.sparse import SparseFeature
+from mmhgkd.sparse import MaskedFeature, SparseFeature
 
 from .backends import BACKENDS, check_backend
 from .distributed_norms import synchronize_norms
@@ -27,7 +27,7 @@ class SparseNetwork(nn.Module):
         """Prepare the sparse form; call it when all layers exist.
 
         Args:
-            backend (str): 'packed', 'masked' or 'spconv'.
+            backend (str): Name of a backend, see :class:`SparseResNet`.
 
         Raises:
             ConfigError: If the backend is unknown or its package is missing,
@@ -62,10 +62,19 @@ class SparseNetwork(nn.Module):
             tuple[Tensor] or tuple[SparseFeature]: One item a stage, dense
             without a mask, sparse with one.
         """
+        if mask is not None and mask.num_visible < mask.num_units:
+            return self.sparse_forward(
+                BACKENDS[self.backend].from_images(x, mask)
+            )
+        maps = self.dense_forward(x)
+        maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
         if mask is None:
-            maps = self.dense_forward(x)
-            return (maps,) if isinstance(maps, Tensor) else tuple(maps)
-        return self.sparse_forward(BACKENDS[self.backend].from_images(x, mask))
+            return maps
+        # Nothing is hidden, so there is nothing that a table could skip.
+        return tuple(
+            MaskedFeature(values, mask, x.size(2) // values.size(2))
+            for values in maps
+        )
 
     def _record(self) -> None:
         self.sparse_graph = SparseGraph(self, 'dense_forward')

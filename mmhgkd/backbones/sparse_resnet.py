@@ -22,9 +22,10 @@ class SparseResNet(SparseNetwork, ResNet):
     Args:
         depth (int): Network depth, from {18, 34, 50, 101, 152}.
         backend (str): How sparse features are held and computed:
-            'packed' (one matrix of the visible positions), 'masked' (dense
-            maps times the mask) or 'spconv' (the package of that name, on
-            a GPU, to compare with). 'zero_filled' is not sparse: the dense
+            'packed' (one matrix of the visible positions), 'packed_torch'
+            (the same without the Triton kernels), 'masked' (dense maps
+            times the mask) or 'spconv' (the package of that name, on a GPU,
+            to compare with). 'zero_filled' is not sparse: the dense
             network sees zeros at masked places. Defaults to 'packed'.
         out_indices (tuple[int]): Stages whose features are returned.
             Defaults to (0, 1, 2, 3).

@@ -8,6 +8,7 @@ from mmengine.dataset import ConcatDataset
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.datasets.custom import find_folders, get_samples
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmhgkd.registry import DATASETS
 from mmhgkd.utils import ConfigError
@@ -39,8 +40,7 @@ class ImageFolder(CustomDataset):
             Defaults to None, which means all.
         seed (int): Seed of both choices. Defaults to 0.
         extensions (Sequence[str]): Extensions of image files, in lower case.
-            Defaults to ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm',
-            '.tif', '.tiff', '.webp').
+            Defaults to those of torchvision's ``ImageFolder``.
         **kwargs: Other arguments of
             :class:`mmpretrain.datasets.CustomDataset`. The names in
             ``classes`` give the order of the labels if they are those of the
@@ -60,17 +60,7 @@ class ImageFolder(CustomDataset):
         label_fraction: float = 1.0,
         max_images: int | None = None,
         seed: int = 0,
-        extensions: Sequence[str] = (
-            '.jpg',
-            '.jpeg',
-            '.png',
-            '.ppm',
-            '.bmp',
-            '.pgm',
-            '.tif',
-            '.tiff',
-            '.webp',
-        ),
+        extensions: Sequence[str] = IMG_EXTENSIONS,
         **kwargs: Any,
     ) -> None:
         if split not in ('', *_SPLITS):
@@ -227,11 +217,8 @@ def _find_split(data_root: str, split: str) -> str:
         )
     if split and fileio.isdir(fileio.join_path(data_root, split)):
         return split
-    present = [
-        name
-        for name in _SPLITS
-        if fileio.isdir(fileio.join_path(data_root, name))
-    ]
+    folders = {name: fileio.join_path(data_root, name) for name in _SPLITS}
+    present = [name for name in _SPLITS if fileio.isdir(folders[name])]
     if present:
         wanted = f'no split {split!r}' if split else 'splits of its own'
         raise ConfigError(

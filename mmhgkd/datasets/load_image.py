@@ -44,9 +44,6 @@ class LoadImage(LoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         """Load the image of ``results['img_path']``.
 
-        Args:
-            results (dict): Sample of a data set.
-
         Returns:
             dict: The sample with the image, or None for an unreadable image
             with ``ignore_empty=True``.

@@ -56,11 +56,8 @@ def check_embeddings(
 ) -> None:
     """Check that the bank can classify the query.
 
-    Args:
-        bank (Tensor): Labelled embeddings, ``(N, D)``.
-        bank_labels (Tensor): Class ids of the bank, ``(N, )``.
-        query (Tensor): Embeddings to classify, ``(M, D)``.
-        query_labels (Tensor): Class ids of the query, ``(M, )``.
+    Both have embeddings, ``(N, D)`` and ``(M, D)``, and class ids, ``(N, )``
+    and ``(M, )``.
 
     Raises:
         ConfigError: If a side holds NaN or infinity, or a class of the query

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from mmhgkd.losses.centering import CENTERS, center_embeddings
 from mmhgkd.registry import METRICS
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 from .embedding import check_embeddings
 from .representation_metric import RepresentationMetric
@@ -54,10 +54,7 @@ class KNNAccuracy(RepresentationMetric):
     ) -> None:
         super().__init__(bank, query, **kwargs)
         _check_options(k, temperature)
-        if center not in CENTERS:
-            raise ConfigError(
-                f'`center` must be one of {CENTERS}, got {center!r}'
-            )
+        one_of('`center`', center, CENTERS)
         self.center = center
         self.k = k
         self.temperature = temperature

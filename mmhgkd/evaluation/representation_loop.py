@@ -79,12 +79,7 @@ class RepresentationLoop(ValLoop):
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Compute the embeddings of one batch.
-
-        Args:
-            idx (int): Number of the batch.
-            data_batch (dict): Batch of the dataloader.
-        """
+        """Compute the embeddings of one batch."""
         stage = self.stage
         self.runner.call_hook(
             f'before_{stage}_iter', batch_idx=idx, data_batch=data_batch

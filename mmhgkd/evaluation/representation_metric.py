@@ -40,11 +40,7 @@ class RepresentationMetric(BaseMetric):
         self.query = query
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the embedding, the class id and the split of each sample.
-
-        Raises:
-            ConfigError: If a sample lacks one of them.
-        """
+        """Keep the embedding, the class id and the split of each sample."""
         for sample in data_samples:
             if 'embedding' not in sample:
                 raise ConfigError(
@@ -69,11 +65,7 @@ class RepresentationMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the accuracy from the samples of all ranks.
-
-        Raises:
-            ConfigError: If ``bank`` or ``query`` has no sample.
-        """
+        """Compute the accuracy from the samples of all ranks."""
         found = Counter(split for split, _, _ in results)
         for option in ('bank', 'query'):
             name = getattr(self, option)
@@ -106,11 +98,8 @@ class RepresentationMetric(BaseMetric):
         query: Tensor,
         query_labels: Tensor,
     ) -> dict[str, float]:
-        """Accuracy in percent on the query.
+        """Accuracy in percent on the query, of tensors as in a probe.
 
-        Args:
-            bank (Tensor): Labelled embeddings, ``(N, D)``.
-            bank_labels (Tensor): Class ids of the bank, ``(N, )``.
-            query (Tensor): Embeddings to classify, ``(M, D)``.
-            query_labels (Tensor): Class ids of the query, ``(M, )``.
+        Embeddings are ``(N, D)`` and ``(M, D)``, class ids ``(N, )`` and
+        ``(M, )``.
         """

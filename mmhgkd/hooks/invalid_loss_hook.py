@@ -37,11 +37,7 @@ class InvalidLossHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Check the losses since the last check.
-
-        Raises:
-            FloatingPointError: If one is NaN or infinite.
-        """
+        """Check the losses since the last check."""
         if not outputs:
             return
         losses = {

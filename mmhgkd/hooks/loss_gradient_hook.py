@@ -69,9 +69,7 @@ class LossGradientHook(Hook):
             return
         self._is_due = False
         parameters = [
-            parameter
-            for parameter in model.backbone.parameters()
-            if parameter.requires_grad
+            x for x in model.backbone.parameters() if x.requires_grad
         ]
         gradients = {
             name: flat_gradient(outputs[f'loss_{name}'], parameters)
@@ -87,27 +85,15 @@ class LossGradientHook(Hook):
 
 
 def flat_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
-    """Gradient of a loss as one vector, the mean over all ranks.
+    """Gradient of a loss as one vector ``(P, )``, the mean over all ranks.
 
-    Args:
-        loss (Tensor): A scalar; its graph is kept.
-        parameters (list[Parameter]): With respect to these; those that the
-            loss does not depend on count as zero.
-
-    Returns:
-        Tensor: fp32 at least, ``(P, )``.
+    The graph is kept. Parameters that the loss does not depend on count as
+    zero. The result has fp32 at least.
     """
     found = torch.autograd.grad(
-        loss, parameters, retain_graph=True, allow_unused=True
+        loss, parameters, retain_graph=True, materialize_grads=True
     )
-    flat = torch.cat(
-        [
-            parameter.new_zeros(parameter.numel())
-            if gradient is None
-            else gradient.flatten()
-            for parameter, gradient in zip(parameters, found, strict=True)
-        ]
-    )
+    flat = torch.cat([gradient.flatten() for gradient in found])
     flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
     all_reduce(flat, op='mean')
     return flat

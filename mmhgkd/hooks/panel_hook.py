@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.registry import HOOKS
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 from mmhgkd.visualization import fixed_samples, model_panel
 from mmhgkd.visualization.saliency import SOURCES
 
@@ -54,22 +54,14 @@ class PanelHook(Hook):
                 '`interval` and `num_images` of PanelHook must be at least 1, '
                 f'got {interval} and {num_images}'
             )
-        if saliency not in (None, *SOURCES):
-            raise ConfigError(
-                f'`saliency` of PanelHook must be one of {SOURCES} or None, '
-                f'got {saliency!r}'
-            )
+        one_of('`saliency` of PanelHook', saliency, (None, *SOURCES))
         self.interval = interval
         self.num_images = num_images
         self.draw = draw
         self.saliency = saliency
 
     def before_train(self, runner: Runner) -> None:
-        """Take the images.
-
-        Raises:
-            ConfigError: If the model is no HGKD.
-        """
+        """Take the images."""
         model = unwrapped(runner.model)
         if not isinstance(model, HGKD):
             raise ConfigError(
@@ -85,10 +77,8 @@ class PanelHook(Hook):
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw the panel."""
-        if not (
-            self.every_n_epochs(runner, self.interval)
-            or self.is_last_train_epoch(runner)
-        ):
+        is_due = self.every_n_epochs(runner, self.interval)
+        if not (is_due or self.is_last_train_epoch(runner)):
             return
         model: Any = unwrapped(runner.model)
         inputs = model.data_preprocessor(self.batch)['inputs']

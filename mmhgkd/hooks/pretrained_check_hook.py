@@ -13,6 +13,7 @@ from mmhgkd.teachers.checkpoint import (
     find_differences,
     find_tensors,
     read_checkpoint,
+    strip_prefix,
     summarize,
 )
 from mmhgkd.utils import ConfigError
@@ -34,7 +35,8 @@ class PretrainedCheckHook(Hook):
 
     A checkpoint in ``load_from`` must hold the whole backbone in training,
     and the whole model in testing. When a run is resumed nothing is checked,
-    as its weights come from its own checkpoint.
+    as its weights come from its own checkpoint. What does not fit is a
+    ConfigError.
 
     Args:
         strict (bool): Whether weights that do not fit end the run; if not
@@ -48,11 +50,7 @@ class PretrainedCheckHook(Hook):
         self._expected: list[tuple[str, nn.Module, State]] = []
 
     def before_run(self, runner: Runner) -> None:
-        """Compare modules and checkpoints.
-
-        Raises:
-            ConfigError: If a checkpoint cannot be read or does not fit.
-        """
+        """Compare modules and checkpoints."""
         self._expected = []
         training = isinstance(runner._train_loop, BaseLoop)
         load_from = runner._load_from
@@ -61,36 +59,20 @@ class PretrainedCheckHook(Hook):
         ):
             return
         model = unwrapped(runner.model)
-        if training:
-            for name, module, init_cfg in _pretrained_modules(model):
-                state = self._check(
-                    runner,
-                    name,
-                    module,
-                    init_cfg['checkpoint'],
-                    init_cfg.get('prefix'),
-                    f'model.{name}.init_cfg'.replace('..', '.'),
-                )
-                self._expected.append((name, module, state))
+        pretrained = _pretrained_modules(model) if training else ()
+        for name, module, init_cfg in pretrained:
+            source, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
+            option = f'model.{name}.init_cfg'.replace('..', '.')
+            state = self._check(runner, name, module, source, prefix, option)
+            self._expected.append((name, module, state))
         if load_from:
-            name = (
-                'backbone' if training and hasattr(model, 'backbone') else ''
-            )
-            self._check(
-                runner,
-                name,
-                model.get_submodule(name),
-                load_from,
-                f'{name}.' if name else None,
-                'load_from',
-            )
+            is_part = training and hasattr(model, 'backbone')
+            name, prefix = ('backbone', 'backbone.') if is_part else ('', None)
+            module = model.get_submodule(name)
+            self._check(runner, name, module, load_from, prefix, 'load_from')
 
     def before_train(self, runner: Runner) -> None:
-        """Look whether the weights of the modules are those of the files.
-
-        Raises:
-            ConfigError: If others are in the model.
-        """
+        """Look whether the weights of the modules are those of the files."""
         expected, self._expected = self._expected, []
         if runner._has_loaded:
             return
@@ -147,13 +129,9 @@ class PretrainedCheckHook(Hook):
         }
         differences = find_differences(own, inside)
         lines = summarize(differences)
-        loaded = (
-            len(own)
-            - len(differences['missing'])
-            - len(differences['of another shape'])
-        )
-        share = f'{loaded} of {len(own)} weights of {label}'
-        text = f'{source}: fits {share}'
+        lost = differences['missing'] + differences['of another shape']
+        loaded = f'{len(own) - len(lost)} of {len(own)} weights'
+        text = f'{source}: fits {loaded} of {label}'
         others = sorted({key.split('.')[0] for key in state} - parts)
         if lines:
             advice = _advice(weights, own, option)
@@ -222,12 +200,7 @@ def _part(weights: State, prefix: str | None) -> State:
     """The part of a checkpoint that MMEngine loads for a prefix."""
     if prefix is None:
         return {key.removeprefix('module.'): v for key, v in weights.items()}
-    prefix = prefix.rstrip('.') + '.'
-    return {
-        key.removeprefix(prefix): value
-        for key, value in weights.items()
-        if key.startswith(prefix)
-    }
+    return strip_prefix(weights, prefix.rstrip('.') + '.')
 
 
 def _advice(weights: State, own: State, option: str) -> str:

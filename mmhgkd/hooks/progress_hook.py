@@ -80,11 +80,8 @@ class ProgressHook(Hook):
         task = self._progress.tasks[0]
         self._images += count_images(data_batch) * runner.world_size
         fields: dict[str, Any] = {}
-        if (
-            outputs
-            and 'loss' in outputs
-            and self.every_n_inner_iters(batch_idx, self.interval)
-        ):
+        is_due = self.every_n_inner_iters(batch_idx, self.interval)
+        if is_due and outputs and 'loss' in outputs:
             fields['loss'] = f'{float(outputs["loss"]):.4f}'
         self._progress.update(
             task.id,

@@ -42,18 +42,16 @@ class StopOnSignalHook(Hook):
     priority = 'LOWEST'
 
     def __init__(
-        self,
-        signals: Sequence[str] | None = None,
-        interval: int = 10,
+        self, signals: Sequence[str] | None = None, interval: int = 10
     ) -> None:
         if signals is None:
             signals = [name for name in _STOPS if hasattr(signal, name)]
-        unknown = [name for name in signals if not hasattr(signal, name)]
-        if unknown:
-            raise ConfigError(
-                f'`signals` of StopOnSignalHook has {unknown[0]}'
-                ', which is no signal of this system'
-            )
+        for name in signals:
+            if not hasattr(signal, name):
+                raise ConfigError(
+                    f'`signals` of StopOnSignalHook has {name}'
+                    ', which is no signal of this system'
+                )
         if interval < 1:
             raise ConfigError(
                 '`interval` of StopOnSignalHook must be '
@@ -78,11 +76,7 @@ class StopOnSignalHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
     ) -> None:
-        """Stop if a signal has come.
-
-        Raises:
-            RunStopped: After the run has been saved.
-        """
+        """Save and stop if a signal has come, by a RunStopped."""
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         if counts > 1 and not runner.optim_wrapper.should_update():
             return
@@ -106,20 +100,12 @@ class StopOnSignalHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
     ) -> None:
-        """Stop if a signal has come to this process during validation.
-
-        Raises:
-            RunStopped: If one has come.
-        """
+        """Stop if a signal has come to this process during validation."""
         if self._received is not None and self._previous:
             self._stop(runner, runner.iter)
 
     def save_now(self, runner: Runner, done: int, together: bool) -> None:
-        """Stop once the run is saved, also where its data has failed.
-
-        Raises:
-            RunStopped: If a signal has come to the only process.
-        """
+        """Stop once the run is saved, also where its data has failed."""
         if self._received is not None and self._group is None:
             self._stop(runner, done)
 

@@ -68,11 +68,7 @@ class UnreadableImagesHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
     ) -> None:
-        """Count the unreadable images.
-
-        Raises:
-            RunError: If there are too many.
-        """
+        """Count the unreadable images; too many are a RunError."""
         last = batch_idx + 1 == len(runner.train_dataloader)
         if (
             runner.rank != 0
@@ -91,10 +87,8 @@ class UnreadableImagesHook(Hook):
             )
         self._count = count
         total = len(runner.train_dataloader.dataset)
-        allowed: float | None = self.max_count
-        if allowed is None:
-            allowed = self.max_share * total
-        if count > allowed:
+        share = self.max_share * total
+        if count > (share if self.max_count is None else self.max_count):
             runner.call_hook('save_now', done=runner.iter + 1, together=False)
             raise RunError(
                 f'{count} of {total} images are unreadable, see {self._list}; '

@@ -18,10 +18,10 @@ INTERRUPTED = 'interrupted.pth'
 class WholeCheckpointHook(CheckpointHook):
     """Writes checkpoints as a whole, and outdated ones go last.
 
-    :class:`mmengine.hooks.CheckpointHook` removes the old checkpoint, then
-    writes the new one in place: who is killed in between has neither. Here a
-    local file takes its name once it is on the disk, and only then outdated
-    ones are removed.
+    :class:`mmengine.hooks.CheckpointHook`, which has the same arguments,
+    removes the old checkpoint, then writes the new one in place: who is
+    killed in between has neither. Here a local file takes its name once it is
+    on the disk, and only then outdated ones are removed.
 
     Gradients that wait for the next step of the optimizer, when they are
     accumulated over several batches, are saved too.
@@ -29,10 +29,6 @@ class WholeCheckpointHook(CheckpointHook):
     Besides, the run can be saved at any iteration, for a signal or because
     the data fails. That file, ``interrupted.pth``, is removed as soon as a
     newer checkpoint is there.
-
-    Args:
-        *args: See :class:`mmengine.hooks.CheckpointHook`.
-        **kwargs: See :class:`mmengine.hooks.CheckpointHook`.
     """
 
     backend_args: dict | None

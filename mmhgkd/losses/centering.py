@@ -2,8 +2,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmhgkd.teachers.target_norm import shrink
+
 CENTERS = ('none', 'mean', 'whiten')
-SHRINKAGE = 0.1
 
 
 def center_embeddings(embeddings: Tensor, bank: Tensor, kind: str) -> Tensor:
@@ -32,18 +33,12 @@ def center_embeddings(embeddings: Tensor, bank: Tensor, kind: str) -> Tensor:
     mean = bank.mean(0)
     embeddings = embeddings - mean
     if kind == 'whiten':
+        centered = bank - mean
+        # Without the check the host need not wait for the device.
+        root = torch.linalg.cholesky_ex(
+            shrink(centered.T @ centered / len(bank))
+        )[0]
         embeddings = torch.linalg.solve_triangular(
-            _whitening_factor(bank - mean), embeddings.T, upper=False
+            root, embeddings.T, upper=False
         ).T
     return F.normalize(embeddings, dim=-1)
-
-
-def _whitening_factor(centered: Tensor) -> Tensor:
-    """Lower triangular root of the shrunk covariance, ``(D, D)``."""
-    covariance = centered.T @ centered / len(centered)
-    # The floor serves a queue whose entries are all equal.
-    variance = covariance.diagonal().mean().clamp(min=1e-12)
-    covariance = (1 - SHRINKAGE) * covariance
-    covariance.diagonal().add_(SHRINKAGE * variance)
-    # Without the check the host need not wait for the device.
-    return torch.linalg.cholesky_ex(covariance)[0]

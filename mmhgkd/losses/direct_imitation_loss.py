@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mmhgkd.necks import GridProjection
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 from .feature_imitation_loss import DISTANCES, token_distance
 
@@ -70,11 +70,7 @@ class DirectImitationLoss(BaseModule):
                 'direct_loss `stages` counts from the last feature, -1, -2 '
                 f'and so on, got {list(stages)}'
             )
-        if distance not in DISTANCES:
-            raise ConfigError(
-                f'direct_loss `distance` must be one of {DISTANCES}, '
-                f'got {distance!r}'
-            )
+        one_of('direct_loss `distance`', distance, DISTANCES)
         self.stages = tuple(stages)
         self.out_channels = out_channels
         self.out_stride = out_stride

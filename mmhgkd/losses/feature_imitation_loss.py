@@ -4,7 +4,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmhgkd.registry import MODELS
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import one_of
 
 DISTANCES = ('mse', 'smooth_l1', 'l1', 'cosine')
 REGIONS = ('all', 'masked', 'visible')
@@ -35,16 +35,8 @@ class FeatureImitationLoss(BaseModule):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if distance not in DISTANCES:
-            raise ConfigError(
-                f'feature_loss `distance` must be one of '
-                f'{DISTANCES}, got {distance!r}'
-            )
-        if region not in REGIONS:
-            raise ConfigError(
-                f'feature_loss `region` must be one of '
-                f'{REGIONS}, got {region!r}'
-            )
+        one_of('feature_loss `distance`', distance, DISTANCES)
+        one_of('feature_loss `region`', region, REGIONS)
         self.distance = distance
         self.region = region
         self.loss_weight = loss_weight

@@ -4,7 +4,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmhgkd.registry import MODELS
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 from .centering import CENTERS, center_embeddings
 from .pearson import pearson_correlation
@@ -53,11 +53,7 @@ class SimilarityDistributionLoss(BaseModule):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if distance not in DISTANCES:
-            raise ConfigError(
-                f'similarity_loss `distance` must be one of '
-                f'{DISTANCES}, got {distance!r}'
-            )
+        one_of('similarity_loss `distance`', distance, DISTANCES)
         if temperature is not None and temperature <= 0:
             raise ConfigError(
                 'similarity_loss `temperature` must be '
@@ -73,11 +69,7 @@ class SimilarityDistributionLoss(BaseModule):
                 'similarity_loss `intra_weight` belongs to '
                 f"`distance='pearson'`, not {distance!r}"
             )
-        if center not in CENTERS:
-            raise ConfigError(
-                f'similarity_loss `center` must be one of '
-                f'{CENTERS}, got {center!r}'
-            )
+        one_of('similarity_loss `center`', center, CENTERS)
         self.distance = distance
         self.temperature = temperature
         self.include_self = include_self

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 SOURCES = ('decoder', 'encoder', 'tokens')
 PROJECTORS = ('none', 'linear', 'mlp')
@@ -41,15 +41,8 @@ class StudentEmbedding(BaseModule):
         out_channels: int = 768,
     ) -> None:
         super().__init__(dict(type='TruncNormal', layer='Linear', std=0.02))
-        if source not in SOURCES:
-            raise ConfigError(
-                f'embedding `source` must be one of {SOURCES}, got {source!r}'
-            )
-        if projector not in PROJECTORS:
-            raise ConfigError(
-                f'embedding `projector` must be one of '
-                f'{PROJECTORS}, got {projector!r}'
-            )
+        one_of('embedding `source`', source, SOURCES)
+        one_of('embedding `projector`', projector, PROJECTORS)
         if projector == 'none' and in_channels != out_channels:
             raise ConfigError(
                 f'an embedding of {in_channels} channels cannot be compared '

@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -13,11 +14,10 @@ class RandomUnitMask(BaseModule):
     """Draws random masks that keep the same number of units in every image.
 
     As in SparK and MAE, ``round(N * (1 - mask_ratio))`` of the ``N`` units of
-    an image stay visible. Draws depend on the seed, the number of earlier
-    draws and the place of the image in the global batch only: the count is in
+    an image stay visible. What an image draws depends on the seed, the number
+    of earlier draws and its place in the global batch only: the count is in
     the checkpoint, so a resumed run draws what the unbroken run would have
-    drawn, and ranks draw disjoint slices of one global draw, so the masks do
-    not depend on how a batch is spread over ranks.
+    drawn, and the masks do not depend on how a batch is spread over ranks.
 
     Args:
         unit (int): Side of a unit in pixels, the student's total stride.
@@ -56,7 +56,6 @@ class RandomUnitMask(BaseModule):
         width: int,
         device: torch.device | str = 'cpu',
         rank: int = 0,
-        world_size: int = 1,
     ) -> UnitMask:
         """Draw the masks of a batch and count the draw.
 
@@ -67,7 +66,6 @@ class RandomUnitMask(BaseModule):
             device (torch.device or str): Where the ids are to lie.
                 Defaults to 'cpu'.
             rank (int): Rank of this process. Defaults to 0.
-            world_size (int): Number of processes. Defaults to 1.
 
         Returns:
             UnitMask: With ids of shape ``(B, K)``.
@@ -75,9 +73,7 @@ class RandomUnitMask(BaseModule):
         Raises:
             ConfigError: If the image is no whole number of units.
         """
-        mask = self.draw(
-            batch_size, height, width, self.draws, device, rank, world_size
-        )
+        mask = self.draw(batch_size, height, width, self.draws, device, rank)
         self.draws += 1
         return mask
 
@@ -89,7 +85,6 @@ class RandomUnitMask(BaseModule):
         index: int,
         device: torch.device | str = 'cpu',
         rank: int = 0,
-        world_size: int = 1,
     ) -> UnitMask:
         """Draw number ``index`` without counting it, for fixed pictures.
 
@@ -102,14 +97,12 @@ class RandomUnitMask(BaseModule):
                 f'multiple of {self.unit}, or change `mask.unit`'
             )
         rows, columns = height // self.unit, width // self.unit
-        generator = torch.Generator()
-        generator.manual_seed(_mix(self.seed, index))
-        noise = torch.rand(
-            world_size * batch_size, rows * columns, generator=generator
-        )
-        noise = noise[rank * batch_size : (rank + 1) * batch_size]
+        images = np.arange(rank * batch_size, (rank + 1) * batch_size)
+        noise = _noise(self.seed, index, images, rows * columns)
+        # No two are equal, so that the order of a sort does not matter.
         keep = self.num_visible(rows * columns)
-        ids = noise.argsort(dim=1)[:, :keep].sort(dim=1).values
+        kept = np.argpartition(noise, keep - 1, axis=1)[:, :keep]
+        ids = torch.from_numpy(np.sort(kept, axis=1))
         device = torch.device(device)
         if device.type == 'cuda':
             # The host goes on only where its memory is pinned: elsewhere the
@@ -127,17 +120,32 @@ class RandomUnitMask(BaseModule):
         self.draws = int(state)
 
 
-def _mix(seed: int, index: int) -> int:
-    """One 63-bit seed of two numbers (the finalizer of SplitMix64).
+def _noise(
+    seed: int, index: int, images: np.ndarray, num_units: int
+) -> np.ndarray:
+    """Random numbers of the units of some images of one draw.
 
-    Seeds that differ by one must not give related streams, and
-    ``seed + index`` would make the runs of neighboring seeds share masks.
+    They are numbers of a SplitMix64 stream, which can be computed one by one:
+    a rank draws for its own images only. Seeds that differ by one must not
+    give related streams, so the start of a stream is mixed, too.
+
+    Args:
+        seed (int): Seed of all draws.
+        index (int): Number of the draw.
+        images (np.ndarray): Places of the images in the global batch.
+        num_units (int): Units of an image.
+
+    Returns:
+        np.ndarray: ``(images, units)`` uint64, all of a draw different.
     """
-    bits = 2**64 - 1
-    value = (seed * 0x9E3779B97F4A7C15 + index + 1) & bits
-    for multiplier, shift in (
-        (0xBF58476D1CE4E5B9, 30),
-        (0x94D049BB133111EB, 27),
-    ):
-        value = ((value ^ (value >> shift)) * multiplier) & bits
-    return (value ^ (value >> 31)) >> 1
+    gamma, bits = 0x9E3779B97F4A7C15, 2**64 - 1
+    start = _mix(np.array([(seed * gamma + index + 1) & bits], np.uint64))
+    place = images[:, None] * num_units + np.arange(num_units)
+    return _mix(start + place.astype(np.uint64) * np.uint64(gamma))
+
+
+def _mix(value: np.ndarray) -> np.ndarray:
+    """Finalizer of SplitMix64, which maps 64 bits one to one."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        value = (value ^ (value >> np.uint64(shift))) * np.uint64(factor)
+    return value ^ (value >> np.uint64(31))

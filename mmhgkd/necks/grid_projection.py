@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 PROJECTORS = ('linear', 'mlp')
 
@@ -41,16 +41,14 @@ class GridProjection(nn.Module):
                 f'every {out_stride} px: one must be a multiple of the other; '
                 "set `out_stride` to the teacher's patch size"
             )
-        if projector not in PROJECTORS:
-            raise ConfigError(
-                f'`projector` must be one of {PROJECTORS}, got {projector!r}'
-            )
+        one_of('`projector`', projector, PROJECTORS)
         self.in_channels = in_channels
         self.stride = stride
         self.out_stride = out_stride
         self.merged = max(out_stride // stride, 1)
         self.split = max(stride // out_stride, 1)
-        width = in_channels * self.merged**2
+        #: Width of what one row of the linear layers reads.
+        self.width = width = in_channels * self.merged**2
         self.layers = nn.Sequential(
             *((nn.Linear(width, width), nn.GELU()) * (projector == 'mlp')),
             nn.Linear(width, out_channels * self.split**2),

@@ -1,7 +1,6 @@
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any
 
 from .curves import run_labels
 from .run_record import RunRecord
@@ -13,9 +12,6 @@ LOGGED = ('loss', 'loss_feat', 'loss_sim', 'pearson')
 def compare_runs(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     """Put what runs have reached side by side.
 
-    Args:
-        records (Sequence[RunRecord]): The runs.
-
     Returns:
         list[dict[str, str]]: A row a run, all with the same columns: its
         name, epochs or iterations, last training values, last metrics,
@@ -25,15 +21,10 @@ def compare_runs(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     metrics = dict.fromkeys(
         key for record in records for key in record.final_metrics
     )
-    logged = [
-        key
-        for key in LOGGED
-        if any(record.series(key)[0] for record in records)
-    ]
     rows = []
     for record, label in zip(records, run_labels(records), strict=True):
         row = {'run': label, **progress(record)}
-        for key in logged:
+        for key in LOGGED:
             values = record.series(key)[1]
             row[key] = f'{values[-1]:.4g}' if values else ''
         for key in metrics:
@@ -49,8 +40,8 @@ def progress(record: RunRecord) -> dict[str, str]:
     """How far a run has come, ready to print."""
     last = record.training[-1] if record.training else {}
     return {
-        'epochs': _cell(last.get('epoch')),
-        'iterations': _cell(last.get('iter')),
+        'epochs': str(last.get('epoch', '')),
+        'iterations': str(last.get('iter', '')),
     }
 
 
@@ -64,15 +55,7 @@ def throughput(record: RunRecord) -> dict[str, str]:
 
 
 def to_markdown(rows: Sequence[dict[str, str]]) -> str:
-    """Write a table in Markdown.
-
-    Args:
-        rows (Sequence[dict[str, str]]): Of :func:`compare_runs`, at least
-            one.
-
-    Returns:
-        str: The table.
-    """
+    """Write a table, of at least one row, in Markdown."""
     header = list(rows[0])
     lines = [header, ['---', *['--:'] * (len(header) - 1)]]
     lines += [[row[key].replace('|', r'\|') for key in header] for row in rows]
@@ -80,21 +63,9 @@ def to_markdown(rows: Sequence[dict[str, str]]) -> str:
 
 
 def to_csv(rows: Sequence[dict[str, str]]) -> str:
-    """Write a table as comma-separated values.
-
-    Args:
-        rows (Sequence[dict[str, str]]): Of :func:`compare_runs`, at least
-            one.
-
-    Returns:
-        str: The table.
-    """
+    """Write a table, of at least one row, as comma-separated values."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    return '' if value is None else str(value)

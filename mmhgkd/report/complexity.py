@@ -1,29 +1,24 @@
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
 
 import torch
 from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
 from mmhgkd.algorithms import HGKD
+from mmhgkd.losses import DirectImitationLoss
 from mmhgkd.masks import UnitMask
+from mmhgkd.necks import GridProjection
 from mmhgkd.sparse import MaskedFeature
 
 
 class Complexity(NamedTuple):
-    """Size and cost of a part of a model for one image.
-
-    Args:
-        part (str): Name of the part.
-        params (int): Parameters.
-        dense (int): Multiply-adds on the whole image, as MMEngine counts
-            them.
-        sparse (int): Multiply-adds with a mask.
-    """
+    """Size and cost of a part of a model for one image."""
 
     part: str
     params: int
-    dense: int
-    sparse: int
+    dense: int  #: multiply-adds on the whole image, as MMEngine counts them
+    sparse: int  #: multiply-adds with a mask
 
 
 @torch.no_grad()
@@ -36,45 +31,53 @@ def model_complexity(model: HGKD, height: int, width: int) -> list[Complexity]:
         width (int): Width of an image in pixels.
 
     Returns:
-        list[Complexity]: Student, decoder, teacher and their sum. Decoder and
-        teacher are dense networks, so a mask changes nothing there.
+        list[Complexity]: Student, decoder and projections of ``L_direct`` as
+        far as there are any, teacher, and their sum. Decoder and teacher are
+        dense networks, so a mask changes nothing there.
     """
     model.eval()
     mask = model.mask.draw(1, height, width, 0)
     image = torch.zeros(1, 3, height, width)
-    decoder = _DenseDecoder(model.neck, mask)
     parts = [backbone_complexity(model.backbone, mask)]
-    for name, module, inputs in (
-        ('decoder', decoder, model.backbone(image)),
-        ('teacher', model.teacher, (image,)),
-    ):
-        cost = int(_count(module, tuple(inputs))[''])
+    dense: list[tuple[str, nn.Module, tuple[Tensor, ...]]] = []
+    if model.neck is not None:
+        decoder = _DenseDecoder(model.neck, mask)
+        dense.append(('decoder', decoder, tuple(model.backbone(image))))
+    dense.append(('teacher', model.teacher, (image,)))
+    for name, module, inputs in dense:
+        cost = int(_count(module, inputs)[''])
         parts.append(Complexity(name, _num_params(module), cost, cost))
-    return [
-        *parts,
-        Complexity(
-            'all',
-            *(sum(column) for column in list(zip(*parts, strict=True))[1:]),
-        ),
-    ]
+    if model.head.direct_loss is not None:
+        parts.append(_direct_complexity(model.head.direct_loss, mask))
+    columns = list(zip(*parts, strict=True))[1:]
+    return [*parts, Complexity('all', *map(sum, columns))]
+
+
+def _direct_complexity(
+    loss: DirectImitationLoss, mask: UnitMask
+) -> Complexity:
+    """Count the projections of ``L_direct``."""
+    total = [0, 0]
+    for projection in cast(Iterable[GridProjection], loss.projections):
+        stride = max(projection.stride, projection.out_stride)
+        for index, units in enumerate((mask.num_units, mask.num_visible)):
+            rows = torch.zeros(
+                units * mask.block(stride) ** 2,
+                projection.width,
+            )
+            total[index] += int(_count(projection.layers, (rows,))[''])
+    return Complexity('direct loss', _num_params(loss), *total)
 
 
 @torch.no_grad()
 def backbone_complexity(backbone: nn.Module, mask: UnitMask) -> Complexity:
-    """Count a sparse backbone, dense and with a mask.
+    """Count a sparse backbone in evaluation mode, dense and with a mask.
 
     A sparse layer computes the outputs at visible positions, with all taps
     of its window. Every image keeps the same number of whole units, so at
     each stride the share of visible positions is that of visible units. What
     is computed from the mean of an image, as the gates of squeeze-excite,
     costs the same with a mask.
-
-    Args:
-        backbone (nn.Module): A sparse student, in evaluation mode.
-        mask (UnitMask): A mask of one image.
-
-    Returns:
-        Complexity: Of the part 'student'.
     """
     pooled: set[str] = set()
     handles = [

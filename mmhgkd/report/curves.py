@@ -28,14 +28,7 @@ _LAST = ('lr', 'grad_norm', 'self_variance_share')
 
 
 def curve_keys(records: Sequence[RunRecord]) -> list[str]:
-    """Keys that are worth a curve: losses, metrics, then the rest.
-
-    Args:
-        records (Sequence[RunRecord]): The runs.
-
-    Returns:
-        list[str]: Those that at least one run has.
-    """
+    """Keys that are worth a curve: losses, metrics, then the rest."""
     found: dict[str, None] = {}
     for record in records:
         for row in [*record.training, *record.evaluations.values()]:
@@ -57,9 +50,6 @@ def draw_curves(
         keys (Sequence[str], optional): What to draw. Defaults to None, which
             means all of :func:`curve_keys`.
         columns (int): Plots side by side. Defaults to 3.
-
-    Returns:
-        Figure: The figure.
 
     Raises:
         ConfigError: If no run has a key.
@@ -101,13 +91,7 @@ def draw_curves(
 
 
 def draw_curve(axis: Axes, key: str, records: Sequence[RunRecord]) -> None:
-    """Draw one key.
-
-    Args:
-        axis (Axes): Where to draw.
-        key (str): The key.
-        records (Sequence[RunRecord]): The runs.
-    """
+    """Draw one key of the runs."""
     by_epoch = all(record.by_epoch for record in records)
     labels = run_labels(records)
     for index, (record, label) in enumerate(zip(records, labels, strict=True)):

@@ -53,15 +53,10 @@ summary { cursor: pointer; padding: 4px 0; }
 
 
 def html_report(record: RunRecord) -> str:
-    """Write a run as one HTML page that needs nothing but itself.
+    """Write a run, of pre-training or of a downstream task, as an HTML page.
 
-    Curves are drawn as SVG, pictures are embedded; there is no script.
-
-    Args:
-        record (RunRecord): The run, of pre-training or of a downstream task.
-
-    Returns:
-        str: The page.
+    It needs nothing but itself: curves are drawn as SVG, pictures are
+    embedded, there is no script.
     """
     sections = {
         'Curves': _curves(record),
@@ -91,14 +86,7 @@ def html_report(record: RunRecord) -> str:
 
 
 def describe(config: Mapping[str, Any]) -> dict[str, str]:
-    """Name the parts of a run, as far as its config has them.
-
-    Args:
-        config (Mapping): Config of any OpenMMLab run.
-
-    Returns:
-        dict[str, str]: Descriptions by name.
-    """
+    """Name the parts of an OpenMMLab run, as far as its config has them."""
     model = config.get('model') or {}
     mask = model.get('mask') or {}
     loader = config.get('train_dataloader') or {}

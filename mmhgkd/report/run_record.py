@@ -20,13 +20,11 @@ class RunRecord:
     """What a run of ``tools/train.py`` has left in its work folder.
 
     A run that was resumed has a log of each start. They are put together; of
-    iterations that were done twice the last counts.
+    iterations that were done twice the last counts. What is missing is a
+    ConfigError.
 
     Args:
         work_dir (str or Path): The work folder.
-
-    Raises:
-        ConfigError: If the folder is missing or holds no log.
     """
 
     def __init__(self, work_dir: str | Path) -> None:
@@ -56,11 +54,7 @@ class RunRecord:
 
     @cached_property
     def config(self) -> Config:
-        """The config of the last start.
-
-        Raises:
-            ConfigError: If there is none, or it cannot be read.
-        """
+        """The config of the last start."""
         path = self.logs[-1].with_name('config.py')
         if not path.is_file():
             raise ConfigError(
@@ -151,11 +145,7 @@ class RunRecord:
 
     @property
     def checkpoint(self) -> Path:
-        """The latest checkpoint.
-
-        Raises:
-            ConfigError: If there is none.
-        """
+        """The latest checkpoint."""
         last = self.folder / 'last_checkpoint'
         if last.is_file():
             path = Path(last.read_text().strip())
@@ -168,14 +158,9 @@ class RunRecord:
         )
 
     def series(self, key: str) -> tuple[list[float], list[float]]:
-        """Values of a key over the iterations.
+        """Iterations and values of a key of the training log, or a metric.
 
-        Args:
-            key (str): Key of the training log, or a metric.
-
-        Returns:
-            tuple[list[float], list[float]]: Iterations and values, empty
-            for a key that the run does not have.
+        They are empty for a key that the run does not have.
         """
         rows = [(row['iter'], row[key]) for row in self.training if key in row]
         if not rows:

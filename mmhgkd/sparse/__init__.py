@@ -1,6 +1,6 @@
 from .batch_norm import DistributedBatchNorm, DistributedBatchNormAct
 from .masked_feature import MaskedFeature, ZeroFilledFeature
-from .packed_feature import PackedFeature
+from .packed_feature import PackedFeature, TorchPackedFeature
 from .sparse_feature import SparseFeature
 from .spconv_feature import SpconvFeature
 
@@ -11,5 +11,6 @@ __all__ = [
     'PackedFeature',
     'SparseFeature',
     'SpconvFeature',
+    'TorchPackedFeature',
     'ZeroFilledFeature',
 ]

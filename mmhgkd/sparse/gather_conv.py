@@ -36,7 +36,8 @@ def gather_conv(
             rows = _corners(rows, geometry.mask.block(stride), window.stride)
         return F.linear(rows, weight.flatten(1))
     depthwise = groups == rows.size(1) == weight.size(0)
-    if uses_triton(rows, weight) and (groups == 1 or depthwise):
+    triton = geometry.triton and uses_triton(rows, weight)
+    if triton and (groups == 1 or depthwise):
         from .triton.stem import fits_stem, stem_conv
 
         if fits_stem(rows, weight, geometry, stride, window):

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mmhgkd.masks import UnitMask
 
+from .places import Ramp, padded_units, unit_places
 from .window import Window
 
 
@@ -50,10 +51,12 @@ class Geometry:
 
     Args:
         mask (UnitMask): Which units are visible.
+        triton (bool): Whether Triton kernels may serve. Defaults to True.
     """
 
-    def __init__(self, mask: UnitMask) -> None:
+    def __init__(self, mask: UnitMask, triton: bool = True) -> None:
         self.mask = mask
+        self.triton = triton
         self.num_units = mask.ids.numel()
         self._tables: dict[tuple, Any] = {}
 
@@ -79,7 +82,7 @@ class Geometry:
         def build() -> Tensor:
             count = self.mask.block(stride * window.stride)
             y, x = (
-                _Ramp(-padding, count, window.stride, taps, dilation)
+                Ramp(-padding, count, window.stride, taps, dilation)
                 for taps, padding, dilation in window.axes
             )
             return self._rows(stride, y, x, mark_outside)
@@ -119,7 +122,7 @@ class Geometry:
             last = self.mask.block(stride * window.stride) - 1
             size = last * window.stride + 1
             y, x = (
-                _Ramp(-padding, size + dilation * (taps - 1))
+                Ramp(-padding, size + dilation * (taps - 1))
                 for taps, padding, dilation in window.axes
             )
             table = self._rows(stride, y, x, mark_outside)
@@ -141,7 +144,7 @@ class Geometry:
             for axis in range(2):
                 first = first_reader(window, axis)
                 end = (last + window.padding[axis]) // window.stride
-                ramps.append(_Ramp(first, end - first + 1))
+                ramps.append(Ramp(first, end - first + 1))
             y, x = ramps
             table = self._rows(stride * window.stride, y, x)
             return table.view(self.num_units, y.number, x.number)
@@ -188,7 +191,7 @@ class Geometry:
             step = outputs[1] - outputs[0] if len(read) > 1 else 0
             first = outputs[0] if read else 0
             taps.append(read)
-            ramps.append(_Ramp(first, count, 1, len(read), step))
+            ramps.append(Ramp(first, count, 1, len(read), step))
         y, x = ramps
         table = self._rows(stride * window.stride, y, x)
         width = window.kernel[1]
@@ -197,100 +200,53 @@ class Geometry:
         )
 
     def _rows(
-        self, stride: int, y: '_Ramp', x: '_Ramp', mark_outside: bool = False
+        self, stride: int, y: Ramp, x: Ramp, mark_outside: bool = False
     ) -> Tensor:
         """Rows at places counted from the corner of every unit.
 
         Returns:
             Tensor: ``(units * y.number * x.number, y.taps * x.taps)`` int32.
         """
-        block, device = self.mask.block(stride), self.mask.ids.device
-        first = min(y.low, x.low) // block
-        units = self._neighbors(first, max(y.high, x.high) // block)
-        rows, columns = y.places(device), x.places(device)
-        for axis, places in ((1, rows), (2, columns)):
-            unit = places.div(block, rounding_mode='floor')
-            units = units.index_select(axis, unit - first)
-        rows, columns = rows.remainder(block), columns.remainder(block)
-        within = rows[:, None] * block + columns
-        size = self.num_rows(stride)
-        table = (units * block**2 + within).clamp_(max=size)
+        block, size = self.mask.block(stride), self.num_rows(stride)
+        radius = max(
+            1, -(min(y.low, x.low) // block), max(y.high, x.high) // block
+        )
+        near, within = unit_places(block, radius, y, x, self.mask.ids.device)
+        units = self._neighbors(radius)[:, near]
+        table = torch.add(within, units, alpha=block**2).clamp_(max=size)
         if mark_outside:
             table.masked_fill_(units == self.num_units + 1, size + 1)
-        shape = (self.num_units, y.number, y.taps, x.number, x.taps)
-        return (
-            table.view(shape)
-            .transpose(2, 3)
-            .reshape(self.num_units * y.number * x.number, y.taps * x.taps)
+        return table.view(
+            self.num_units * y.number * x.number, y.taps * x.taps
         )
 
-    def _neighbors(self, first: int, last: int) -> Tensor:
-        """Numbers of the units around each visible unit.
+    def _neighbors(self, radius: int) -> Tensor:
+        """Numbers of the units around each visible unit, row-major.
 
         Units are numbered in packed order. Masked ones are ``U``, those
         outside the image ``U + 1``.
 
         Returns:
-            Tensor: ``(U, last - first + 1, last - first + 1)`` int32.
+            Tensor: ``(U, (2 * radius + 1) ** 2)`` int32.
         """
-        mask = self.mask
-        ids, device = mask.ids, mask.ids.device
-        numbers = torch.arange(
-            self.num_units, dtype=torch.int32, device=device
-        ).view_as(ids)
-        slots = torch.full(
-            (ids.size(0), mask.num_units),
-            self.num_units,
-            dtype=torch.int32,
-            device=device,
-        ).scatter_(1, ids, numbers)
-        offsets = torch.arange(first, last + 1, device=device)
-        y = ids.div(mask.columns, rounding_mode='floor')[..., None] + offsets
-        x = ids.remainder(mask.columns)[..., None] + offsets
-        inside = ((y >= 0) & (y < mask.rows))[..., :, None] & (
-            (x >= 0) & (x < mask.columns)
-        )[..., None, :]
-        near = (
-            y.clamp(0, mask.rows - 1)[..., :, None] * mask.columns
-            + x.clamp(0, mask.columns - 1)[..., None, :]
-        )
-        found = slots.gather(1, near.flatten(1)).view_as(near)
-        return found.where(inside, self.num_units + 1).flatten(0, 1)
+
+        def build() -> Tensor:
+            ids = self.mask.ids
+            outside, inner, around = padded_units(
+                self.mask.rows, self.mask.columns, radius, ids.device
+            )
+            places = inner[ids]
+            numbers = torch.arange(
+                self.num_units, dtype=torch.int32, device=ids.device
+            ).view_as(ids)
+            units = (outside + self.num_units).repeat(ids.size(0), 1)
+            units.scatter_(1, places, numbers)
+            found = units.gather(1, (places[..., None] + around).flatten(1))
+            return found.view(self.num_units, -1)
+
+        return self.cached(('neighbors', radius), build)
 
 
 def first_reader(window: Window, axis: int) -> int:
     """First output, counted from a unit's own, that reads the unit."""
     return -((window.reach(axis) - window.padding[axis]) // window.stride)
-
-
-class _Ramp(NamedTuple):
-    """Places ``first + i * step + j * tap_step``, ``i < number, j < taps``."""
-
-    first: int
-    number: int
-    step: int = 1
-    taps: int = 1
-    tap_step: int = 0
-
-    @property
-    def low(self) -> int:
-        return self.first + min(0, self._tap_end)
-
-    @property
-    def high(self) -> int:
-        return (
-            self.first + (self.number - 1) * self.step + max(0, self._tap_end)
-        )
-
-    @property
-    def _tap_end(self) -> int:
-        return (self.taps - 1) * self.tap_step
-
-    def places(self, device: torch.device) -> Tensor:
-        """The places, ``(number * taps, )`` int32."""
-        outer, inner = (
-            torch.arange(size, dtype=torch.int32, device=device)
-            for size in (self.number, self.taps)
-        )
-        places = outer[:, None] * self.step + inner * self.tap_step
-        return (places + self.first).flatten()

@@ -74,6 +74,7 @@ def norm_act(
     norm: nn.Module,
     act: nn.Module,
     residual: SparseFeature | None = None,
+    drop_path: nn.Module | None = None,
 ) -> SparseFeature:
     """Normalize, add a residual and activate: a step that may be fused.
 
@@ -83,12 +84,19 @@ def norm_act(
         act (nn.Module): The activation.
         residual (SparseFeature, optional): Feature that is added before the
             activation. Defaults to None.
+        drop_path (nn.Module, optional): Stochastic depth of what is
+            normalized, without the residual. Defaults to None.
     """
-    fused = feature.fused_norm_act(norm, act, residual)
+    factor = None
+    if drop_path is not None and not isinstance(drop_path, nn.Identity):
+        factor = _kept_images(feature, drop_path)
+    fused = feature.fused_norm_act(norm, act, residual, factor)
     if fused is not None:
         return fused
     feature = apply_layer(feature, norm)
-    if residual is not None:
+    if factor is not None:
+        feature = feature.scale_images(factor, residual)
+    elif residual is not None:
         feature = feature.add(residual)
     return apply_layer(feature, act)
 
@@ -127,13 +135,19 @@ def _layer_norm(feature: SparseFeature, module: nn.LayerNorm) -> SparseFeature:
 
 def _drop_path(feature: SparseFeature, module: Any) -> SparseFeature:
     """Stochastic depth of mmcv or timm, over images."""
+    factor = _kept_images(feature, module)
+    return feature if factor is None else feature.scale_images(factor)
+
+
+def _kept_images(feature: SparseFeature, module: Any) -> Tensor | None:
+    """Factor of each image that stochastic depth draws, float32."""
     if not module.training or module.drop_prob == 0:
-        return feature
+        return None
     keep = 1 - module.drop_prob
     ids = feature.mask.ids
     kept = torch.rand(ids.size(0), device=ids.device) < keep
     scale = keep if getattr(module, 'scale_by_keep', True) else 1
-    return feature.scale_images(kept / scale)
+    return kept / scale
 
 
 def _activated(norm: SparseForm) -> SparseForm:

@@ -9,7 +9,7 @@ from mmhgkd.masks import UnitMask
 
 from .batch_norm import batch_norm
 from .rows import dense_to_rows, rows_to_dense
-from .sparse_feature import SparseFeature
+from .sparse_feature import SparseFeature, scaled
 
 
 class MaskedFeature(SparseFeature):
@@ -59,10 +59,12 @@ class MaskedFeature(SparseFeature):
         return self._visible(values.permute(0, 3, 1, 2))
 
     @override
-    def scale_images(self, factor: Tensor) -> 'MaskedFeature':
-        shape = (factor.size(0), -1, 1, 1)
-        values = self.values * factor.to(self.values.dtype).view(shape)
-        return self._with(values)
+    def scale_images(
+        self, factor: Tensor, residual: SparseFeature | None = None
+    ) -> Self:
+        factor = factor.view(factor.size(0), -1, 1, 1)
+        added = None if residual is None else residual.values
+        return self._with(scaled(self.values, factor, added))
 
     @override
     def _with(self, values: Tensor) -> Self:

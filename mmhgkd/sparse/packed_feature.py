@@ -11,7 +11,7 @@ from .batch_norm import DistributedBatchNorm, batch_norm
 from .gather_conv import gather_conv
 from .geometry import Geometry
 from .packed_pool import avg_pool, max_pool
-from .sparse_feature import SparseFeature
+from .sparse_feature import SparseFeature, scaled
 from .triton import uses_triton
 from .window import Window, window_and_weight
 
@@ -30,6 +30,8 @@ class PackedFeature(SparseFeature):
             forward pass.
         stride (int): Pixels between two positions. Defaults to 1.
     """
+
+    triton = True
 
     def __init__(
         self, values: Tensor, geometry: Geometry, stride: int = 1
@@ -59,7 +61,7 @@ class PackedFeature(SparseFeature):
         row = mask.ids.div(mask.columns, rounding_mode='floor')
         column = mask.ids.remainder(mask.columns)
         rows = grid[image, row, column].reshape(-1, channels)
-        return cls(rows, Geometry(mask))
+        return cls(rows, Geometry(mask, cls.triton))
 
     @override
     def rows(self) -> Tensor:
@@ -78,7 +80,11 @@ class PackedFeature(SparseFeature):
 
     @override
     def norm(self, module: _BatchNorm) -> 'PackedFeature':
-        if uses_triton(self.values) and not torch.compiler.is_compiling():
+        if (
+            self.geometry.triton
+            and uses_triton(self.values)
+            and not torch.compiler.is_compiling()
+        ):
             from .triton.norm_act import norm_act
 
             return self._with(norm_act(module, self.values))
@@ -90,6 +96,7 @@ class PackedFeature(SparseFeature):
         norm: nn.Module,
         act: nn.Module,
         residual: SparseFeature | None = None,
+        factor: Tensor | None = None,
     ) -> SparseFeature | None:
         added = None if residual is None else residual.rows()
         rows = [self.values] if added is None else [self.values, added]
@@ -97,12 +104,14 @@ class PackedFeature(SparseFeature):
             isinstance(norm, _BatchNorm)
             and type(norm) in _FUSED_NORMS
             and type(act) is nn.ReLU
+            and self.geometry.triton
             and uses_triton(*rows)
             and not torch.compiler.is_compiling()
         ):
             from .triton.norm_act import norm_act
 
-            return self._with(norm_act(norm, self.values, added, relu=True))
+            out = norm_act(norm, self.values, added, True, factor)
+            return self._with(out)
         return None
 
     @override
@@ -131,14 +140,26 @@ class PackedFeature(SparseFeature):
     map_channels = map
 
     @override
-    def scale_images(self, factor: Tensor) -> 'PackedFeature':
-        values = self.values.unflatten(0, (factor.size(0), -1))
-        values = values * factor.to(values.dtype).view(factor.size(0), 1, -1)
+    def scale_images(
+        self, factor: Tensor, residual: SparseFeature | None = None
+    ) -> Self:
+        images = (factor.size(0), -1)
+        values = scaled(
+            self.values.unflatten(0, images),
+            factor.view(factor.size(0), 1, -1),
+            None if residual is None else residual.values.unflatten(0, images),
+        )
         return self._with(values.flatten(0, 1))
 
     @override
     def _with(self, values: Tensor, stride: int = 1) -> Self:
         return type(self)(values, self.geometry, self.stride * stride)
+
+
+class TorchPackedFeature(PackedFeature):
+    """Packed features that PyTorch computes, without the Triton kernels."""
+
+    triton = False
 
 
 def autocast_operands(*tensors: Tensor) -> tuple[Tensor, ...]:

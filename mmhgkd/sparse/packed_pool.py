@@ -8,7 +8,11 @@ from torch.autograd.function import once_differentiable
 from .gather_conv import gather_conv, uses_tables
 from .geometry import Geometry
 from .rows import gather, interleave
+from .triton import uses_triton
 from .window import Window
+
+# As many as int8 tells apart.
+MAX_TAPS = 128
 
 
 def max_pool(
@@ -27,14 +31,15 @@ def max_pool(
     Returns:
         Tensor: ``(N_out, C)``.
     """
-    if uses_tables(rows):
+    triton = geometry.triton and uses_triton(rows)
+    triton = triton and window.taps <= MAX_TAPS
+    if triton or uses_tables(rows):
         phases = geometry.phases(stride, window) if rows.requires_grad else ()
         return _TableMaxPool.apply(
             rows,
             geometry.table(stride, window, mark_outside=True),
-            geometry.mask.block(stride),
-            window.stride,
-            tuple(phase.taps for phase in phases),
+            (geometry.mask.block(stride), window.stride, triton),
+            [tap for phase in phases for tap in phase.taps],
             *(phase.table for phase in phases),
         )
     halo = geometry.halo(stride, window, mark_outside=True)
@@ -108,29 +113,57 @@ class _TableMaxPool(torch.autograd.Function):
         ctx: Any,
         rows: Tensor,
         table: Tensor,
-        block: int,
-        stride: int,
-        taps: tuple[tuple[int, ...], ...],
+        options: tuple[int, int, bool],
+        taps: list[int],
         *phases: Tensor,
     ) -> Tensor:
-        read = gather(_with_zero_row(rows), table, float('-inf'))
-        out, tap = read.max(1)
-        ctx.save_for_backward(tap.to(torch.int16), *phases)
-        ctx.block, ctx.stride, ctx.taps = block, stride, taps
+        if options[-1]:
+            from .triton import max_pool as kernels
+
+            out, chosen = kernels.max_pool(rows, table)
+        else:
+            out, chosen = _first_maximum(rows, table)
+        ctx.save_for_backward(chosen, *phases)
+        ctx.options, ctx.taps = options, taps
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         chosen, *phases = ctx.saved_tensors
-        parts = []
-        for taps, phase in zip(ctx.taps, phases, strict=True):
+        block, stride, triton = ctx.options
+        if triton:
+            from .triton import max_pool as kernels
+
+            d_rows = kernels.max_pool_gradient(
+                grad, chosen, phases, ctx.taps, block, stride
+            )
+            return d_rows, *[None] * (3 + len(phases))
+        parts, taps = [], iter(ctx.taps)
+        for phase in phases:
             part = grad.new_zeros(phase.size(0), grad.size(1))
-            for tap, readers in zip(taps, phase.unbind(1), strict=True):
-                here = gather(chosen, readers) == tap
+            for readers in phase.unbind(1):
+                here = gather(chosen, readers) == next(taps)
                 part = part + gather(grad, readers) * here
             parts.append(part)
-        d_rows = interleave(parts, ctx.block, ctx.stride)
-        return d_rows, *[None] * (4 + len(phases))
+        d_rows = interleave(parts, block, stride)
+        return d_rows, *[None] * (3 + len(phases))
+
+
+def _first_maximum(rows: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """See :func:`mmhgkd.sparse.triton.max_pool.max_pool`."""
+    ends = rows.new_tensor([0, float('-inf')])[:, None]
+    rows = torch.cat([rows, ends.expand(-1, rows.size(1))])
+    first, *others = table.unbind(1)
+    best = rows.index_select(0, first)
+    dtype = torch.int8 if table.size(1) <= MAX_TAPS else torch.int16
+    chosen = torch.zeros_like(best, dtype=dtype)
+    for tap, read in enumerate(others, 1):
+        value = rows.index_select(0, read)
+        # NaN is passed on, as in PyTorch.
+        better = (value > best).logical_or_(value.isnan())
+        best = value.where(better, best)
+        chosen.masked_fill_(better, tap)
+    return best, chosen
 
 
 def _with_zero_row(rows: Tensor) -> Tensor:

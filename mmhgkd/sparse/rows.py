@@ -54,6 +54,8 @@ def interleave(phases: list[Tensor], block: int, stride: int) -> Tensor:
     Returns:
         Tensor: ``(stride * stride * n, C)``.
     """
+    if stride == 1:
+        return phases[0]
     side, channels = block // stride, phases[0].size(1)
     grid = torch.stack(phases).view(stride, stride, -1, side, side, channels)
     return grid.permute(2, 3, 0, 4, 1, 5).reshape(-1, channels)

@@ -94,8 +94,17 @@ class SparseFeature(ABC):
         """
 
     @abstractmethod
-    def scale_images(self, factor: Tensor) -> 'SparseFeature':
-        """Multiply every image by its own factor, ``(B, )`` or ``(B, C)``."""
+    def scale_images(
+        self, factor: Tensor, residual: 'SparseFeature | None' = None
+    ) -> Self:
+        """Multiply every image by its own factor.
+
+        Args:
+            factor (Tensor): ``(B, )`` or ``(B, C)``. It is not rounded to
+                the precision of the values, which would bias their mean.
+            residual (SparseFeature, optional): Feature that is added.
+                Defaults to None.
+        """
 
     @abstractmethod
     def _with(self, values: Tensor) -> Self:
@@ -115,8 +124,9 @@ class SparseFeature(ABC):
         norm: nn.Module,
         act: nn.Module,
         residual: 'SparseFeature | None' = None,
+        factor: Tensor | None = None,
     ) -> 'SparseFeature | None':
-        """Normalize, add a residual and activate in one step.
+        """Normalize, scale images, add a residual, activate in one step.
 
         See :func:`mmhgkd.sparse.layers.norm_act`.
 
@@ -150,3 +160,11 @@ class SparseFeature(ABC):
         """Visible values, ``(B, K * block * block, C)``."""
         rows = self.rows()
         return rows.view(self.mask.ids.size(0), -1, rows.size(1))
+
+
+def scaled(values: Tensor, factor: Tensor, residual: Tensor | None) -> Tensor:
+    """Values times a factor that broadcasts, plus a residual."""
+    if residual is None:
+        return (values * factor).to(values.dtype)
+    dtype = torch.promote_types(values.dtype, residual.dtype)
+    return torch.addcmul(residual, values, factor).to(dtype)

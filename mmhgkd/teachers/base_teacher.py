@@ -3,16 +3,16 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
-from mmhgkd.sparse.batch_norm import sum_over_ranks
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
+
+from .target_norm import TARGET_NORMS, normalize_target
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-TARGET_NORMS = ('layer_norm', 'batch_norm', 'l2', 'none')
+COMBINATIONS = ('concat', 'mean')
 
 
 class BaseTeacher(nn.Module, metaclass=ABCMeta):
@@ -27,7 +27,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
     :meth:`freeze` and implements :meth:`extract_tokens`.
 
     Args:
-        embed_dims (int): Width of a token, ``D``.
+        embed_dims (int): Width of a token of one layer.
         patch_size (int): Side of a patch in pixels.
         mean (Sequence[float]): RGB means, in 0..255, of the normalization
             that the teacher was trained with.
@@ -39,19 +39,27 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             <https://arxiv.org/abs/2208.12256>`_ and `Generic-to-Specific
             Distillation of Masked Autoencoders
             <https://arxiv.org/abs/2302.14771>`_. Defaults to 'full'.
-        target_norm (str): Normalization of the tokens: 'layer_norm' (each
-            token, no affine, eps 1e-6), 'l2' (each of unit length),
-            'batch_norm' (each channel over all tokens of the batch, of all
-            ranks, no affine, eps 1e-6) or 'none'. The tokens of a teacher
-            may share a mean that is most of their energy; 'batch_norm'
-            leaves only what differs between images and places, as in
-            `PHI-S <https://arxiv.org/abs/2410.01680>`_. Defaults to
-            'layer_norm'.
+        target_norm (str): Normalization of the tokens. Each on its own:
+            'layer_norm' (no affine, eps 1e-6) or 'l2' (unit length). By the
+            tokens of the batch, of all ranks, since a teacher's tokens may
+            share a mean that is most of their energy: 'batch_norm' (each
+            channel has mean 0 and variance 1, eps 1e-6), 'phi_s' (mean 0,
+            and one variance for all channels, which for a squared error is
+            `PHI-S <https://arxiv.org/abs/2410.01680>`_: its rotation changes
+            no distance) or 'whiten' (mean 0, and all directions equally
+            strong, so that a few do not hide the others; by the tokens of
+            ``group_size`` images each). Or 'none'. Defaults to 'layer_norm'.
         input_size (int or Sequence[int], optional): Side of the square, or
             height and width, in pixels, to which images are resized for the
             teacher, so that for instance patches of 14 px give 14x14 tokens
             of a 224 px image at 196 px. Defaults to None, which keeps the
             size.
+        num_layers (int): Layers whose tokens are the target, each normalized
+            on its own. Defaults to 1.
+        combine (str): How the tokens of several layers become one: 'concat'
+            or 'mean'. Defaults to 'concat'.
+        group_size (int): Images whose tokens are whitened together.
+            Defaults to 16.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -69,17 +77,21 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         input: str = 'full',
         target_norm: str = 'layer_norm',
         input_size: int | Sequence[int] | None = None,
+        num_layers: int = 1,
+        combine: str = 'concat',
+        group_size: int = 16,
     ) -> None:
         super().__init__()
+        if group_size < 1:
+            raise ConfigError(
+                f'`teacher.group_size` must be positive, got {group_size}'
+            )
+        one_of('`teacher.combine`', combine, COMBINATIONS)
         if input not in ('full', 'visible'):
             raise ConfigError(
                 f"`teacher.input` must be 'full' or 'visible', got {input!r}"
             )
-        if target_norm not in TARGET_NORMS:
-            raise ConfigError(
-                '`teacher.target_norm` must be one of '
-                f'{TARGET_NORMS}, got {target_norm!r}'
-            )
+        one_of('`teacher.target_norm`', target_norm, TARGET_NORMS)
         if isinstance(input_size, int):
             input_size = (input_size, input_size)
         if input_size is not None and (
@@ -92,7 +104,12 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 '`teacher.input_size` must be a multiple of the patch size '
                 f'of {patch_size} px, or two of them, got {input_size}'
             )
-        self.embed_dims = embed_dims
+        self.combine = combine
+        self.group_size = group_size
+        #: Width of a target token, ``D``.
+        self.embed_dims = embed_dims * (
+            num_layers if combine == 'concat' else 1
+        )
         self.patch_size = patch_size
         self.input = input
         self.target_norm = target_norm
@@ -128,11 +145,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
 
         Args:
             mean (Sequence[float] or Tensor): RGB means in 0..255.
-            std (Sequence[float] or Tensor): RGB standard deviations in
-                0..255.
-
-        Raises:
-            ConfigError: If the statistics are not three numbers in 0..255.
+            std (Sequence[float] or Tensor): RGB deviations in 0..255.
         """
         mean = _image_statistics('mean', mean)
         std = _image_statistics('std', std)
@@ -198,13 +211,14 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         visible = None
         if self.input == 'visible':
             visible = self._visible_patches(mask, height, width, grid)
-        tokens = self.extract_tokens(self.prepare(images), visible)
-        if self.target_norm == 'layer_norm':
-            tokens = F.layer_norm(tokens, (self.embed_dims,), eps=1e-6)
-        elif self.target_norm == 'l2':
-            tokens = F.normalize(tokens, dim=-1)
-        elif self.target_norm == 'batch_norm':
-            tokens = standardize_channels(tokens)
+        layers = [
+            normalize_target(tokens, self.target_norm, self.group_size)
+            for tokens in self.extract_tokens(self.prepare(images), visible)
+        ]
+        if self.combine == 'concat':
+            tokens = torch.cat(layers, -1)
+        else:
+            tokens = torch.stack(layers).mean(0)
         if visible is None:
             return tokens
         full = tokens.new_zeros(
@@ -224,7 +238,9 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         return images
 
     @abstractmethod
-    def extract_tokens(self, images: Tensor, visible: Tensor | None) -> Tensor:
+    def extract_tokens(
+        self, images: Tensor, visible: Tensor | None
+    ) -> Sequence[Tensor]:
         """Run the network.
 
         Args:
@@ -233,41 +249,46 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 network may see, ``(B, V)``. None means all patches.
 
         Returns:
-            Tensor: Patch tokens, ``(B, L, D)``, or ``(B, V, D)`` in the order
-            of ``visible``.
+            Sequence[Tensor]: Patch tokens of each layer, ``(B, L, D)``, or
+            ``(B, V, D)`` in the order of ``visible``.
         """
 
     @staticmethod
     def select_tokens(
         tokens: Tensor, visible: Tensor, num_prefix: int
     ) -> Tensor:
-        """Keep the prefix tokens (CLS) and the visible patch tokens.
+        """Keep the prefix (CLS) and the visible patches, to ``(B, P + V, D)``.
 
         Args:
             tokens (Tensor): Prefix and patch tokens, ``(B, P + L, D)``.
             visible (Tensor): Flat indices of patches, ``(B, V)``.
             num_prefix (int): Number of prefix tokens, ``P``.
-
-        Returns:
-            Tensor: ``(B, P + V, D)``.
         """
         index = visible[..., None].expand(-1, -1, tokens.size(2))
         patches = tokens[:, num_prefix:].gather(1, index)
         return torch.cat([tokens[:, :num_prefix], patches], dim=1)
 
     @staticmethod
-    def check_layer(layer: int, num_layers: int) -> int:
-        """Index of a block from the front, for ``layer`` from either end.
+    def check_layers(layer: int | Sequence[int], depth: int) -> list[int]:
+        """Indices of blocks from the front, for ``layer`` from either end.
 
         Raises:
-            ConfigError: If there is no such block.
+            ConfigError: If there is no such block, none, or one twice.
         """
-        if not -num_layers <= layer < num_layers:
+        layers = [layer] if isinstance(layer, int) else list(layer)
+        for index in layers:
+            if not -depth <= index < depth:
+                raise ConfigError(
+                    f'`teacher.layer` is {index}, but the network '
+                    f'has {depth} blocks'
+                )
+        found = sorted({index % depth for index in layers})
+        if not found or len(found) < len(layers):
             raise ConfigError(
-                f'`teacher.layer` is {layer}, but the network '
-                f'has {num_layers} blocks'
+                '`teacher.layer` must name one block, or several different '
+                f'ones, got {layers}'
             )
-        return layer % num_layers
+        return found
 
     def _visible_patches(
         self,
@@ -297,30 +318,6 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 "unit, or use `input='full'`"
             )
         return mask._replace(unit=block).positions(1)
-
-
-def standardize_channels(tokens: Tensor, eps: float = 1e-6) -> Tensor:
-    """Give every channel mean 0 and variance 1 over the batch of all ranks.
-
-    Args:
-        tokens (Tensor): Of this rank, ``(B, L, D)``.
-        eps (float): Added to the variance. Defaults to 1e-6.
-
-    Returns:
-        Tensor: fp32 at least, ``(B, L, D)``.
-    """
-    tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    mean = _mean_over_ranks(tokens.mean((0, 1)))
-    tokens = tokens - mean
-    variance = _mean_over_ranks(tokens.square().mean((0, 1)))
-    return tokens * (variance + eps).rsqrt()
-
-
-def _mean_over_ranks(values: Tensor) -> Tensor:
-    world_size = get_world_size()
-    if world_size == 1:
-        return values
-    return sum_over_ranks(values) / world_size
 
 
 def _image_statistics(name: str, values: Sequence[float] | Tensor) -> Tensor:

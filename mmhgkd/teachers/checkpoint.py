@@ -2,7 +2,7 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
@@ -45,11 +45,7 @@ _LABELLED = re.compile(
 
 
 def require_checkpoint(checkpoint: str | None, allow_random: bool) -> None:
-    """Refuse a random teacher that nobody asked for.
-
-    Raises:
-        ConfigError: If there is neither checkpoint nor permission.
-    """
+    """Refuse a random teacher that nobody asked for."""
     if checkpoint is None and not allow_random:
         raise ConfigError(
             '`teacher.checkpoint` is not set, and a random teacher teaches '
@@ -90,13 +86,9 @@ def load_weights(
             stacklevel=2,
         )
     if any(key.startswith('backbone.') for key in state):
-        state = _strip_prefix(state, 'backbone.')
-    encoder = {}
-    for key, value in state.items():
-        for pattern, replacement in names:
-            key = re.sub(pattern, replacement, key)
-        if not _UNUSED.search(key):
-            encoder[key] = value
+        state = strip_prefix(state, 'backbone.')
+    encoder = {rename(key, names): value for key, value in state.items()}
+    encoder = {k: v for k, v in encoder.items() if not _UNUSED.search(k)}
     if adapt is not None:
         encoder = adapt(encoder)
     _check_fit(network, encoder, source)
@@ -104,13 +96,9 @@ def load_weights(
 
 
 def read_state_dict(source: str) -> State:
-    """Read the tensors of a checkpoint without running code from it.
+    """Read the innermost state dict of a file or URL.
 
-    Args:
-        source (str): File or URL.
-
-    Returns:
-        dict[str, Tensor]: The innermost state dict.
+    No code of the file is run.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -135,21 +123,16 @@ def read_state_dict(source: str) -> State:
         '`teacher.checkpoint` to that file',
     )
     if all(key.startswith('module.') for key in state):
-        state = _strip_prefix(state, 'module.')
+        state = strip_prefix(state, 'module.')
     return state
 
 
 def find_tensors(content: object, top: object, lack: str, mend: str) -> State:
-    """The tensors among the values of a mapping.
-
-    Args:
-        content (object): Where they are looked for.
-        top (object): The whole content of the file.
-        lack (str): What to say if there are none.
-        mend (str): What to do then.
+    """The tensors among the values of ``content``.
 
     Raises:
-        ConfigError: If there are none.
+        ConfigError: If there are none; it says ``lack``, what is at the
+            ``top`` of the file instead, and how to ``mend`` that.
     """
     state = {}
     if isinstance(content, Mapping):
@@ -162,16 +145,10 @@ def find_tensors(content: object, top: object, lack: str, mend: str) -> State:
 
 
 def read_checkpoint(source: str, option: str = 'teacher.checkpoint') -> object:
-    """Read a checkpoint without running code from it.
+    """Read a file or URL without running code from it.
 
-    Args:
-        source (str): File or URL.
-        option (str): The option that names the file, for error messages.
-            Defaults to 'teacher.checkpoint'.
-
-    Returns:
-        object: The content, in which every object that is neither a tensor
-        nor a plain container is replaced.
+    Every object that is neither a tensor nor a plain container is replaced;
+    error messages name the ``option``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -209,7 +186,14 @@ def _download(url: str, option: str) -> Path:
     return path
 
 
-def _strip_prefix(state: State, prefix: str) -> State:
+def rename(key: str, patterns: Iterable[tuple[str, str]]) -> str:
+    """Apply all patterns and replacements to a key, one after the other."""
+    for pattern, replacement in patterns:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def strip_prefix(state: Mapping[str, Tensor], prefix: str) -> State:
     """Keep the keys that start with ``prefix``, without it."""
     return {
         key.removeprefix(prefix): value
@@ -239,10 +223,6 @@ def find_differences(
 ) -> dict[str, list[str]]:
     """Compare the keys and shapes of a network and of a checkpoint.
 
-    Args:
-        own (Mapping[str, Tensor]): State dict of the network.
-        state (Mapping[str, Tensor]): State dict of the checkpoint.
-
     Returns:
         dict[str, list[str]]: The keys that are 'missing' from the
         checkpoint, the 'unexpected' ones, and those 'of another shape'.
@@ -260,12 +240,7 @@ def find_differences(
 
 
 def summarize(differences: Mapping[str, Sequence[str]]) -> list[str]:
-    """A line for each kind of difference that there is.
-
-    Args:
-        differences (Mapping[str, Sequence[str]]): Of
-            :func:`find_differences`.
-    """
+    """A line for each kind of :func:`find_differences` that there is."""
     return [
         f'{len(keys)} {kind}: '
         + ', '.join(keys[:5])

@@ -34,8 +34,9 @@ class MIMTeacher(BaseTeacher):
             ``out_indices``.
         checkpoint (str, optional): File or URL of the pre-trained weights.
             Defaults to None, which needs ``allow_random``.
-        layer (int): Block whose tokens are the target; the final norm
-            belongs to the last block only. Defaults to -1.
+        layer (int or Sequence[int]): Block whose tokens are the target, or
+            several; the final norm belongs to the last block only.
+            Defaults to -1.
         mean (Sequence[float], optional): RGB means, in 0..255, of the
             pre-training. Defaults to None, which means ImageNet's; a BEiT
             must be given its own.
@@ -45,6 +46,8 @@ class MIMTeacher(BaseTeacher):
         target_norm (str): As above. Defaults to 'layer_norm'.
         input_size (int or Sequence[int], optional): As above.
             Defaults to None.
+        combine (str): As above. Defaults to 'concat'.
+        group_size (int): As above. Defaults to 16.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 
@@ -58,12 +61,14 @@ class MIMTeacher(BaseTeacher):
         self,
         backbone: dict,
         checkpoint: str | None = None,
-        layer: int = -1,
+        layer: int | Sequence[int] = -1,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         input: str = 'full',
         target_norm: str = 'layer_norm',
         input_size: int | Sequence[int] | None = None,
+        combine: str = 'concat',
+        group_size: int = 16,
         allow_random: bool = False,
     ) -> None:
         require_checkpoint(checkpoint, allow_random)
@@ -102,6 +107,7 @@ class MIMTeacher(BaseTeacher):
                 'out_indices': [-1],
             }
         )
+        layers = self.check_layers(layer, network.num_layers)
         super().__init__(
             embed_dims=network.embed_dims,
             patch_size=network.patch_embed.projection.stride[0],
@@ -110,15 +116,17 @@ class MIMTeacher(BaseTeacher):
             input=input,
             target_norm=target_norm,
             input_size=input_size,
+            num_layers=len(layers),
+            combine=combine,
+            group_size=group_size,
         )
-        index = self.check_layer(layer, network.num_layers)
         if checkpoint is None:
             network.init_weights()
         else:
             load_weights(network, checkpoint, MMPRETRAIN_NAMES)
-        if index < network.num_layers - 1:
-            network.layers = network.layers[: index + 1]
-            network.out_indices = [index]
+        network.out_indices = layers
+        if layers[-1] < network.num_layers - 1:
+            network.layers = network.layers[: layers[-1] + 1]
             network.final_norm = False
         if not is_vit and (
             network.rel_pos_bias is not None or network.use_rel_pos_bias
@@ -131,15 +139,17 @@ class MIMTeacher(BaseTeacher):
         self.no_mask = {'mask': None} if 'mask' in parameters else {}
         self.freeze()
 
-    def extract_tokens(self, images: Tensor, visible: Tensor | None) -> Tensor:
-        """Patch tokens of the chosen block, ``(B, L or V, D)``."""
+    def extract_tokens(
+        self, images: Tensor, visible: Tensor | None
+    ) -> Sequence[Tensor]:
+        """Patch tokens of the chosen blocks, ``(B, L or V, D)`` each."""
         if visible is None:
-            tokens = self.backbone(images, **self.no_mask)[0]
+            found = self.backbone(images, **self.no_mask)
         else:
-            tokens = self._encode_visible(images, visible)
-        return tokens[:, self.num_prefix :]
+            found = self._encode_visible(images, visible)
+        return [tokens[:, self.num_prefix :] for tokens in found]
 
-    def _encode_visible(self, images: Tensor, visible: Tensor) -> Tensor:
+    def _encode_visible(self, images: Tensor, visible: Tensor) -> list[Tensor]:
         """Run the blocks on the visible patches only, as MAE's encoder."""
         network = self.backbone
         tokens, grid = network.patch_embed(images)
@@ -156,6 +166,11 @@ class MIMTeacher(BaseTeacher):
         tokens = network.pre_norm(
             self.select_tokens(tokens, visible, self.num_prefix)
         )
-        for layer in network.layers:
+        found = []
+        for index, layer in enumerate(network.layers):
             tokens = layer(tokens)
-        return network.ln1(tokens) if network.final_norm else tokens
+            if index in network.out_indices:
+                found.append(tokens)
+        if network.final_norm:
+            found[-1] = network.ln1(tokens)
+        return found

@@ -53,11 +53,7 @@ class PixelTeacher(BaseTeacher):
         self.norm_unit = norm_unit
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens for images of a size in pixels.
-
-        Raises:
-            ConfigError: If the image is no whole number of ``norm_unit``.
-        """
+        """See :class:`BaseTeacher`; a whole number of ``norm_unit``, too."""
         if height % self.norm_unit or width % self.norm_unit:
             raise ConfigError(
                 f'an image of {height}x{width} px is no whole number of '
@@ -65,14 +61,16 @@ class PixelTeacher(BaseTeacher):
             )
         return super().grid(height, width)
 
-    def extract_tokens(self, images: Tensor, visible: Tensor | None) -> Tensor:
+    def extract_tokens(
+        self, images: Tensor, visible: Tensor | None
+    ) -> Sequence[Tensor]:
         """Normalized pixels of every patch, ``(B, L, 3 * patch_size**2)``."""
         mean, std = self._statistics(images)
         normalized = (
             (self._blocks(images, self.norm_unit) - mean) / std
         ).reshape(images.shape)
         patches = self._blocks(normalized, self.patch_size)
-        return patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+        return [patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)]
 
     @torch.no_grad()
     def to_images(self, tokens: Tensor, images: Tensor) -> Tensor:

@@ -31,8 +31,9 @@ class TimmTeacher(BaseTeacher):
             Defaults to None, which needs ``allow_random``.
         model_args (dict, optional): Arguments of ``timm.create_model``.
             Defaults to None.
-        layer (int): Block whose tokens are the target; the final norm
-            belongs to the last block only. Defaults to -1.
+        layer (int or Sequence[int]): Block whose tokens are the target, or
+            several; the final norm belongs to the last block only.
+            Defaults to -1.
         mean (Sequence[float], optional): RGB means, in 0..255, of the
             pre-training. Defaults to None, which means those that timm
             lists for the tag in ``model_name``.
@@ -42,6 +43,8 @@ class TimmTeacher(BaseTeacher):
         target_norm (str): As above. Defaults to 'layer_norm'.
         input_size (int or Sequence[int], optional): As above.
             Defaults to None.
+        combine (str): As above. Defaults to 'concat'.
+        group_size (int): As above. Defaults to 16.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 
@@ -56,12 +59,14 @@ class TimmTeacher(BaseTeacher):
         model_name: str,
         checkpoint: str | None = None,
         model_args: dict | None = None,
-        layer: int = -1,
+        layer: int | Sequence[int] = -1,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         input: str = 'full',
         target_norm: str = 'layer_norm',
         input_size: int | Sequence[int] | None = None,
+        combine: str = 'concat',
+        group_size: int = 16,
         allow_random: bool = False,
     ) -> None:
         require_checkpoint(checkpoint, allow_random)
@@ -82,6 +87,8 @@ class TimmTeacher(BaseTeacher):
                 "`input='full'`"
             )
         norm = network.pretrained_cfg
+        depth = len(network.blocks)
+        layers = self.check_layers(layer, depth)
         super().__init__(
             embed_dims=network.embed_dim,
             patch_size=network.patch_embed.patch_size[0],
@@ -90,45 +97,55 @@ class TimmTeacher(BaseTeacher):
             input=input,
             target_norm=target_norm,
             input_size=input_size,
+            num_layers=len(layers),
+            combine=combine,
+            group_size=group_size,
         )
-        num_layers = len(network.blocks)
-        index = self.check_layer(layer, num_layers)
+        self.layers = layers
         if checkpoint is not None:
             load_weights(
                 network, checkpoint, TIMM_NAMES, partial(_adapt, network)
             )
-        if index < num_layers - 1:
-            network.prune_intermediate_layers([index], prune_norm=True)
+        if layers[-1] < depth - 1:
+            network.prune_intermediate_layers(layers, prune_norm=True)
         if not getattr(network, 'dynamic_img_size', False):
             self.fixed_grid = tuple(network.patch_embed.grid_size)
         self.network: Any = network
         self.freeze()
 
-    def extract_tokens(self, images: Tensor, visible: Tensor | None) -> Tensor:
-        """Patch tokens of the chosen block, ``(B, L or V, D)``."""
+    def extract_tokens(
+        self, images: Tensor, visible: Tensor | None
+    ) -> Sequence[Tensor]:
+        """Patch tokens of the chosen blocks, ``(B, L or V, D)`` each."""
         network = self.network
         if visible is None:
-            return network.forward_intermediates(
+            found = network.forward_intermediates(
                 images,
-                indices=1,
-                norm=True,
+                indices=self.layers,
                 output_fmt='NLC',
                 intermediates_only=True,
-            )[0]
-        num_prefix = network.num_prefix_tokens
+            )
+        else:
+            found = self._encode_visible(images, visible)
+        # Of another than the last block there is no norm left.
+        return [*found[:-1], network.norm(found[-1])]
+
+    def _encode_visible(self, images: Tensor, visible: Tensor) -> list[Tensor]:
+        network, num_prefix = self.network, self.network.num_prefix_tokens
         tokens = network._pos_embed(network.patch_embed(images))
         tokens = network.norm_pre(
             self.select_tokens(tokens, visible, num_prefix)
         )
-        return network.norm(network.blocks(tokens))[:, num_prefix:]
+        found = []
+        for index, block in enumerate(network.blocks):
+            tokens = block(tokens)
+            if index in self.layers:
+                found.append(tokens[:, num_prefix:])
+        return found
 
 
 def _build(model_name: str, model_args: dict) -> Any:
-    """Build a random model without head, for any image size if possible.
-
-    Raises:
-        ConfigError: If it is no plain Vision Transformer.
-    """
+    """Build a random model without head, for any image size if possible."""
     # Without pooling, timm keeps the norm of the patch tokens.
     model_args = {'num_classes': 0, 'global_pool': '', **model_args}
     try:

@@ -22,11 +22,7 @@ class HubModel(Model):
 
     @property
     def config(self) -> Config:
-        """The config, read each time.
-
-        Raises:
-            ConfigError: If the model is none of mmpretrain.
-        """
+        """The config; a ConfigError if it is none of mmpretrain."""
         path = self.data['Config']
         config = Config.fromfile(path)
         if config.default_scope != 'mmpretrain':
@@ -41,11 +37,7 @@ class HubModel(Model):
 
     @property
     def weights(self) -> str:
-        """URL of the weights.
-
-        Raises:
-            ConfigError: If none are published.
-        """
+        """URL of the weights; a ConfigError if none are published."""
         weights = self.data.get('Weights')
         if weights is None:
             name, config = self.name, Path(self.data['Config']).name
@@ -68,9 +60,6 @@ def register_models() -> tuple[str, ...]:
 
     Importing ``mmhgkd.apis`` does so too. Where the installation carries no
     index, as a copied package, there is nothing to register.
-
-    Returns:
-        tuple[str]: The names.
     """
     for root in (PACKAGE / '.mim', PACKAGE.parent):
         if _NAMES or not (root / INDEX).is_file():

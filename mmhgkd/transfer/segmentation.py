@@ -58,16 +58,7 @@ class UNetHead(BaseDecodeHead):
         self.finest_stride = decoder.get('finest_stride', 4)
 
     def decode(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Decode the features of the backbone.
-
-        Args:
-            inputs (Sequence[Tensor]): ``(B, C, H / stride, W / stride)`` of
-                each stride.
-
-        Returns:
-            Tensor: ``(B, channels, H / stride, W / stride)`` of the finest
-            stride.
-        """
+        """Decode maps ``(B, C, H, W)`` of all strides to one of the finest."""
         maps = self._transform_inputs(inputs)
         batch, _, rows, columns = maps[-1].shape
         strides = [self.finest_stride * 2**i for i in range(len(maps))]
@@ -75,28 +66,17 @@ class UNetHead(BaseDecodeHead):
             rows * columns, device=maps[-1].device
         ).expand(batch, -1)
         mask = UnitMask(everything, rows, columns, strides[-1])
-        features = [
-            MaskedFeature(
-                _pad(
-                    x, rows * mask.block(stride), columns * mask.block(stride)
-                ),
-                mask,
-                stride,
-            )
-            for x, stride in zip(maps, strides, strict=True)
-        ]
+        features = []
+        for x, stride in zip(maps, strides, strict=True):
+            # Where the side of an image is no multiple of the largest stride,
+            # the size of a map is not twice that of the next.
+            side = mask.block(stride)
+            right, below = columns * side - x.size(3), rows * side - x.size(2)
+            padded = F.pad(x, (0, right, 0, below))
+            features.append(MaskedFeature(padded, mask, stride))
         height, width = maps[0].shape[2:]
         return self.decoder(features)[..., :height, :width]
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Classify, at the finest stride of the features."""
         return self.cls_seg(self.decode(inputs))
-
-
-def _pad(x: Tensor, height: int, width: int) -> Tensor:
-    """Pad with zeros at the bottom and the right.
-
-    Images whose sides are no multiple of the largest stride have maps whose
-    sizes are not twice those of the next.
-    """
-    return F.pad(x, (0, width - x.size(3), 0, height - x.size(2)))

@@ -1,5 +1,5 @@
 from .config_options import load_config
-from .errors import ConfigError, RunError, RunStopped
+from .errors import ConfigError, RunError, RunStopped, one_of
 from .versions import check_versions, leave_out_multimodal
 
 __all__ = [
@@ -9,4 +9,5 @@ __all__ = [
     'check_versions',
     'leave_out_multimodal',
     'load_config',
+    'one_of',
 ]

@@ -16,11 +16,7 @@ from .errors import ConfigError, RunError
 
 @contextmanager
 def clear_build_errors() -> Iterator[None]:
-    """Let all registries name what they cannot build in one clear error.
-
-    Raises:
-        ConfigError: If the innermost part that fails raises anything else.
-    """
+    """Let all registries name what they cannot build in one ConfigError."""
     build = Registry.build
 
     def build_or_explain(
@@ -49,14 +45,7 @@ def clear_build_errors() -> Iterator[None]:
 
 @contextmanager
 def building(name: str) -> Iterator[None]:
-    """Turn an error of a constructor into one about the config.
-
-    Args:
-        name (str): The part that is built.
-
-    Raises:
-        ConfigError: It names the part and what is wrong with it.
-    """
+    """Turn the error of a constructor into a ConfigError about the part."""
     try:
         yield
     except (ConfigError, RunError, FloatingPointError):
@@ -70,15 +59,10 @@ def building(name: str) -> Iterator[None]:
 
 
 def check_type(registry: Registry, name: str, scope: str | None) -> None:
-    """A registry knows a type.
-
-    Args:
-        registry (Registry): The registry.
-        name (str): Name of the type.
-        scope (str, optional): Scope that the config asks for.
+    """Refuse a type that a registry does not know.
 
     Raises:
-        ConfigError: If not; it names the closest type that there is.
+        ConfigError: It names the closest type that there is.
     """
     with registry.switch_scope_and_registry(scope) as node:
         if node.get(name) is not None:

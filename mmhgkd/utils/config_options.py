@@ -49,9 +49,6 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
             :class:`mmengine.config.DictAction` parses them.
             Defaults to None.
 
-    Returns:
-        Config: The merged config.
-
     Raises:
         ConfigError: If the file cannot be read, or an option fits nowhere.
     """
@@ -137,9 +134,6 @@ def check_option(cfg: dict[str, Any], option: str) -> None:
     Args:
         cfg (dict): The config before the merge.
         option (str): Dotted key path, with indices for the items of lists.
-
-    Raises:
-        ConfigError: If the option is refused.
     """
     keys = option.split('.')
     node: Any = {**{key: {} for key in run_keys()}, **cfg}
@@ -186,15 +180,10 @@ def find_class(cfg: Config, part: dict[str, Any]) -> Any:
 def find_key(
     node: Any, key: str, path: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Find a key at any depth.
-
-    Args:
-        node (Any): A part of a config.
-        key (str): The key to find.
-        path (str): Option path of ``node``.
+    """Find a key at any depth of the part of a config that lies at a path.
 
     Yields:
-        tuple[str, dict]: Option path of the key, and the dictionary it is in.
+        tuple[str, dict]: Path of the key, and the dictionary it is in.
     """
     if isinstance(node, dict):
         if key in node:

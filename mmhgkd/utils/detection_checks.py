@@ -21,15 +21,8 @@ HEADS = ('bbox_head', 'mask_head')
 def check_detection(cfg: Config, sections: Sequence[str]) -> None:
     """Check annotation files, image folders, categories and head sizes.
 
-    Only data sets in the form of MS COCO are looked at.
-
-    Args:
-        cfg (Config): The final config.
-        sections (Sequence[str]): Top-level keys that the run uses and that
-            may hold datasets.
-
-    Raises:
-        ConfigError: If a check fails.
+    Only data sets in the form of MS COCO are looked at, below the top-level
+    keys ``sections``. What is wrong is a ConfigError.
     """
     known: dict[str, list[str]] = {}
     for section in sections:

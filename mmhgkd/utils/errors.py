@@ -1,8 +1,20 @@
 """Errors of which the command line tools print one line and no traceback."""
 
+from collections.abc import Sequence
+
 
 class ConfigError(ValueError):
     """A config, an option or a path that the user has to mend."""
+
+
+def one_of(option: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse the value of an option that is none of the choices.
+
+    Raises:
+        ConfigError: It names the option and the choices.
+    """
+    if value not in choices:
+        raise ConfigError(f'{option} must be one of {choices}, got {value!r}')
 
 
 class RunError(RuntimeError):

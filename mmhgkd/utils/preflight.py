@@ -1,7 +1,7 @@
 """Checks of a config before anything is built from it.
 
 What would otherwise fail minutes later, or with a traceback from deep inside
-a dataset, ends here in one message with the option that mends it.
+a dataset, ends here in one ConfigError with the option that mends it.
 """
 
 import inspect
@@ -26,9 +26,6 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
         cfg (Config): The final config.
         sections (Sequence[str]): Top-level keys that the run uses and that
             may hold datasets.
-
-    Raises:
-        ConfigError: If a check fails.
     """
     check_run(cfg)
     check_data_roots(cfg, sections)
@@ -40,11 +37,7 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
 
 
 def require(cfg: Config, sections: Sequence[str]) -> None:
-    """The config has the top-level keys that the run cannot do without.
-
-    Raises:
-        ConfigError: If one is missing.
-    """
+    """The config has the top-level keys that the run cannot do without."""
     for section in sections:
         if cfg.get(section) is None:
             raise ConfigError(
@@ -53,11 +46,7 @@ def require(cfg: Config, sections: Sequence[str]) -> None:
 
 
 def check_run(cfg: Config) -> None:
-    """Length, seed, log level and work folder of a run make sense.
-
-    Raises:
-        ConfigError: If one does not.
-    """
+    """Length, seed, log level and work folder of a run make sense."""
     train_cfg = cfg.get('train_cfg') or {}
     for name in ('max_epochs', 'max_iters'):
         length = train_cfg.get(name, 1)
@@ -86,11 +75,7 @@ def check_run(cfg: Config) -> None:
 
 
 def check_data_roots(cfg: Config, sections: Sequence[str]) -> None:
-    """Each local ``data_root`` exists, or its dataset downloads it.
-
-    Raises:
-        ConfigError: If a folder is missing.
-    """
+    """Each local ``data_root`` exists, or its dataset downloads it."""
     for section in sections:
         for path, dataset in find_key(cfg.get(section), 'data_root', section):
             root = dataset['data_root']
@@ -102,11 +87,7 @@ def check_data_roots(cfg: Config, sections: Sequence[str]) -> None:
 
 
 def check_load_from(cfg: Config) -> None:
-    """The checkpoint to test, to resume or to start from exists.
-
-    Raises:
-        ConfigError: If the file is missing.
-    """
+    """The checkpoint to test, to resume or to start from exists."""
     if _is_missing(cfg.get('load_from')):
         raise ConfigError(
             f'the checkpoint `{cfg.load_from}` does not exist; check the path '
@@ -115,11 +96,7 @@ def check_load_from(cfg: Config) -> None:
 
 
 def check_model_checkpoints(cfg: Config) -> None:
-    """Pre-trained parts of the model, such as the teacher, exist.
-
-    Raises:
-        ConfigError: If a file is missing.
-    """
+    """Pre-trained parts of the model, such as the teacher, exist."""
     for path, part in find_key(cfg.get('model'), 'checkpoint', 'model'):
         if _is_missing(part['checkpoint']):
             raise ConfigError(
@@ -129,11 +106,7 @@ def check_model_checkpoints(cfg: Config) -> None:
 
 
 def check_mixed_precision(cfg: Config) -> None:
-    """``AmpOptimWrapper`` has a device that it works on.
-
-    Raises:
-        ConfigError: If there is none.
-    """
+    """``AmpOptimWrapper`` has a device that it works on."""
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
         raise ConfigError(

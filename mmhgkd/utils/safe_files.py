@@ -61,14 +61,8 @@ class _Discarded:
 def read_checkpoint(path: str | Path, option: str = 'checkpoint') -> Any:
     """Read a file of PyTorch or safetensors; weights are mapped.
 
-    Args:
-        path (str or Path): The file.
-        option (str): The option that names the file, for error messages.
-            Defaults to 'checkpoint'.
-
-    Returns:
-        Any: The content, in which every object that is neither a tensor nor
-        a plain container is replaced.
+    Every object that is neither a tensor nor a plain container is replaced;
+    error messages name the ``option``.
 
     Raises:
         ImportError: If it needs safetensors, which is not installed.
@@ -166,22 +160,14 @@ def _only_safe_globals(allowed: Any) -> Iterator[None]:
 
 
 def _statistic(owner: Any, name: str) -> Any:
-    """What the log of a checkpoint needs of ``getattr``: its statistics.
-
-    Raises:
-        UnpicklingError: If anything else is asked for.
-    """
+    """What the log of a checkpoint needs of ``getattr``: its statistics."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
     raise pickle.UnpicklingError(f'{owner}.{name} is not loaded')
 
 
 def _load_from_local(filename: str, map_location: Any) -> Any:
-    """Load a local checkpoint for MMEngine, or say why not.
-
-    Raises:
-        ConfigError: If the file cannot be read without running code.
-    """
+    """Load a local checkpoint for MMEngine, or say why not."""
     path = os.path.expanduser(filename)
     if not os.path.isfile(path):
         return load_from_local(filename, map_location)
@@ -200,11 +186,7 @@ class _PlainPickleHandler(PickleHandler):
     """Reads pickle files that hold plain Python and NumPy objects."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        """Load from an open file.
-
-        Raises:
-            ConfigError: If the file holds anything else.
-        """
+        """Load from an open file; a ConfigError if it holds anything else."""
         return _Unpickler(file, **kwargs).load()
 
 

@@ -22,14 +22,8 @@ MAX_MASKS = 1000
 def check_segmentation(cfg: Config, sections: Sequence[str]) -> None:
     """Check the labels in the masks of the data sets of mmseg.
 
-    Args:
-        cfg (Config): The final config.
-        sections (Sequence[str]): Top-level keys that the run uses and that
-            may hold datasets.
-
-    Raises:
-        ConfigError: If a mask is missing, unreadable, or has a label without
-            a class.
+    Masks that are missing, unreadable, or have a label without a class are a
+    ConfigError. The data sets lie below the top-level keys ``sections``.
     """
     if cfg.get('default_scope') != 'mmseg':
         return

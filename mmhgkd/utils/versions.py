@@ -11,19 +11,14 @@ from mmengine.utils import digit_version
 class Package(NamedTuple):
     """An OpenMMLab package and the versions that this project is tested with.
 
-    Args:
-        module (str): Name it is imported by, the same in both families.
-        minimum (str): First tested version.
-        below (str): First version beyond the tested ones.
-        maintained (str): Distribution of the maintained family.
-        official (str): Distributions of the official family.
+    It is imported by the same name in the maintained and the official family.
     """
 
     module: str
-    minimum: str
-    below: str
-    maintained: str
-    official: str
+    minimum: str  #: first tested version
+    below: str  #: first version beyond the tested ones
+    maintained: str  #: distribution of the maintained family
+    official: str  #: distributions of the official family
 
 
 PACKAGES = tuple(

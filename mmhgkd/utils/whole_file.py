@@ -15,13 +15,6 @@ def write_whole(path: str | Path, content: bytes) -> None:
     The content goes to a temporary file beside it and reaches the disk
     before the file takes its name, so neither a kill, nor a full disk, nor a
     power cut leaves half a file.
-
-    Args:
-        path (str or Path): The file.
-        content (bytes): Its content.
-
-    Raises:
-        OSError: If it cannot be written.
     """
     path = Path(path)
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
@@ -54,11 +47,7 @@ class WholeFileBackend(LocalBackend):
     """Local files that are written as a whole, or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes to a file.
-
-        Raises:
-            RunError: If the disk does not take it.
-        """
+        """Write bytes to a file; a RunError if the disk does not take it."""
         try:
             Path(filepath).parent.mkdir(parents=True, exist_ok=True)
             write_whole(filepath, obj)

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+from torchvision.datasets.folder import is_image_file
 
 from mmhgkd.evaluation import global_embedding
 from mmhgkd.report import RunRecord
@@ -22,23 +23,17 @@ from .trained_model import (
     set_mask_ratio,
 )
 
-ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 NEIGHBORS = 8
 
 
 class View(NamedTuple):
-    """What the student makes of one masked image.
+    """What the student makes of one masked image."""
 
-    Args:
-        panel (np.ndarray): Of :func:`model_panel`.
-        errors (dict[str, float]): Mean squared error of the 'hidden' and of
-            the 'visible' tokens, as far as there are such.
-        neighbors (list[tuple[Path, float]]): Most similar images of the
-            folder, with their cosine similarity.
-    """
-
-    panel: np.ndarray
+    panel: np.ndarray  #: of :func:`model_panel`
+    #: Mean squared error of the 'hidden' and of the 'visible' tokens, as far
+    #: as there are such.
     errors: dict[str, float]
+    #: Most similar images of the folder, with their cosine similarity.
     neighbors: list[tuple[Path, float]]
 
 
@@ -99,9 +94,6 @@ class Explorer:
             draw (int): Number of the mask. Defaults to 0.
             saliency (str, optional): 'output' or 'error'. Defaults to None.
 
-        Returns:
-            View: What is seen.
-
         Raises:
             ConfigError: If the ratio or the saliency is out of range.
         """
@@ -142,9 +134,9 @@ def _find(folder: Path, limit: int) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f'there is no folder {folder}')
     paths = sorted(
-        path for path in folder.rglob('*') if path.suffix.lower() in ENDINGS
+        path for path in folder.rglob('*') if is_image_file(str(path))
     )
     if not paths:
-        raise ConfigError(f'no image lies in {folder} ({", ".join(ENDINGS)})')
+        raise ConfigError(f'no image lies in {folder}')
     num = min(limit, len(paths))
     return [paths[index * len(paths) // num] for index in range(num)]

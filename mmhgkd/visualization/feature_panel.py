@@ -25,8 +25,8 @@ def feature_panel(
     reconstruction: Tensor | None = None,
     height: int = 192,
     counted: Tensor | None = None,
+    predicted: Tensor | None = None,
     saliency: Saliency | None = None,
-    given: Tensor | None = None,
 ) -> np.ndarray:
     """Draw what a student imitates and where it fails, a row per image.
 
@@ -50,12 +50,12 @@ def feature_panel(
         counted (Tensor, optional): Tokens whose error is shown,
             ``(B, h, w)`` bool, such as those that the loss counts. Defaults
             to None, which means all.
+        predicted (Tensor, optional): Tokens that the student gives,
+            ``(B, h, w)`` bool; the others stay gray. Defaults to None, which
+            means all.
         saliency (Saliency, optional): Of :func:`unit_saliency`. Each image
             has its own scale, black is zero, and a frame marks the token.
             Defaults to None.
-        given (Tensor, optional): Tokens that the student gives,
-            ``(B, h, w)`` bool; the others are gray. Defaults to None, which
-            means all.
 
     Returns:
         np.ndarray: The panel, ``(H', W', 3)`` uint8 RGB.
@@ -79,8 +79,8 @@ def feature_panel(
         columns['Reconstruction'] = _pictures(reconstruction)
     columns['Teacher'] = pca(teacher)
     columns['Student'] = pca(student)
-    if given is not None:
-        columns['Student'][~given.cpu().numpy()] = GRAY
+    if predicted is not None:
+        columns['Student'][~predicted.cpu().numpy()] = GRAY
     if saliency is not None:
         columns['Saliency'] = _saliency_tiles(saliency, seen, teacher.shape)
     error = token_error(student, teacher)
@@ -93,15 +93,7 @@ def feature_panel(
 
 
 def token_error(student: Tensor, teacher: Tensor) -> np.ndarray:
-    """Mean squared error of each token.
-
-    Args:
-        student (Tensor): ``(..., D)``.
-        teacher (Tensor): ``(..., D)``.
-
-    Returns:
-        np.ndarray: ``(...)`` float64.
-    """
+    """Mean squared error of each token, ``(..., D)`` to ``(...)`` float64."""
     student, teacher = student.detach().double(), teacher.detach().double()
     return (student - teacher).square().mean(dim=-1).cpu().numpy()
 

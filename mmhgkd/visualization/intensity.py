@@ -16,21 +16,15 @@ COLORS = {'full': '#52514e', 'zero_filled': '#eb6834', 'sparse': '#2a78d6'}
 
 
 class IntensityHistogram(NamedTuple):
-    """Distribution of the intensities at one depth of the student.
+    """Distribution of the intensities at one depth of the student."""
 
-    Args:
-        name (str): 'pixels', or the stage.
-        edges (np.ndarray): Edges of the bins, ``(bins + 1, )``.
-        shares (dict[str, np.ndarray]): For each of ``VIEWS`` the share of the
-            values in each bin, ``(bins, )``. The outer bins hold what lies
-            beyond them, too.
-        shift (dict[str, float]): Total variation distance to the full image,
-            0 for the same distribution, 1 for disjoint ones.
-    """
-
-    name: str
-    edges: np.ndarray
+    name: str  #: 'pixels', or the stage
+    edges: np.ndarray  #: of the bins, ``(bins + 1, )``
+    #: For each of ``VIEWS`` the share of the values in each bin, ``(bins, )``.
+    #: The outer bins hold what lies beyond them, too.
     shares: dict[str, np.ndarray]
+    #: Total variation distance to the full image, 0 for the same
+    #: distribution, 1 for disjoint ones.
     shift: dict[str, float]
 
 

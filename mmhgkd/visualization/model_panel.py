@@ -57,18 +57,17 @@ def model_panel(
         reconstruction = to_unit_range(model, whole)
     loss = model.head.feature_loss
     counted = {'masked': ~seen, 'visible': seen}.get(loss and loss.region)
-    given = None
-    if model.neck is None:
-        counted = given = seen
+    # Without a decoder the student says nothing of what it does not see.
+    predicted = seen if model.neck is None else None
     return feature_panel(
         to_unit_range(model, inputs),
         visible,
         student,
         teacher,
         reconstruction,
-        counted=counted,
+        counted=counted if predicted is None else predicted,
+        predicted=predicted,
         saliency=drivers,
-        given=given,
     )
 
 
@@ -81,12 +80,7 @@ def save_model_panel(
 ) -> None:
     """Write a :func:`model_panel` to an image file, and create its folder.
 
-    Args:
-        path (str or Path): The file; its ending chooses the format.
-        model (HGKD): This and all others are those of the panel.
-        inputs (Tensor): Preprocessed images.
-        draw (int): Number of the mask. Defaults to 0.
-        saliency (str, optional): 'output' or 'error'. Defaults to None.
+    The ending of the file chooses the format.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

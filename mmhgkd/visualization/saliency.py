@@ -10,15 +10,12 @@ SOURCES = ('output', 'error')
 
 
 class Saliency(NamedTuple):
-    """How strongly each visible unit drives one hidden token of an image.
+    """How strongly each visible unit drives one hidden token of an image."""
 
-    Args:
-        units (Tensor): Sum over the pixels of a unit of the gradient's
-            magnitude, zero where masked, ``(B, rows, columns)``.
-        tokens (Tensor): Row and column of the token, ``(B, 2)`` int64.
-    """
-
+    #: Sum over the pixels of a unit of the gradient's magnitude, zero where
+    #: masked, ``(B, rows, columns)``.
     units: Tensor
+    #: Row and column of the token, ``(B, 2)`` int64.
     tokens: Tensor
 
 
@@ -45,7 +42,7 @@ def unit_saliency(
         Saliency: On the units of the mask.
 
     Raises:
-        ConfigError: If ``source`` is unknown.
+        ConfigError: If ``source`` is unknown, or there is no decoder.
         ValueError: If the model is in training mode, where the images of a
             batch depend on each other.
     """
@@ -57,6 +54,11 @@ def unit_saliency(
         raise ValueError(
             'saliency needs `model.eval()`: batch statistics '
             'would mix the images'
+        )
+    if model.neck is None:
+        raise ConfigError(
+            'saliency asks what drives a hidden token, which a model without '
+            'a decoder has not: leave it out'
         )
     mask = model.mask.draw(len(inputs), *inputs.shape[2:], draw, inputs.device)
     visible = mask.visible(model.neck.out_stride)[:, 0]

@@ -36,14 +36,7 @@ class TokenPCA:
         self.span = np.maximum(span, max(1e-3 * span.max(), 1e-12))
 
     def __call__(self, tokens: Tensor) -> np.ndarray:
-        """Colors of tokens.
-
-        Args:
-            tokens (Tensor): ``(..., D)``.
-
-        Returns:
-            np.ndarray: ``(..., 3)`` in ``[0, 1]``.
-        """
+        """Colors of tokens, ``(..., D)`` to ``(..., 3)`` in ``[0, 1]``."""
         values = self.pca.transform(self._rows(tokens))
         colors = ((values - self.low) / self.span).clip(0, 1)
         return colors.reshape(*tokens.shape[:-1], 3)

@@ -23,24 +23,15 @@ from mmhgkd.utils import ConfigError, preflight
 
 
 def run_parser(description: str | None, out: str, num: int) -> ArgumentParser:
-    """Options of a tool that draws images of a run.
+    """Options of a tool that draws ``num`` images of a run to a file.
 
-    Args:
-        description (str, optional): Of the tool.
-        out (str): Name of its file in the work folder.
-        num (int): Default number of images.
-
-    Returns:
-        ArgumentParser: Whose arguments :func:`open_run` takes.
+    The arguments are those that :func:`open_run` takes.
     """
     parser = ArgumentParser(description=description)
     add = parser.add_argument
     add('work_dir', help='work folder of a distillation')
-    add(
-        'images',
-        nargs='*',
-        help='image files; without any, images of the evaluation data',
-    )
+    files = 'image files; without any, images of the evaluation data'
+    add('images', nargs='*', help=files)
     add('--checkpoint', help='weights; defaults to the latest of the run')
     add('--out', help=f'file to write; defaults to WORK_DIR/{out}')
     add('--num-images', type=int, default=num, help=f'defaults to {num}')
@@ -48,17 +39,7 @@ def run_parser(description: str | None, out: str, num: int) -> ArgumentParser:
 
 
 def open_run(args: Namespace) -> tuple[HGKD, Tensor]:
-    """Load the model and the images that the arguments name.
-
-    Args:
-        args (Namespace): Of :func:`run_parser`.
-
-    Returns:
-        tuple[HGKD, Tensor]: Model and preprocessed images.
-
-    Raises:
-        ConfigError: If something is missing.
-    """
+    """Load the model and the preprocessed images that the arguments name."""
     record = RunRecord(args.work_dir)
     model = load_trained_model(record, args.checkpoint)
     if args.images:
@@ -72,13 +53,8 @@ def load_trained_model(
 ) -> HGKD:
     """Build the model of a run with its trained weights.
 
-    Args:
-        record (RunRecord): The run.
-        checkpoint (str or Path, optional): The weights. Defaults to None,
-            which means the latest of the run.
-
-    Returns:
-        HGKD: In evaluation mode, on the CPU.
+    It is in evaluation mode, on the CPU. A checkpoint of None means the
+    latest of the run.
 
     Raises:
         ConfigError: If the run is no distillation, or the checkpoint is
@@ -121,11 +97,7 @@ def load_trained_model(
 
 
 def set_mask_ratio(model: HGKD, mask_ratio: float) -> None:
-    """Mask another share of the units from now on.
-
-    Raises:
-        ConfigError: If the ratio is out of range.
-    """
+    """Mask another share of the units from now on."""
     model.mask = RandomUnitMask(model.mask.unit, mask_ratio, model.mask.seed)
 
 
@@ -160,13 +132,8 @@ def prepare_image(
 ) -> Tensor:
     """Fit an image as in evaluation: its shorter side, then the center.
 
-    Args:
-        model (HGKD): The model, with the statistics of its preprocessor.
-        image (PIL.Image.Image): The image.
-        size (tuple[int, int]): Height and width.
-
-    Returns:
-        Tensor: Preprocessed, ``(1, 3, H, W)``.
+    ``size`` is height and width. The result is preprocessed for the model,
+    ``(1, 3, H, W)``.
     """
     height, width = size
     scale = max(height / image.height, width / image.width)
@@ -185,11 +152,7 @@ def prepare_image(
 def file_inputs(
     model: HGKD, paths: Sequence[str | Path], size: tuple[int, int]
 ) -> Tensor:
-    """Read image files by :func:`prepare_image`, to ``(B, 3, H, W)``.
-
-    Raises:
-        ConfigError: If a file is no readable image.
-    """
+    """Read image files by :func:`prepare_image`, to ``(B, 3, H, W)``."""
     inputs = []
     for path in paths:
         try:
@@ -203,11 +166,7 @@ def file_inputs(
 
 
 def run_inputs(record: RunRecord, model: HGKD, num: int) -> Tensor:
-    """Take ``num`` fixed images of the evaluation, else of the training.
-
-    Raises:
-        ConfigError: If the data set is not there any more.
-    """
+    """Take ``num`` fixed images of the evaluation, else of the training."""
     config = record.config
     evaluated = bool(config.get('val_dataloader'))
     section = 'val_dataloader' if evaluated else 'train_dataloader'
@@ -228,9 +187,6 @@ def fixed_samples(dataset: Dataset, num: int) -> list[dict[str, Any]]:
         dataset (Dataset): The data set. Of concatenated ones the last is
             used, which is the query split of :class:`ProbeImages`.
         num (int): Number of samples, or all where there are fewer.
-
-    Returns:
-        list[dict]: What the pipeline gives for each.
     """
     if isinstance(dataset, ConcatDataset):
         dataset = dataset.datasets[-1]

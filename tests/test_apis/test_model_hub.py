@@ -119,7 +119,14 @@ def test_entry_is_true_to_its_config(entry: Model) -> None:
     gpus = facts['Batch Size'] // (batch * parts)
     assert gpus * batch * parts == facts['Batch Size']
     assert (gpus == 1) == entry.name.endswith(
-        ('_scenes', '_folder', '_quickstart', '_1gpu', '_accumulate')
+        (
+            '_scenes',
+            '_scenes_unet',
+            '_folder',
+            '_quickstart',
+            '_1gpu',
+            '_accumulate',
+        )
     )
     assert entry.name.endswith('_accumulate') == (parts > 1)
     scaling = cfg.get('auto_scale_lr')

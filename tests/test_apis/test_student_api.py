@@ -41,7 +41,8 @@ def checkpoint(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             'train_dataloader.batch_size': 6,
             'model.backbone.base_channels': 16,
             'model.backbone.stem_channels': 16,
-            'model.neck.in_channels': (16, 32, 64, 128),
+            'model.head.direct_loss.in_channels': 128,
+            'model.head.embedding.in_channels': 128,
         },
     )
 

@@ -7,6 +7,7 @@ from mmpretrain.models import ResNet
 from torch import Tensor, nn
 
 from mmhgkd.backbones import SparseResNet
+from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.masks import RandomUnitMask, UnitMask
 
 SMALL = dict(stem_channels=8, base_channels=4)
@@ -186,7 +187,7 @@ def test_a_layer_without_sparse_form_is_named() -> None:
     net = SparseResNet(18, **SMALL)
     net.maxpool = nn.LPPool2d(2, 2)
     with pytest.raises(TypeError, match='LPPool2d has no sparse form'):
-        net(torch.zeros(1, 3, 32, 32), RandomUnitMask()(1, 32, 32))
+        net(torch.zeros(1, 3, 64, 32), RandomUnitMask()(1, 64, 32))
 
 
 def test_unknown_backend() -> None:
@@ -226,3 +227,21 @@ def units_of(mask: UnitMask) -> Tensor:
     for image, ids in enumerate(mask.ids.tolist()):
         units[image, ids] = 1
     return units.view(-1, 1, mask.rows, mask.columns)
+
+
+@pytest.mark.parametrize('backend', ['packed', 'masked'])
+def test_nothing_hidden_is_the_dense_network(backend: str) -> None:
+    torch.manual_seed(0)
+    model = SparseResNet(
+        18, stem_channels=8, base_channels=8, backend=backend
+    ).double()
+    x = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    mask = RandomUnitMask(mask_ratio=0.0)(2, 64, 96)
+    features = model(x, mask)
+    forms = BACKENDS[backend].from_images(x, mask)
+    for ours, packed, dense in zip(
+        features, model.sparse_forward(forms), model(x), strict=True
+    ):
+        assert ours.stride == packed.stride
+        assert torch.allclose(ours.rows(), packed.rows(), atol=1e-10)
+        assert torch.equal(ours.dense(), dense)

@@ -41,6 +41,8 @@ NOT_RUN = {
     'python -m pytest': 'would run this test',
     '.venv/bin/python -m pytest': 'would run this test',
     'ruff check': 'CI runs it',
+    'ruff format --check': 'CI runs it',
+    'lint-imports': 'CI runs it',
     'mypy': 'CI runs it',
     'sphinx-build': 'CI runs it',
     'tensorboard': 'is a server',

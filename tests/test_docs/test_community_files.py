@@ -37,7 +37,8 @@ def test_pre_commit_checks_with_the_versions_of_dev() -> None:
     )
     assert wanted.specifier.contains(ruff['rev'].removeprefix('v'))
     (local,) = (x for x in config['repos'] if x['repo'] == 'local')
-    assert [hook['entry'] for hook in local['hooks']] == ['mypy']
+    entries = [hook['entry'] for hook in local['hooks']]
+    assert entries == ['mypy', 'lint-imports']
 
 
 @pytest.mark.parametrize('name', ['README.md', 'CONTRIBUTING.md'])

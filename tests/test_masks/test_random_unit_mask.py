@@ -75,11 +75,57 @@ def test_fixed_draw_does_not_advance() -> None:
 
 def test_ranks_share_one_global_draw() -> None:
     whole = RandomUnitMask()(8, 96, 96).ids
-    ranks = [
-        RandomUnitMask()(4, 96, 96, rank=rank, world_size=2).ids
-        for rank in range(2)
+    for size in (4, 2, 1):
+        ranks = [
+            RandomUnitMask()(size, 96, 96, rank=rank).ids
+            for rank in range(8 // size)
+        ]
+        assert torch.equal(torch.cat(ranks), whole)
+
+
+def split_mix(state: int) -> int:
+    """One step of SplitMix64 as it was published, on whole numbers."""
+    bits = 2**64 - 1
+    value = (state + 0x9E3779B97F4A7C15) & bits
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & bits
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & bits
+    return value ^ (value >> 31)
+
+
+def test_a_draw_is_a_stream_of_split_mix() -> None:
+    gamma, bits = 0x9E3779B97F4A7C15, 2**64 - 1
+    seed, index, units = 5, 3, 9
+    start = split_mix((seed * gamma + index + 1 - gamma) & bits) - gamma
+    noise = [
+        [
+            split_mix((start + (image * units + unit) * gamma) & bits)
+            for unit in range(units)
+        ]
+        for image in range(4)
     ]
-    assert torch.equal(torch.cat(ranks), whole)
+    expected = [
+        sorted(sorted(range(units), key=values.__getitem__)[:4])
+        for values in noise
+    ]
+    mask = RandomUnitMask(seed=seed)
+    assert mask.draw(4, 96, 96, index).ids.tolist() == expected
+    second = mask.draw(2, 96, 96, index, rank=1)
+    assert second.ids.tolist() == expected[2:]
+
+
+def test_units_are_drawn_alike_and_independently() -> None:
+    mask = RandomUnitMask(mask_ratio=0.5)
+    seen = torch.cat(
+        [mask(400, 128, 128).visible(32).flatten(1) for _ in range(50)]
+    ).double()
+    assert ((seen.mean(0) - 0.5).abs() < 0.02).all()
+    # Eight of sixteen without replacement: a correlation of -1 / 15.
+    apart = seen.T.corrcoef()[~torch.eye(16, dtype=torch.bool)]
+    assert ((apart + 1 / 15).abs() < 0.04).all()
+    # Nor do images or draws that follow each other share anything.
+    for step in (1, 400):
+        shared = (seen[step:] * seen[:-step]).sum(1).mean()
+        assert abs(shared - 4) < 0.05
 
 
 @pytest.mark.parametrize(

@@ -141,3 +141,33 @@ def test_parts_add_up() -> None:
     assert parts[1].dense > densify
     for column in (1, 2, 3):
         assert total[column] == sum(part[column] for part in parts)
+
+
+@pytest.mark.parametrize(('stride', 'stages'), [(32, (-1,)), (16, (-2,))])
+def test_direct_loss_instead_of_a_decoder(
+    stride: int, stages: tuple[int, ...]
+) -> None:
+    channels = {32: 64, 16: 32}[stride]
+    model = MODELS.build(
+        dict(
+            type='mmhgkd.HGKD',
+            teacher=dict(type='mmhgkd.PixelTeacher'),
+            backbone=RESNET,
+            head=dict(
+                type='mmhgkd.DistillationHead',
+                direct_loss=dict(
+                    type='mmhgkd.DirectImitationLoss',
+                    in_channels=(64, channels),
+                    strides=(32, stride),
+                    stages=(-1, *stages),
+                    out_channels=768,
+                ),
+            ),
+        )
+    )
+    *_, direct, total = model_complexity(model, 64, 64)
+    # Each of the 4 units has 4 tokens; round(4 * 0.4) = 2 units are seen.
+    unit = 4 * 768 * (64 + (64 if stride == 32 else 32))
+    assert (direct.dense, direct.sparse) == (4 * unit, 2 * unit)
+    assert direct.params == sum(x.numel() for x in model.head.parameters())
+    assert total.params > direct.params

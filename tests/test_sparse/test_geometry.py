@@ -1,13 +1,15 @@
 """Tables of packed rows against loops over images, units and positions."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmhgkd.masks import UnitMask
-from mmhgkd.sparse.geometry import Geometry
+from mmhgkd.sparse.geometry import Geometry, first_reader
 from mmhgkd.sparse.window import Window
 
 # Two images of 2x3 units; the ids are in no order.
@@ -144,6 +146,51 @@ def test_halo_equals_loops(stride: int, window: Window) -> None:
                 x * block + j - window.padding[1],
             )
             assert halo[unit, i, j] == (row if row >= 0 else size - 1 - row)
+
+
+@pytest.mark.parametrize(('stride', 'window'), CASES)
+def test_output_halo_equals_loops(stride: int, window: Window) -> None:
+    geometry, out_stride = Geometry(MASK), stride * window.stride
+    block, size = MASK.block(out_stride), geometry.num_rows(out_stride)
+    halo = geometry.output_halo(stride, window)
+    first = [first_reader(window, axis) for axis in range(2)]
+    for unit, (image, y, x) in enumerate(places(MASK.unit)):
+        for i, j in itertools.product(*map(range, halo.shape[1:])):
+            row = row_of(
+                out_stride,
+                image,
+                y * block + i + first[0],
+                x * block + j + first[1],
+            )
+            assert halo[unit, i, j] == (row if row >= 0 else size)
+
+
+class Counter(TorchDispatchMode):
+    """Counts operations of PyTorch."""
+
+    number = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.number += 1
+        return func(*args, **kwargs or {})
+
+
+def test_a_table_costs_four_operations() -> None:
+    def build(mask: UnitMask) -> int:
+        geometry = Geometry(mask)
+        tables = 0
+        for stride in (1, 2, 4):
+            geometry.table(stride, WINDOWS[3])
+            tables += 1 + len(geometry.phases(stride, WINDOWS[3]))
+        return tables
+
+    build(MASK)
+    with Counter() as counter:
+        tables = build(MASK._replace(ids=MASK.ids.flip(1)))
+    # And a few for the neighbors of all units.
+    assert counter.number <= 4 * tables + 12
 
 
 def test_tables_are_computed_once_and_shared() -> None:

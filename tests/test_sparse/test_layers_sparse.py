@@ -220,6 +220,20 @@ def test_image_statistics_and_factors(feature: SparseFeature) -> None:
     )
 
 
+def test_factors_keep_the_mean_in_half_precision(
+    feature: SparseFeature,
+) -> None:
+    ones = feature.map(lambda x: torch.rand_like(x) + 1)
+    feature = ones.map(torch.Tensor.bfloat16)
+    residual = feature.map(torch.zeros_like)
+    for added in (None, residual):
+        out = feature.scale_images(torch.full((3,), 1 / 0.95), added).rows()
+        assert out.dtype == torch.bfloat16
+        # In bfloat16 the factor would be 1.0547.
+        mean = out.double().mean() / feature.rows().double().mean()
+        assert abs(mean - 1 / 0.95) < 2e-4
+
+
 def test_concatenate(feature: SparseFeature) -> None:
     other = feature.map(torch.exp)
     expected = torch.cat([feature.dense(), other.dense(), feature.dense()], 1)

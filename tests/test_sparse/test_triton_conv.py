@@ -307,7 +307,7 @@ def test_operators_are_sound_under_tracing() -> None:
         (weight_gradient, (rows, grad, table)),
         (depthwise_weight_gradient, (rows, grad, table)),
     ):
-        torch.library.opcheck(operator, arguments, test_utils=check)
+        torch.library.opcheck(operator.operator, arguments, test_utils=check)
     around = torch.zeros(1, 9, dtype=torch.int32, device=DEVICE)
     shape = [8, 2, 3, 1, 1]
     image = draw(64, 3)
@@ -315,7 +315,7 @@ def test_operators_are_sound_under_tracing() -> None:
         (stem, (image, draw(16, 27), around, shape)),
         (stem_weight_gradient, (image, draw(16, 16), around, shape)),
     ):
-        torch.library.opcheck(stem_operator, inputs, test_utils=check)
+        torch.library.opcheck(stem_operator.operator, inputs, test_utils=check)
 
 
 def test_compiles_without_graph_break() -> None:

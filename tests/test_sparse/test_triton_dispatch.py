@@ -2,10 +2,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from mmhgkd.masks import UnitMask
+from mmhgkd.sparse import PackedFeature, TorchPackedFeature
 from mmhgkd.sparse.triton import runtime, use_triton, uses_triton
 
 WITHOUT_TRITON = """
@@ -25,6 +28,11 @@ assert out.shape == (128, 4) and bool(out.isfinite().all())
 assert not uses_triton(torch.ones(1, device='meta'))
 """
 
+SWITCHED_OFF = """
+from mmhgkd.sparse.triton import runtime
+assert not runtime._enabled
+"""
+
 
 def run(*arguments: str, **environment: str) -> None:
     result = subprocess.run(
@@ -39,7 +47,7 @@ def run(*arguments: str, **environment: str) -> None:
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason='the GPU runs the kernels themselves'
 )
-@pytest.mark.parametrize('name', ['conv', 'norm'])
+@pytest.mark.parametrize('name', ['conv', 'norm', 'pool'])
 def test_kernels_under_the_interpreter(name: str) -> None:
     # Triton reads the variable when it is imported, which another test of
     # this process may have done: the kernels need a process of their own.
@@ -76,6 +84,50 @@ def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert uses_triton(single)
     monkeypatch.setattr(runtime, '_interpreted', False)
     assert not uses_triton(single)
+
+
+@pytest.mark.parametrize(
+    ('major', 'shared', 'fits'),
+    [
+        (8, 101376, True),
+        (12, 101376, True),
+        (7, 101376, False),
+        (8, 65536, False),
+    ],
+)
+@pytest.mark.parametrize('compiled', [False, True])
+def test_pytorch_serves_gpus_that_lack_what_the_kernels_need(
+    major: int,
+    shared: int,
+    fits: bool,
+    compiled: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = SimpleNamespace(major=major, shared_memory_per_block_optin=shared)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda _: gpu)
+    runtime._gpu.cache_clear()
+
+    def scale(x: torch.Tensor) -> torch.Tensor:
+        return x * (2 if runtime._fits(x.device) else 3)
+
+    if compiled:
+        torch._dynamo.reset()
+        scale = torch.compile(scale, backend='eager', fullgraph=True)
+    assert scale(torch.ones(())) == (2 if fits else 3)
+    runtime._gpu.cache_clear()
+
+
+def test_backend_without_the_kernels() -> None:
+    mask = UnitMask(torch.tensor([[0, 3]]), 2, 2, 8)
+    for kind, expected in ((PackedFeature, True), (TorchPackedFeature, False)):
+        feature = kind.from_images(torch.ones(1, 3, 16, 16), mask)
+        feature = feature.map(torch.abs)
+        assert feature.geometry.triton == expected
+        assert type(feature) is kind
+
+
+def test_environment_switches_the_kernels_off() -> None:
+    run('-c', SWITCHED_OFF, MMHGKD_TRITON='0')
 
 
 class Setting:

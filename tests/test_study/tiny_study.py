@@ -37,10 +37,12 @@ def content(data_root: Path, **changes: Any) -> dict[str, Any]:
             },
         ),
         arms=[
-            dict(name='scratch', config='hgkd/r18_scenes', method='scratch'),
+            dict(
+                name='scratch', config='hgkd/r18_scenes_unet', method='scratch'
+            ),
             dict(
                 name='centered',
-                config='hgkd/r18_scenes',
+                config='hgkd/r18_scenes_unet',
                 options={'model.head.similarity_loss.center': 'mean'},
             ),
         ],

@@ -1,16 +1,18 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from ranks import run_ranks
+from scipy import linalg
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
 from mmhgkd.masks import RandomUnitMask, UnitMask
 from mmhgkd.teachers import BaseTeacher
-from mmhgkd.teachers.base_teacher import standardize_channels
+from mmhgkd.teachers.target_norm import normalize_target
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -24,11 +26,13 @@ class ConvTeacher(BaseTeacher):
         self.dropout = nn.Dropout(0.9)
         self.freeze()
 
-    def extract_tokens(self, images: Tensor, visible: Tensor | None) -> Tensor:
+    def extract_tokens(
+        self, images: Tensor, visible: Tensor | None
+    ) -> list[Tensor]:
         tokens = self.dropout(self.layer(images)).flatten(2).transpose(1, 2)
         if visible is None:
-            return tokens
-        return self.select_tokens(tokens, visible, 0)
+            return [tokens]
+        return [self.select_tokens(tokens, visible, 0)]
 
 
 def convolve(teacher: ConvTeacher, images: Tensor) -> Tensor:
@@ -77,6 +81,10 @@ def test_normalizes_the_tokens() -> None:
         'batch_norm': lambda x: F.batch_norm(
             x.flatten(0, 1), None, None, training=True, eps=1e-6
         ).view_as(x),
+        'phi_s': lambda x: (
+            (x - x.mean((0, 1)))
+            / (x.var((0, 1), unbiased=False).mean() + 1e-6).sqrt()
+        ),
     }.items():
         teacher = ConvTeacher(target_norm=target_norm)
         torch.testing.assert_close(
@@ -84,8 +92,59 @@ def test_normalizes_the_tokens() -> None:
         )
 
 
-def half(rank: int) -> Tensor:
-    return standardize_channels(tokens_of_two_ranks()[2 * rank :][:2])
+@pytest.mark.parametrize('combine', ['concat', 'mean'])
+def test_normalizes_each_layer_on_its_own(combine: str) -> None:
+    class TwoLayers(ConvTeacher):
+        def extract_tokens(
+            self, images: Tensor, visible: Tensor | None
+        ) -> list[Tensor]:
+            first = super().extract_tokens(images, visible)[0]
+            return [first, 100 * first.square()]
+
+    teacher = TwoLayers(num_layers=2, combine=combine)
+    images = torch.randn(2, 3, 8, 12)
+    tokens = convolve(teacher, images)
+    parts = [
+        F.layer_norm(x, (6,), eps=1e-6) for x in (tokens, 100 * tokens**2)
+    ]
+    if combine == 'concat':
+        expected = torch.cat(parts, -1)
+    else:
+        expected = (parts[0] + parts[1]) / 2
+    assert teacher.embed_dims == expected.size(-1)
+    torch.testing.assert_close(teacher(images), expected)
+
+
+@pytest.mark.parametrize(
+    ('batch', 'group_size', 'groups'),
+    [(4, 2, 2), (4, 4, 1), (4, 3, 1), (2, 16, 1), (6, 4, 1), (6, 2, 3)],
+)
+def test_groups_of_images_are_whitened(
+    batch: int, group_size: int, groups: int
+) -> None:
+    torch.manual_seed(0)
+    tokens = 5 + torch.randn(batch, 6, 8, dtype=torch.float64) @ torch.randn(
+        8, 8, dtype=torch.float64
+    )
+    expected = []
+    for group in np.split(tokens.numpy(), groups):
+        rows = group.reshape(-1, 8)
+        rows = rows - rows.mean(0)
+        covariance = rows.T @ rows / len(rows)
+        mean = np.trace(covariance) / 8
+        root = linalg.sqrtm(0.9 * covariance + 0.1 * mean * np.eye(8)).real
+        expected.append(np.linalg.solve(root, rows.T).T.reshape(group.shape))
+    actual = normalize_target(tokens, 'whiten', group_size)
+    np.testing.assert_allclose(actual, np.concatenate(expected), atol=1e-10)
+
+
+def test_whitening_of_fewer_tokens_than_channels() -> None:
+    assert normalize_target(torch.randn(1, 3, 64), 'whiten').isfinite().all()
+    assert normalize_target(torch.ones(1, 3, 64), 'whiten').abs().max() < 1e-3
+
+
+def half(rank: int, kind: str) -> Tensor:
+    return normalize_target(tokens_of_two_ranks()[2 * rank :][:2], kind)
 
 
 def tokens_of_two_ranks() -> Tensor:
@@ -93,13 +152,14 @@ def tokens_of_two_ranks() -> Tensor:
     return 5 + 3 * torch.randn(4, 6, 8, dtype=torch.float64)
 
 
-def test_two_ranks_share_the_statistics_of_channels() -> None:
-    tokens = torch.cat(run_ranks(half))
+@pytest.mark.parametrize('kind', ['batch_norm', 'phi_s'])
+def test_two_ranks_share_the_statistics(kind: str) -> None:
+    tokens = torch.cat(run_ranks(half, kind))
     torch.testing.assert_close(
         tokens,
-        standardize_channels(tokens_of_two_ranks()),
-        rtol=1e-12,
-        atol=1e-12,
+        normalize_target(tokens_of_two_ranks(), kind),
+        rtol=1e-10,
+        atol=1e-10,
     )
 
 
@@ -137,6 +197,10 @@ def test_visible_tokens_lie_in_visible_units(
 
 
 def test_says_what_is_wrong_with_its_arguments() -> None:
+    with pytest.raises(ValueError, match=r'combine. must be one of'):
+        ConvTeacher(combine='sum')
+    with pytest.raises(ValueError, match='group_size'):
+        ConvTeacher(group_size=0)
     for kwargs, message in (
         (dict(input='masked'), "`teacher.input` must be 'full' or 'visible'"),
         (dict(target_norm='bn'), '`teacher.target_norm` must be one of'),

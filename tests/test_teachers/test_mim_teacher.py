@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,35 @@ def test_gives_the_tokens_of_mae(
         state, images, num_layers=layer % NUM_LAYERS + 1
     )
     torch.testing.assert_close(teacher(images), expected)
+
+
+@pytest.mark.parametrize('layer', [(-1, 0), [0, 1]])
+@pytest.mark.parametrize('input', ['full', 'visible'])
+def test_several_layers_side_by_side(
+    tmp_path: Path, layer: Sequence[int], input: str
+) -> None:
+    state = mae_state(4, 4)
+    torch.save({'model': state}, tmp_path / 'mae.pth')
+    images = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+    teacher = MIMTeacher(
+        vit(img_size=32),
+        str(tmp_path / 'mae.pth'),
+        layer=layer,
+        input=input,
+        target_norm='none',
+    ).double()
+    mask = UnitMask(torch.arange(4)[None], 2, 2, 2 * PATCH)
+    visible = mask._replace(unit=2).positions(1)
+    expected = torch.cat(
+        [
+            reference_tokens(state, images, num_layers=index + 1)
+            for index in sorted(x % NUM_LAYERS for x in layer)
+        ],
+        -1,
+    )
+    assert teacher.embed_dims == 2 * EMBED_DIMS
+    assert visible.size(1) == expected.size(1)
+    torch.testing.assert_close(teacher(images, mask), expected)
 
 
 @pytest.mark.parametrize('shared', [True, False])
@@ -185,6 +215,8 @@ def test_says_what_is_wrong_with_its_arguments() -> None:
         ),
         (dict(backbone=vit(), layer=3), '`teacher.layer` is 3, but .* 3 bl'),
         (dict(backbone=vit(), layer=-4), '`teacher.layer` is -4'),
+        (dict(backbone=vit(), layer=(-1, 2)), 'several different ones'),
+        (dict(backbone=vit(), layer=()), 'must name one block'),
     ):
         with pytest.raises(ValueError, match=message):
             MIMTeacher(**kwargs, allow_random=True)

@@ -27,6 +27,34 @@ def images() -> torch.Tensor:
     return torch.randn(2, 3, 32, 24, dtype=torch.float64)
 
 
+@pytest.mark.parametrize('layer', [(-1, 0), (0, 1)])
+@pytest.mark.parametrize('input', ['full', 'visible'])
+def test_several_layers_side_by_side(
+    tmp_path: Path, layer: tuple[int, int], input: str
+) -> None:
+    state = mae_state(4, 4)
+    torch.save(state, tmp_path / 'mae.pth')
+    teacher = TimmTeacher(
+        MAE,
+        str(tmp_path / 'mae.pth'),
+        timm_args(img_size=32),
+        layer=layer,
+        input=input,
+        target_norm='none',
+    ).double()
+    images = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+    mask = UnitMask(torch.arange(4)[None], 2, 2, 2 * PATCH)
+    expected = torch.cat(
+        [
+            reference_tokens(state, images, num_layers=index + 1)
+            for index in sorted(x % NUM_LAYERS for x in layer)
+        ],
+        -1,
+    )
+    assert teacher.embed_dims == 2 * EMBED_DIMS
+    torch.testing.assert_close(teacher(images, mask), expected)
+
+
 @pytest.mark.parametrize('layer', [-1, 0])
 def test_gives_the_tokens_of_mae(
     tmp_path: Path, images: torch.Tensor, layer: int

@@ -136,12 +136,12 @@ OPTIONS = [
     (f'{HEAD}.queue.size=0', 'queue `size` must be positive, got 0'),
     (
         f'{HEAD}.queue.embed_dims=100',
-        '`head.queue.embed_dims` is 100; set it to 192',
+        'set `head.queue.embed_dims=192`',
     ),
     (f'{HEAD}.queue=None', 'set `head.embedding` and `head.queue`'),
     (
         f'{HEAD}.feature_loss=None {SIMILARITY}=None',
-        'set `head.feature_loss`, `head.similarity_loss` or both',
+        '`head.direct_loss` or several; without a loss nothing is learned',
     ),
     # the algorithm
     ('model.type=HGDK', 'there is no model `HGDK`'),
@@ -236,7 +236,7 @@ def test_one_clear_line(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = str(CONFIGS / 'hgkd' / 'r18_scenes.py')
+    config = str(CONFIGS / 'hgkd' / 'r18_scenes_unet.py')
     code = train.main(
         [config, '--cfg-options', *SMALL, 'work_dir=run', *options.split(' ')]
     )
@@ -255,6 +255,6 @@ def test_one_clear_line(
 
 def test_without_a_mistake(train: ModuleType, folder: Path) -> None:
     """The table would prove nothing if the run failed anyway."""
-    config = str(CONFIGS / 'hgkd' / 'r18_scenes.py')
+    config = str(CONFIGS / 'hgkd' / 'r18_scenes_unet.py')
     assert train.main([config, '--cfg-options', *SMALL, 'work_dir=run']) == 0
     assert (folder / 'run' / 'epoch_1.pth').is_file()

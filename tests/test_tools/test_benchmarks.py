@@ -227,7 +227,7 @@ def test_step_profile(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, picture = tmp_path / 'out.json', tmp_path / 'out.png'
-    config = CONFIGS / 'hgkd' / 'r18_scenes.py'
+    config = CONFIGS / 'hgkd' / 'r18_scenes_unet.py'
     arguments = ['--rows', 'packed', '--images', '2', '--json', str(out)]
     arguments += ['--plot', str(picture), '--data-root', str(class_folders)]
     arguments += ['--profile', str(config)]

@@ -141,7 +141,7 @@ def test_tokens_that_the_student_does_not_give_are_gray() -> None:
     inputs = make_inputs()
     given = torch.rand(2, 4, 6) < 0.5
     whole = tokens(feature_panel(**inputs, height=HEIGHT), 3)
-    panel = feature_panel(**inputs, given=given, height=HEIGHT)
+    panel = feature_panel(**inputs, predicted=given, height=HEIGHT)
     expected = np.where(given[..., None], whole, 255 * GRAY)
     np.testing.assert_allclose(tokens(panel, 3), expected, atol=1)
 

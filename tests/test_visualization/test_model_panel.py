@@ -122,6 +122,8 @@ def test_without_a_decoder_hidden_tokens_are_gray() -> None:
     seen = model.mask.draw(2, 64, 96, 0).visible(16)[0, 0].numpy()
     for column, expected in enumerate((~seen, ~seen, seen & False)):
         np.testing.assert_array_equal(gray_tokens(panel, column), expected)
+    with pytest.raises(ValueError, match='a model without a decoder'):
+        model_panel(model, normalized(pixels()), saliency='output')
 
 
 @pytest.mark.parametrize('region', ['masked', 'visible'])

@@ -13,17 +13,12 @@ from mmhgkd.utils import ConfigError
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'work_dirs', nargs='+', help='work folders, a row each'
-    )
-    parser.add_argument(
-        '--out', help='file to write too: .csv, or anything else for Markdown'
-    )
+    add = parser.add_argument
+    add('work_dirs', nargs='+', help='work folders, a row each')
+    add('--out', help='file to write too: .csv, or anything else for Markdown')
     args = parser.parse_args(argv)
     try:
-        rows = compare_runs(
-            [RunRecord(work_dir) for work_dir in args.work_dirs]
-        )
+        rows = compare_runs([RunRecord(folder) for folder in args.work_dirs])
         if args.out:
             write = to_csv if args.out.endswith('.csv') else to_markdown
             path = Path(args.out)

@@ -19,17 +19,10 @@ from mmhgkd.visualization.trained_model import image_size
 def count(
     path: str, shape: Sequence[int] | None = None, options: dict | None = None
 ) -> list[Complexity]:
-    """Count the model of a config. No weights are read.
+    """Count the model of a config, see :func:`model_complexity`.
 
-    Args:
-        path (str): Config file.
-        shape (Sequence[int], optional): Side of the square, or height and
-            width, in pixels. Defaults to None, which means the crop of the
-            config.
-        options (dict, optional): Of ``--cfg-options``. Defaults to None.
-
-    Returns:
-        list[Complexity]: See :func:`model_complexity`.
+    No weights are read. ``shape`` is the side of the square, or height and
+    width, in pixels; None means the crop of the config.
 
     Raises:
         ConfigError: If the config holds no distillation.
@@ -71,16 +64,11 @@ def print_table(rows: Sequence[Complexity]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Count; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file of a distillation')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs='+',
-        help="side, or height and width, in pixels; defaults to the config's",
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE'
-    )
+    add = parser.add_argument
+    add('config', help='config file of a distillation')
+    sides = "side, or height and width, in pixels; defaults to the config's"
+    add('--shape', type=int, nargs='+', help=sides)
+    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     args = parser.parse_args(argv)
     # The random teacher would list its initial weights.
     MMLogger.get_current_instance().setLevel('WARNING')

@@ -13,20 +13,12 @@ from mmhgkd.utils import ConfigError
 def main(argv: Sequence[str] | None = None) -> int:
     """Plot; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'work_dirs', nargs='+', help='work folders, a line each'
-    )
-    parser.add_argument(
-        '--keys', nargs='+', help='what to plot; defaults to everything'
-    )
-    parser.add_argument(
-        '--list', action='store_true', help='print the keys and plot nothing'
-    )
-    parser.add_argument(
-        '--out',
-        default='curves.png',
-        help='file to write (.png, .svg, .pdf); defaults to curves.png',
-    )
+    add = parser.add_argument
+    add('work_dirs', nargs='+', help='work folders, a line each')
+    add('--keys', nargs='+', help='what to plot; defaults to everything')
+    add('--list', action='store_true', help='print the keys and plot nothing')
+    kinds = 'file to write (.png, .svg, .pdf); defaults to curves.png'
+    add('--out', default='curves.png', help=kinds)
     args = parser.parse_args(argv)
     try:
         records = [RunRecord(work_dir) for work_dir in args.work_dirs]

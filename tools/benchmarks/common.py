@@ -9,7 +9,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from mmengine.logging import MMLogger
 
 from mmhgkd.backbones.backends import BACKENDS
+from mmhgkd.report import to_markdown
 from mmhgkd.utils import ConfigError
 
 GIB = 2**30
@@ -28,8 +29,10 @@ DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 STAGES = (0, 1, 2, 3)
 DENSE = 'dense'
 PEERS = ('mmpretrain', 'mmpretrain channels_last')
-# The dense network on an image with holes costs what the dense row costs.
-ROWS = (DENSE, *PEERS, *(name for name in BACKENDS if name != 'zero_filled'))
+# The dense network on an image with holes costs what the dense row costs, and
+# `MMHGKD_TRITON=0` switches the kernels of the packed row off.
+SAME = ('zero_filled', 'packed_torch')
+ROWS = (DENSE, *PEERS, *(name for name in BACKENDS if name not in SAME))
 COLUMNS = dict(
     forward_ms=('forward ms', '.0f'),
     step_ms=('step ms', '.0f'),
@@ -58,26 +61,15 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         ('--repeats', 3, 'timed steps of each row'),
     ):
         parser.add_argument(option, type=int, default=default, help=text)
-    parser.add_argument('--device', default='cuda' if cuda else 'cpu')
-    parser.add_argument(
-        '--dtype',
-        choices=list(DTYPES),
-        default='fp32',
-        help='bf16 and fp16 mean autocast',
-    )
-    parser.add_argument(
-        '--compile', action='store_true', help='compile all networks'
-    )
-    parser.add_argument(
-        '--rows',
-        nargs='+',
-        choices=ROWS,
-        metavar='ROW',
-        help='networks to time, by default all that can run of: '
-        f'{", ".join(ROWS)}',
-    )
-    parser.add_argument('--json', metavar='OUT', help='file for the numbers')
-    parser.add_argument('--plot', metavar='PNG', help='file for a picture')
+    add = parser.add_argument
+    add('--device', default='cuda' if cuda else 'cpu')
+    precision = 'bf16 and fp16 mean autocast'
+    add('--dtype', choices=list(DTYPES), default='fp32', help=precision)
+    add('--compile', action='store_true', help='compile all networks')
+    names = f'to time, by default all that can run of: {", ".join(ROWS)}'
+    add('--rows', nargs='+', choices=ROWS, metavar='ROW', help=names)
+    add('--json', metavar='OUT', help='file for the numbers')
+    add('--plot', metavar='PNG', help='file for a picture')
     return parser
 
 
@@ -131,15 +123,10 @@ def take_turns(
 ) -> dict[str, list[Numbers]]:
     """Run the steps of all rows in turns, each row in its own process.
 
-    Args:
-        build (Callable): Takes a row and the options and returns the step,
-            which returns its numbers. A function of a module, as it is sent
-            to the processes.
-        args (argparse.Namespace): The options.
-
-    Returns:
-        dict[str, list[dict]]: Numbers of the timed steps of each row, with
-        ``peak_gib``, the memory that the row has taken so far.
+    ``build`` takes a row and the options, and returns the step, which returns
+    its numbers. It is a function of a module, as it is sent to the processes.
+    The numbers of a row's timed steps get ``peak_gib``, the memory that it
+    has taken so far.
 
     Raises:
         ConfigError: If a row fails; its process has printed why.
@@ -211,22 +198,14 @@ def summarize(
 
 def render(table: dict[str, Numbers]) -> str:
     """Lay the numbers of the rows out as a Markdown table."""
-    shown = [name for name in COLUMNS if name in next(iter(table.values()))]
-    return markdown(
-        ['encoder', *(COLUMNS[name][0] for name in shown)],
-        [
-            [row, *(format(numbers[name], COLUMNS[name][1]) for name in shown)]
-            for row, numbers in table.items()
-        ],
-    )
-
-
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Lay text out as a Markdown table, the first column to the left."""
-    rule = ['---'] + ['---:'] * (len(header) - 1)
-    return '\n'.join(
-        f'| {" | ".join(line)} |' for line in (header, rule, *lines)
-    )
+    rows = []
+    for name, numbers in table.items():
+        row = {'encoder': name}
+        for key, (heading, digits) in COLUMNS.items():
+            if key in numbers:
+                row[heading] = format(numbers[key], digits)
+        rows.append(row)
+    return to_markdown(rows)
 
 
 @contextmanager

@@ -96,19 +96,12 @@ def measure(
 ) -> dict[str, Numbers]:
     """Time decoding alone and the whole pipeline, by decode backend.
 
-    The backends take turns over all images.
-
-    Args:
-        config (dict): Config of a data set whose pipeline loads an image
-            first.
-        data_root (str): Folder of images.
-        count (int): Images to load, as far as there are.
-        repeats (int): Timed turns.
+    The backends take turns over ``count`` images, as far as there are.
+    torchvision decodes only, as the transforms do not use it.
 
     Returns:
         dict[str, dict[str, float]]: Images per second on one core of each
-        backend: ``decode`` and ``pipeline``. torchvision decodes only, as
-        the transforms do not use it.
+        backend: ``decode`` and ``pipeline``.
     """
     dataset = build_dataset(config, data_root)
     indices = range(min(count, len(dataset)))

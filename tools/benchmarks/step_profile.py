@@ -24,6 +24,7 @@ from mmengine.dataset import default_collate
 from torch import Tensor
 from training_step import TrainingStep
 
+from mmhgkd.report import to_markdown
 from mmhgkd.utils import ConfigError, load_config
 
 PARTS = (
@@ -44,11 +45,7 @@ SOURCE_SIZE = 480
 
 
 class Stopwatch:
-    """Adds up the time of the parts of a step.
-
-    Args:
-        device (str): The device that has to finish a part.
-    """
+    """Adds up the time of the parts of a step, as the device finishes them."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -91,11 +88,7 @@ class Stopwatch:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """Read the config, with a random teacher.
-
-    Raises:
-        ConfigError: If its model is no HGKD.
-    """
+    """Read the config, with a random teacher."""
     cfg = load_config(args.profile)
     if cfg.get('model', {}).get('type') != 'mmhgkd.HGKD':
         raise ConfigError(
@@ -121,7 +114,8 @@ def measure(
     model, watch = step.model, Stopwatch(args.device)
     watch.watch(model.teacher, 'forward', 'teacher')
     watch.watch(model.backbone, 'forward', 'encoder')
-    watch.watch(model.neck, 'forward', 'decoder')
+    if model.neck is not None:
+        watch.watch(model.neck, 'forward', 'decoder')
     watch.watch(model.head, 'loss', 'losses')
     count = min(args.images, len(dataset))
     steps = []
@@ -157,32 +151,22 @@ def render(
 ) -> str:
     """Lay the numbers out as two Markdown tables and a sentence."""
     step_ms = sum(row['ms'] for part, row in parts.items() if part != 'data')
-    return '\n\n'.join(
-        (
-            common.markdown(
-                ['part', 'ms', 'share'],
-                [
-                    [part, f'{row["ms"]:.1f}', f'{row["share"]:.1%}']
-                    for part, row in parts.items()
-                ],
-            ),
-            common.markdown(
-                ['decode backend', *data_loading.KINDS.values()],
-                [
-                    [
-                        name,
-                        *(
-                            f'{speeds[kind]:.0f}' if kind in speeds else '-'
-                            for kind in data_loading.KINDS
-                        ),
-                    ]
-                    for name, speeds in loading.items()
-                ],
-            ),
-            f'Without the data a step takes {step_ms:.0f} ms, '
-            f'{1e3 * batch_size / step_ms:.1f} images/s. '
-            'Images/s of the data are those of one core.',
-        )
+    shares = [
+        dict(part=part, ms=f'{row["ms"]:.1f}', share=f'{row["share"]:.1%}')
+        for part, row in parts.items()
+    ]
+    backends = []
+    for name, speeds in loading.items():
+        backend = {'decode backend': name}
+        for kind, heading in data_loading.KINDS.items():
+            found = kind in speeds
+            backend[heading] = f'{speeds[kind]:.0f}' if found else '-'
+        backends.append(backend)
+    return (
+        f'{to_markdown(shares)}\n{to_markdown(backends)}\n'
+        f'Without the data a step takes {step_ms:.0f} ms, '
+        f'{1e3 * batch_size / step_ms:.1f} images/s. '
+        'Images/s of the data are those of one core.'
     )
 
 
@@ -205,11 +189,7 @@ def draw(parts: dict[str, Numbers]) -> Figure:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, print the tables, write the numbers and draw them.
-
-    Raises:
-        ConfigError: If config or data do not fit.
-    """
+    """Measure, print the tables, write the numbers and draw them."""
     threads = torch.get_num_threads()
     torch.set_num_threads(args.threads)
     try:

@@ -45,7 +45,14 @@ TEACHERS = {
 }
 """Architecture and width of each teacher."""
 # What only one of the two kinds of measurement takes.
-STEP_OPTIONS = ('depth', 'image_size', 'compile', 'teacher', 'mask_ratio')
+STEP_OPTIONS = (
+    'depth',
+    'image_size',
+    'compile',
+    'teacher',
+    'mask_ratio',
+    'config',
+)
 PROFILE_OPTIONS = ('data_root', 'images', 'plot')
 
 
@@ -77,27 +84,28 @@ def _features(
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = common.make_parser(__doc__)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         '--teacher',
         choices=[*TEACHERS, 'none'],
         default='vit-b',
         help="none means SparK's step, with pixels as the target",
     )
-    parser.add_argument(
-        '--mask-ratio', type=float, default=0.6, help='share that is hidden'
+    add(
+        '--config',
+        choices=['hgkd/r50_mae', 'hgkd/r50_mae_paper'],
+        default='hgkd/r50_mae',
+        help='whose losses and decoder',
     )
-    parser.add_argument(
+    add('--mask-ratio', type=float, default=0.6, help='share that is hidden')
+    add(
         '--profile',
         metavar='CONFIG',
         help='time the parts of the step of a config instead, and its data '
         'pipeline; --rows then names a backend for its student',
     )
-    parser.add_argument(
-        '--data-root', metavar='FOLDER', help='images for --profile'
-    )
-    parser.add_argument(
-        '--images', type=int, default=16, help='to draw, or to read'
-    )
+    add('--data-root', metavar='FOLDER', help='images for --profile')
+    add('--images', type=int, default=16, help='to draw, or to read')
     args = parser.parse_args(argv)
     for name in STEP_OPTIONS if args.profile else PROFILE_OPTIONS:
         if getattr(args, name) != parser.get_default(name):
@@ -119,21 +127,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def step_config(row: str, args: argparse.Namespace) -> Config:
     """Config of the model and the optimizer of a row."""
-    name = 'spark/r50_pixels' if args.teacher == 'none' else 'hgkd/r50_mae'
+    name = 'spark/r50_pixels' if args.teacher == 'none' else args.config
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    channels = [
+        (1 if args.depth < 50 else 4) * width for width in (64, 128, 256, 512)
+    ]
     model = cfg.model
     model.compile = args.compile
     if args.teacher in TEACHERS:
         arch, width = TEACHERS[args.teacher]
         model.teacher.update(checkpoint=None, allow_random=True)
         model.teacher.backbone.update(arch=arch, img_size=args.image_size)
-        model.neck.out_channels = width
-        model.head.embedding.update(in_channels=width, out_channels=width)
-        model.head.queue.embed_dims = width
-    expansion = 1 if args.depth < 50 else 4
-    model.neck.in_channels = [
-        expansion * width for width in (64, 128, 256, 512)
-    ]
+        if 'direct_loss' in model.head:
+            model.head.direct_loss.out_channels = width
+        if 'neck' in model:
+            model.neck.out_channels = width
+            model.head.embedding.update(in_channels=width, out_channels=width)
+            model.head.queue.embed_dims = width
+    if 'direct_loss' in model.head:
+        model.head.direct_loss.in_channels = channels[-1]
+    if 'neck' in model:
+        model.neck.in_channels = channels
     model.mask.mask_ratio = args.mask_ratio
     model.backbone.update(depth=args.depth, out_indices=STAGES)
     if row in BACKENDS:
@@ -169,11 +183,7 @@ def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Time, print the table and write the numbers.
-
-    Returns:
-        int: The exit code.
-    """
+    """Time, print the table and write the numbers; returns the exit code."""
     args = parse_args(argv)
     try:
         if args.profile:
@@ -187,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return report(error)
     table = common.summarize(steps, args.batch_size)
-    print(common.render(table))
+    print(common.render(table), end='')
     common.save(args, rows=table)
     return 0
 

@@ -40,34 +40,19 @@ from mmhgkd.backbones import (
 )
 from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.masks import RandomUnitMask
+from mmhgkd.report import to_markdown
 from mmhgkd.runner.command_line import report
 from mmhgkd.utils import ConfigError
 
 RESNET = 'resnet'
-STUDENTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    RESNET: (SparseResNet, ResNet, dict(out_indices=STAGES)),
-    'convnext': (
-        SparseConvNeXt,
-        ConvNeXt,
-        dict(out_indices=STAGES, gap_before_final_norm=False),
-    ),
-    'mobilenet_v2': (
-        SparseMobileNetV2,
-        MobileNetV2,
-        dict(out_indices=(1, 2, 4, 7)),
-    ),
-    'mobilenet_v3': (
-        SparseMobileNetV3,
-        MobileNetV3,
-        dict(out_indices=(1, 3, 8, 12)),
-    ),
-    'efficientnet': (
-        SparseEfficientNet,
-        EfficientNet,
-        dict(out_indices=(2, 3, 4, 6)),
-    ),
+STUDENTS: dict[str, tuple[Any, Any, Sequence[int]]] = {
+    RESNET: (SparseResNet, ResNet, STAGES),
+    'convnext': (SparseConvNeXt, ConvNeXt, STAGES),
+    'mobilenet_v2': (SparseMobileNetV2, MobileNetV2, (1, 2, 4, 7)),
+    'mobilenet_v3': (SparseMobileNetV3, MobileNetV3, (1, 3, 8, 12)),
+    'efficientnet': (SparseEfficientNet, EfficientNet, (2, 3, 4, 6)),
 }
-"""Student, dense network, and what makes that return the same maps."""
+"""Student, dense network, and which of that's stages are the same maps."""
 
 # Returns the features of all stages at a mask ratio.
 Forward = Callable[[float], list[Tensor]]
@@ -76,20 +61,11 @@ Forward = Callable[[float], list[Tensor]]
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = common.make_parser(__doc__)
-    parser.add_argument(
-        '--student',
-        choices=list(STUDENTS),
-        default=RESNET,
-        help='in its default size, except for the depth of the ResNet',
-    )
-    parser.add_argument(
-        '--mask-ratio',
-        type=float,
-        nargs='+',
-        default=[0.6],
-        metavar='RATIO',
-        help='shares that are hidden',
-    )
+    add = parser.add_argument
+    sizes = 'in its default size, except for the depth of the ResNet'
+    add('--student', choices=list(STUDENTS), default=RESNET, help=sizes)
+    shares = 'shares that are hidden'
+    add('--mask-ratio', type=float, nargs='+', default=[0.6], help=shares)
     args = parser.parse_args(argv)
     if args.plot and len(args.mask_ratio) == 1:
         parser.error('--plot draws several mask ratios; add --mask-ratio')
@@ -100,12 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def build_network(
     row: str, args: argparse.Namespace
 ) -> tuple[nn.Module, Forward]:
-    """Build a network.
-
-    Returns:
-        tuple[nn.Module, Forward]: The network, and its forward pass on
-        random images.
-    """
+    """Build a network, and its forward pass on random images."""
     torch.manual_seed(0)
     size = (args.batch_size, args.image_size, args.image_size)
     masks = {
@@ -113,8 +84,11 @@ def build_network(
         for ratio in args.mask_ratio
     }
     images = torch.randn(size[0], 3, *size[1:], device=args.device)
-    sparse, dense, options = STUDENTS[args.student]
+    sparse, dense, stages = STUDENTS[args.student]
     sizes = [args.depth] if args.student == RESNET else []
+    options: dict[str, Any] = dict(out_indices=stages)
+    if dense is ConvNeXt:
+        options['gap_before_final_norm'] = False
     net: nn.Module
     if row in BACKENDS:
         net = sparse(*sizes, backend=row)
@@ -156,9 +130,7 @@ def step(
 ) -> Numbers:
     """Run one training step without the optimizer.
 
-    Returns:
-        dict: Milliseconds of the forward pass, and of the forward and the
-        backward pass.
+    ``step_ms`` is the time of the forward and the backward pass.
     """
     net.zero_grad()
     start = common.now(args.device)
@@ -188,15 +160,10 @@ def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
 def sweep(
     steps: dict[str, list[Numbers]], shares: dict[float, float]
 ) -> list[Numbers]:
-    """Put the times of several mask ratios together.
+    """Put the times of several mask ratios together, a row a ratio.
 
-    Args:
-        steps (dict[str, list[dict]]): Of :func:`common.take_turns`.
-        shares (dict[float, float]): Visible share by mask ratio.
-
-    Returns:
-        list[dict]: One a mask ratio: ``mask_ratio``, ``visible``, the time of
-        each row, such as ``packed_ms``, and ``ideal_ms``.
+    A row has ``mask_ratio``, ``visible``, the time of each network, such as
+    ``packed_ms``, and ``ideal_ms``. ``shares`` are visible ones by ratio.
     """
     times = {row: common.medians(numbers) for row, numbers in steps.items()}
     dense = times.pop(DENSE, {}).get(str(next(iter(shares))))
@@ -212,12 +179,15 @@ def sweep(
 
 def render_sweep(rows: Sequence[Numbers]) -> str:
     """Lay the times of several mask ratios out as a Markdown table."""
-    return common.markdown(
-        [key.replace('_', ' ') for key in rows[0]],
+    digits = dict(mask_ratio='g', visible='.2f')
+    return to_markdown(
         [
-            [f'{ratio:g}', f'{visible:.2f}', *(f'{x:.0f}' for x in times)]
-            for ratio, visible, *times in (row.values() for row in rows)
-        ],
+            {
+                key.replace('_', ' '): format(x, digits.get(key, '.0f'))
+                for key, x in row.items()
+            }
+            for row in rows
+        ]
     )
 
 
@@ -238,11 +208,7 @@ def draw_sweep(rows: Sequence[Numbers]) -> Figure:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Time, print the table, write the numbers and draw them.
-
-    Returns:
-        int: The exit code.
-    """
+    """Time, print the table, and write and draw the numbers; the exit code."""
     args = parse_args(argv)
     try:
         # Refuses what does not fit before any process starts.
@@ -257,14 +223,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return report(error)
     if len(masks) == 1:
         table = common.summarize(steps, args.batch_size)
-        print(common.render(table))
+        print(common.render(table), end='')
         common.save(args, rows=table)
         return 0
     rows = sweep(
         steps,
         {ratio: m.num_visible / m.num_units for ratio, m in masks.items()},
     )
-    print(render_sweep(rows))
+    print(render_sweep(rows), end='')
     common.save(args, rows=rows)
     if args.plot:
         common.save_picture(args, draw_sweep(rows))

@@ -25,37 +25,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        'study', help='YAML file, such as those in configs/study'
-    )
-    parser.add_argument(
-        '--data-root', help='folder with images in {train,val}/CLASS'
-    )
-    parser.add_argument(
-        '--teacher',
-        metavar='CHECKPOINT',
-        help='use this teacher and train none',
-    )
-    parser.add_argument('--work-dir', help='defaults to work_dirs/study/NAME')
-    parser.add_argument('--arms', nargs='+', help='run these only')
-    parser.add_argument('--seeds', nargs='+', type=int, help='run these only')
-    parser.add_argument(
-        '--jobs', type=int, default=1, help='arms that are run at once'
-    )
-    parser.add_argument(
-        '--workers', type=int, help='processes that load images for a job'
-    )
-    parser.add_argument(
-        '--table-only',
-        action='store_true',
-        help='run nothing, and print the table of what is there',
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('study', help='YAML file, such as those in configs/study')
+    add('--data-root', help='folder with images in {train,val}/CLASS')
+    teacher = 'use this teacher and train none'
+    add('--teacher', metavar='CHECKPOINT', help=teacher)
+    add('--work-dir', help='defaults to work_dirs/study/NAME')
+    add('--arms', nargs='+', help='run these only')
+    add('--seeds', nargs='+', type=int, help='run these only')
+    add('--jobs', type=int, default=1, help='arms that are run at once')
+    add('--workers', type=int, help='processes that load images for a job')
+    nothing = 'run nothing, and print the table of what is there'
+    add('--table-only', action='store_true', help=nothing)
+    add(
         '--page',
         help='Markdown file that receives the table, between the lines '
         '`<!-- table NAME -->` and `<!-- end -->`',
     )
-    parser.add_argument(
+    add(
         '--picture',
         help='file (.png, .svg, .pdf) that receives a drawing of the '
         "differences from the study's `reference`",

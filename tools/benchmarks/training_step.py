@@ -14,15 +14,10 @@ from mmhgkd.registry import MODELS
 
 
 class TrainingStep:
-    """A model and its optimizer, on random weights.
+    """A model and its optimizer, of their configs, on random weights.
 
     The queue is full from the first step on, as it is in all but the
     beginning of a training run.
-
-    Args:
-        model (dict): Config of the model.
-        optim_wrapper (dict): Config of the optimizer, as in a run.
-        args (argparse.Namespace): Options: device, dtype.
     """
 
     def __init__(

@@ -18,58 +18,39 @@ from mmhgkd.utils import ConfigError
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Make data sets of procedural scenes.'
+        description='Make data sets of procedural scenes.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         'out',
         type=Path,
         help='folder of the data set; with --task all, its sub-folders cls, '
         'shapes, det and seg hold one each',
     )
-    parser.add_argument(
-        '--task',
-        choices=(*TASKS, 'all'),
-        default='cls',
-        help='cls: one folder a class, shapes: the same with plain pictures, '
-        'det: as MS COCO, seg: as ADE20K (default: %(default)s)',
+    kinds = (
+        'cls: one folder a class, shapes: the same with plain pictures, '
+        'det: as MS COCO, seg: as ADE20K'
     )
-    for option, default, text in (
-        ('--num-train', 5000, 'training pictures'),
-        ('--num-val', 1000, 'validation pictures'),
-        ('--image-size', 96, 'side of the pictures in pixels'),
-        ('--seed', 0, 'seed of the scenes'),
-        ('--workers', 1, 'processes that draw'),
-    ):
-        parser.add_argument(
-            option,
-            type=int,
-            default=default,
-            help=f'{text} (default: %(default)s)',
-        )
+    add('--task', choices=(*TASKS, 'all'), default='cls', help=kinds)
+    add('--num-train', type=int, default=5000, help='training pictures')
+    add('--num-val', type=int, default=1000, help='validation pictures')
+    add('--image-size', type=int, default=96, help='side in pixels')
+    add('--seed', type=int, default=0, help='seed of the scenes')
+    add('--workers', type=int, default=1, help='processes that draw')
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the data sets and say where they lie.
-
-    Returns:
-        int: The exit code.
-    """
-    args = parse_args(argv)
-    roots = {args.task: args.out}
-    if args.task == 'all':
-        roots = {task: args.out / task for task in TASKS}
+    """Write the data sets and say where they lie; returns the exit code."""
+    options = vars(parse_args(argv))
+    out, task = options.pop('out'), options.pop('task')
+    roots = {task: out}
+    if task == 'all':
+        roots = {task: out / task for task in TASKS}
     for task, root in roots.items():
         try:
-            root = write_scenes(
-                root,
-                task,
-                args.num_train,
-                args.num_val,
-                args.image_size,
-                args.seed,
-                args.workers,
-            )
+            root = write_scenes(root, task, **options)
         except ConfigError as error:
             return command_line.report(error)
         print(f'{task}: {root}')

@@ -27,17 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add('checkpoint', help='of a distillation, or of a downstream task')
     add('out', help='file to write: .pth, .safetensors or .onnx')
-    add(
-        '--layout',
-        choices=list(LAYOUTS),
-        help='whose names the weights get; defaults to mmpretrain',
-    )
+    names = 'whose names the weights get; defaults to mmpretrain'
+    add('--layout', choices=list(LAYOUTS), help=names)
     add('--config', help='of the training; defaults to the one stored')
-    add(
-        '--no-head',
-        action='store_true',
-        help='leave the head of a classifier out',
-    )
+    headless = 'leave the head of a classifier out'
+    add('--no-head', action='store_true', help=headless)
     args = parser.parse_args(argv)
     try:
         config = load_config(args.config) if args.config else None

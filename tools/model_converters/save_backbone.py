@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhgkd.runner import command_line
-from mmhgkd.teachers.checkpoint import read_state_dict
-from mmhgkd.transfer.converters.student import strip
+from mmhgkd.teachers.checkpoint import read_state_dict, strip_prefix
 from mmhgkd.transfer.converters.weights_file import write_weights
 from mmhgkd.utils import ConfigError
 
@@ -25,23 +24,19 @@ PREFIX = 'backbone.'
 
 
 def save_backbone(checkpoint: str, out: str, half: bool = False) -> int:
-    """Write the backbone's weights without their prefix.
+    """Write the backbone's weights without their prefix; returns their number.
 
-    Args:
-        checkpoint (str): Checkpoint of a training.
-        out (str): File to write.
-        half (bool): Whether to store floats in fp16. Defaults to False.
-
-    Returns:
-        int: Number of tensors written.
+    With ``half`` floats are stored in fp16.
 
     Raises:
         ConfigError: If the checkpoint holds no backbone.
     """
-    weights = {
-        key: value.half() if half and value.is_floating_point() else value
-        for key, value in strip(read_state_dict(checkpoint), PREFIX).items()
-    }
+    weights = strip_prefix(read_state_dict(checkpoint), PREFIX)
+    if half:
+        weights = {
+            key: value.half() if value.is_floating_point() else value
+            for key, value in weights.items()
+        }
     if not weights:
         raise ConfigError(
             f'{checkpoint} holds no key that starts with '

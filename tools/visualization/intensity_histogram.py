@@ -10,24 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhgkd.runner import command_line
-from mmhgkd.visualization import draw_intensities, intensities
-from mmhgkd.visualization.trained_model import (
-    open_run,
-    run_parser,
-    set_mask_ratio,
-)
+from mmhgkd.visualization import draw_intensities, intensities, trained_model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw; returns the exit code."""
-    parser = run_parser(__doc__, 'intensities.png', 64)
+    parser = trained_model.run_parser(__doc__, 'intensities.png', 64)
     ratio = "defaults to the run's"
     parser.add_argument('--mask-ratio', type=float, help=ratio)
     args = parser.parse_args(argv)
     try:
-        model, inputs = open_run(args)
+        model, inputs = trained_model.open_run(args)
         if args.mask_ratio is not None:
-            set_mask_ratio(model, args.mask_ratio)
+            trained_model.set_mask_ratio(model, args.mask_ratio)
         histograms = intensities(model, inputs)
         out = Path(args.out or Path(args.work_dir) / 'intensities.png')
         out.parent.mkdir(parents=True, exist_ok=True)

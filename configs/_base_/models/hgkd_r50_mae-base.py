@@ -1,3 +1,5 @@
+# The recommended form: the last stage imitates the teacher's tokens directly.
+# Nothing reads a decoder or a queue, so there is none. See docs/method.md.
 # The teacher: MAE ViT-B/16, pre-trained without labels. One line names it.
 teacher_checkpoint = 'checkpoints/mae_pretrain_vit_base.pth'
 
@@ -7,28 +9,16 @@ model = dict(
         type='mmhgkd.MIMTeacher',
         backbone=dict(type='MAEViT', arch='b', img_size=224, patch_size=16),
         checkpoint=teacher_checkpoint,
+        target_norm='batch_norm',
     ),
     mask=dict(type='mmhgkd.RandomUnitMask', unit=32, mask_ratio=0.6),
     backbone=dict(type='mmhgkd.SparseResNet', depth=50, drop_path_rate=0.05),
-    neck=dict(
-        type='mmhgkd.UNetNeck',
-        in_channels=(256, 512, 1024, 2048),
-        width=768,
-        out_channels=768,
-        out_stride=16,
-    ),
     head=dict(
         type='mmhgkd.DistillationHead',
-        feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),
-        similarity_loss=dict(
-            type='mmhgkd.SimilarityDistributionLoss', temperature=0.2
-        ),
-        embedding=dict(
-            type='mmhgkd.StudentEmbedding',
-            source='decoder',
-            in_channels=768,
+        direct_loss=dict(
+            type='mmhgkd.DirectImitationLoss',
+            in_channels=2048,
             out_channels=768,
         ),
-        queue=dict(type='mmhgkd.EmbeddingQueue', size=65536, embed_dims=768),
     ),
 )

@@ -1,5 +1,5 @@
 # The decoder of the distillation as decode head. Its width and depth are
-# those of the neck in configs/hgkd/r50_mae.py.
+# those of the neck in configs/hgkd/r50_mae_paper.py.
 _base_ = 'upernet_r50.py'
 
 custom_imports = dict(

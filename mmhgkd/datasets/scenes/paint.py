@@ -6,15 +6,11 @@ import numpy as np
 
 
 class Light(NamedTuple):
-    """A distant light.
+    """A distant light."""
 
-    Args:
-        azimuth (float): Direction in the image plane that the light comes
-            from, in radians.
-        elevation (float): Angle above the image plane, in radians.
-    """
-
+    #: Direction in the image plane that it comes from, in radians.
     azimuth: float
+    #: Angle above the image plane, in radians.
     elevation: float
 
     @property

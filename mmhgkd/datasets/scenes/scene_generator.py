@@ -24,18 +24,13 @@ _BORDER = 6
 
 
 class Scene(NamedTuple):
-    """A generated picture and what is in it.
+    """A generated picture and what is in it."""
 
-    Args:
-        image (ndarray): RGB pixels, ``(H, W, 3)`` uint8.
-        instances (ndarray): Number of the object that is seen at each pixel,
-            0 = background, ``k`` = object ``k - 1``, ``(H, W)`` uint8.
-        labels (tuple[int]): Class of each object, an index into ``SHAPES``.
-            Objects that lie further back come first.
-    """
-
-    image: np.ndarray
+    image: np.ndarray  #: RGB pixels, ``(H, W, 3)`` uint8
+    #: Number of the object that is seen at each pixel, 0 = background,
+    #: ``k`` = object ``k - 1``, ``(H, W)`` uint8.
     instances: np.ndarray
+    #: Class of each object, an index into ``SHAPES``; the furthest back first.
     labels: tuple[int, ...]
 
     def mask(self, index: int) -> np.ndarray:
@@ -232,8 +227,7 @@ def _place(
 ) -> tuple[slice, slice] | None:
     """Find a window where an object hides little of the earlier ones.
 
-    Returns:
-        tuple[slice, slice]: Rows and columns, or None where no try succeeds.
+    None where no try succeeds.
     """
     visible = np.bincount(instances.ravel(), minlength=len(areas) + 1)
     needed = _MIN_VISIBLE * np.array(areas)

@@ -20,17 +20,11 @@ SHAPES = (
 
 @functools.cache
 def shape_contours(name: str) -> tuple[np.ndarray, ...]:
-    """Closed outlines of a shape, filled by the even-odd rule.
+    """Closed outlines of one of ``SHAPES``, filled by the even-odd rule.
 
     All shapes have unit area and their centroid at the origin, so that size
-    and place say little about the class.
-
-    Args:
-        name (str): One of ``SHAPES``.
-
-    Returns:
-        tuple[ndarray]: Polygons of shape ``(N, 2)``, (x, y) with y
-        downwards; the second one is a hole.
+    and place say little about the class. They are polygons of shape
+    ``(N, 2)``, (x, y) with y downwards; the second one is a hole.
     """
     contours = _outlines(name)
     areas, moments = zip(*map(_area_and_moment, contours), strict=True)
@@ -80,19 +74,9 @@ def _outlines(name: str) -> list[np.ndarray]:
         )
         return [np.stack([x, y], 1)]
     if name == 'arrow':
-        return [
-            np.array(
-                [
-                    (-1.0, -0.3),
-                    (0.1, -0.3),
-                    (0.1, -0.8),
-                    (1.1, 0.0),
-                    (0.1, 0.8),
-                    (0.1, 0.3),
-                    (-1.0, 0.3),
-                ]
-            )
-        ]
+        x = np.array([-1.0, 0.1, 0.1, 1.1, 0.1, 0.1, -1.0])
+        y = np.array([-0.3, -0.3, -0.8, 0.0, 0.8, 0.3, 0.3])
+        return [np.stack([x, y], 1)]
     raise ValueError(f'unknown shape {name!r}; use one of {SHAPES}')
 
 

@@ -32,22 +32,12 @@ def random_texture(
     side: float,
     patterns: Sequence[str] = PATTERNS,
 ) -> np.ndarray:
-    """Draw a random texture for an object.
+    """Draw a random texture for an object, RGB in [0, 1], ``(H, W, 3)`` fp32.
 
-    Patterns, colors and sizes are drawn without regard to the shape, so
-    they tell nothing about its class.
-
-    Args:
-        rng (Generator): Source of randomness.
-        height (int): Height of the texture in pixels.
-        width (int): Width of the texture in pixels.
-        side (float): Square root of the object's area in pixels, the length
-            that periods are measured in.
-        patterns (Sequence[str]): Patterns to choose from. Defaults to
-            ``PATTERNS``.
-
-    Returns:
-        ndarray: RGB in [0, 1], ``(height, width, 3)`` float32.
+    Patterns, colors and sizes are drawn without regard to the shape, so they
+    tell nothing about its class. ``side``, the square root of the object's
+    area in pixels, is the length that periods are measured in; ``patterns``
+    are those to choose from.
     """
     pattern = patterns[rng.integers(len(patterns))]
     if pattern == 'photo':
@@ -119,13 +109,7 @@ def photo_patch(
 ) -> np.ndarray:
     """Cut a random patch out of a random photo and change its colors.
 
-    Args:
-        rng (Generator): Source of randomness.
-        height (int): Height of the patch in pixels.
-        width (int): Width of the patch in pixels.
-
-    Returns:
-        ndarray: RGB in [0, 1], ``(height, width, 3)`` float32.
+    It is RGB in [0, 1], ``(height, width, 3)`` float32.
     """
     photos = load_photos()
     photo = photos[rng.integers(len(photos))]
@@ -154,9 +138,6 @@ def load_photos() -> tuple[np.ndarray, ...]:
     and ``flower`` (by vultilion) are under CC BY 2.0, the others are in the
     public domain or under CC0.
 
-    Returns:
-        tuple[ndarray]: RGB images, ``(H, W, 3)`` uint8.
-
     Raises:
         FileNotFoundError: If an installed package lacks a photo.
     """
@@ -170,9 +151,6 @@ def load_photos() -> tuple[np.ndarray, ...]:
                     f'`{package.split(".")[0]}` ({path}); reinstall '
                     'scikit-learn and scikit-image from their wheels'
                 )
-            photos.append(
-                mmcv.imfrombytes(
-                    path.read_bytes(), channel_order='rgb', backend='cv2'
-                )
-            )
+            photo = mmcv.imfrombytes(path.read_bytes(), backend='cv2')
+            photos.append(mmcv.bgr2rgb(photo))
     return tuple(photos)

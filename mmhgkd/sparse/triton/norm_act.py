@@ -22,6 +22,7 @@ def norm_act(
     rows: Tensor,
     residual: Tensor | None = None,
     relu: bool = False,
+    factor: Tensor | None = None,
 ) -> Tensor:
     """Batch norm, residual addition and ReLU in two passes over the rows.
 
@@ -35,6 +36,8 @@ def norm_act(
         residual (Tensor, optional): Added before ReLU, ``(N, C)``. Defaults
             to None.
         relu (bool): Whether ReLU follows. Defaults to False.
+        factor (Tensor, optional): What each image is multiplied by before
+            the residual is added, ``(B, )``. Defaults to None.
 
     Returns:
         Tensor: ``(N, C)``.
@@ -53,6 +56,7 @@ def norm_act(
         module.weight,
         module.bias,
         residual,
+        factor,
         running,
         module.eps,
         relu,
@@ -72,6 +76,7 @@ class _NormAct(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         residual: Tensor | None,
+        factor: Tensor | None,
         running: Tensor | None,
         eps: float,
         relu: bool,
@@ -81,16 +86,15 @@ class _NormAct(torch.autograd.Function):
             statistics = _statistics(rows, ranks)
         else:
             statistics = running.float()
-        mean, variance = statistics
-        inverse_std = (variance + eps).rsqrt()
-        scale = inverse_std if weight is None else inverse_std * weight
-        shift = torch.zeros_like(mean) if bias is None else bias.float()
+        if factor is not None:
+            factor = factor.float()
         out = apply_norm(
-            rows, torch.stack([mean, scale, shift]), residual, relu
+            rows, statistics, weight, bias, eps, residual, factor, relu
         )
         ctx.save_for_backward(
-            rows, weight, mean, inverse_std, out if relu else None
+            rows, weight, factor, statistics, out if relu else None
         )
+        ctx.eps = eps
         ctx.ranks, ctx.batch_statistics = ranks, running is None
         ctx.mark_non_differentiable(statistics)
         return out, statistics
@@ -99,45 +103,42 @@ class _NormAct(torch.autograd.Function):
     def backward(
         ctx: Any, grad: Tensor, _: Tensor
     ) -> tuple[Tensor | None, ...]:
-        rows, weight, mean, inverse_std, out = ctx.saved_tensors
-        sums = norm_gradient_sums(grad, rows, out, mean, inverse_std)
+        rows, weight, factor, statistics, out = ctx.saved_tensors
+        sums = norm_gradient_sums(grad, rows, out, factor, statistics, ctx.eps)
         d_weight = d_bias = None
-        scale = inverse_std
         if weight is not None:
             d_bias, d_weight = sums.to(weight.dtype)
-            scale = inverse_std * weight
-        if ctx.batch_statistics:
-            sums = _all_reduce(sums, ctx.ranks)
-            first, second = sums * (scale / (rows.size(0) * ctx.ranks))
-            coefficients = [mean, scale, -second * inverse_std, -first]
-        else:
-            zero = torch.zeros_like(mean)
-            coefficients = [mean, scale, zero, zero]
+        batch = ctx.batch_statistics
         # Without ReLU the gradient of the residual is that of the output.
         wanted = ctx.needs_input_grad[3]
         d_rows, d_residual = norm_gradient(
             grad,
             rows,
             out,
-            torch.stack(coefficients),
+            factor,
+            statistics,
+            weight,
+            ctx.eps,
+            _all_reduce(sums, ctx.ranks) if batch else None,
+            rows.size(0) * ctx.ranks,
             wanted and out is not None,
         )
         if not wanted:
             d_residual = None
         elif out is None:
             d_residual = grad
-        return d_rows, d_weight, d_bias, d_residual, *[None] * 4
+        return d_rows, d_weight, d_bias, d_residual, *[None] * 5
 
 
 def _statistics(rows: Tensor, ranks: int) -> Tensor:
     """Mean and biased variance over all ranks, ``(2, C)``."""
-    own, squares = row_statistics(rows)
+    statistics = row_statistics(rows)
     if ranks == 1:
-        return torch.stack([own, squares / rows.size(0)])
+        return statistics
+    own, variance = statistics
     mean = _all_reduce(own, ranks) / ranks
-    squares = squares + (own - mean).square() * rows.size(0)
-    total = _all_reduce(squares, ranks)
-    return torch.stack([mean, total / (rows.size(0) * ranks)])
+    variance = variance + (own - mean).square()
+    return torch.stack([mean, _all_reduce(variance, ranks) / ranks])
 
 
 def _all_reduce(values: Tensor, ranks: int) -> Tensor:

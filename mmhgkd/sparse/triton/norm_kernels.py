@@ -17,17 +17,30 @@ __all__ = ['apply_norm', 'norm_gradient', 'norm_gradient_sums']
 
 
 @operator(
-    lambda rows, coefficients, residual, relu: rows.new_empty(rows.shape)
+    lambda rows, statistics, weight, bias, eps, residual, factor, relu: (
+        rows.new_empty(rows.shape)
+    )
 )
 def apply_norm(
-    rows: Tensor, coefficients: Tensor, residual: Tensor | None, relu: bool
+    rows: Tensor,
+    statistics: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    residual: Tensor | None,
+    factor: Tensor | None,
+    relu: bool,
 ) -> Tensor:
-    """Compute ``(rows - m) * a + b (+ residual)``, then perhaps ReLU.
+    """Compute ``norm(rows) * factor + residual``, then perhaps ReLU.
 
     Args:
         rows (Tensor): ``(N, C)``.
-        coefficients (Tensor): ``m``, ``a`` and ``b``, ``(3, C)`` float32.
+        statistics (Tensor): Mean and variance, ``(2, C)`` float32.
+        weight (Tensor, optional): ``(C, )``.
+        bias (Tensor, optional): ``(C, )``.
+        eps (float): Added to the variance.
         residual (Tensor, optional): ``(N, C)``.
+        factor (Tensor, optional): Of each image, ``(B, )`` float32.
         relu (bool): Whether ReLU follows.
 
     Returns:
@@ -41,11 +54,18 @@ def apply_norm(
         _apply_norm,
         (triton.cdiv(num_rows, height), triton.cdiv(channels, width)),
         rows,
-        coefficients.contiguous(),
+        statistics.contiguous(),
+        statistics if weight is None else weight.contiguous(),
+        statistics if bias is None else bias.contiguous(),
         rows if residual is None else residual.contiguous(),
+        *_factor(factor, statistics, num_rows),
         out,
         num_rows,
+        eps,
+        HAS_WEIGHT=weight is not None,
+        HAS_BIAS=bias is not None,
         HAS_RESIDUAL=residual is not None,
+        HAS_FACTOR=factor is not None,
         RELU=relu,
         CHANNELS=channels,
         HEIGHT=height,
@@ -55,7 +75,7 @@ def apply_norm(
 
 
 @operator(
-    lambda grad, rows, out, mean, inverse_std: rows.new_empty(
+    lambda grad, rows, out, factor, statistics, eps: rows.new_empty(
         2, rows.size(1), dtype=torch.float32
     )
 )
@@ -63,8 +83,9 @@ def norm_gradient_sums(
     grad: Tensor,
     rows: Tensor,
     out: Tensor | None,
-    mean: Tensor,
-    inverse_std: Tensor,
+    factor: Tensor | None,
+    statistics: Tensor,
+    eps: float,
 ) -> Tensor:
     """Sums over rows of the gradient, and of it times the normalized rows.
 
@@ -72,8 +93,9 @@ def norm_gradient_sums(
         grad (Tensor): Gradient of the output, ``(N, C)``.
         rows (Tensor): Input of the norm, ``(N, C)``.
         out (Tensor, optional): Output, ``(N, C)``, if ReLU made it.
-        mean (Tensor): ``(C, )`` float32.
-        inverse_std (Tensor): ``(C, )`` float32.
+        factor (Tensor, optional): See :func:`apply_norm`.
+        statistics (Tensor): See :func:`apply_norm`.
+        eps (float): See :func:`apply_norm`.
 
     Returns:
         Tensor: ``(2, C)`` float32.
@@ -90,11 +112,13 @@ def norm_gradient_sums(
         grad,
         rows,
         rows if out is None else out.contiguous(),
-        mean.contiguous(),
-        inverse_std.contiguous(),
+        *_factor(factor, statistics, num_rows),
+        statistics.contiguous(),
         partial,
         num_rows,
         chunk,
+        eps,
+        HAS_FACTOR=factor is not None,
         RELU=out is not None,
         CHANNELS=channels,
         HEIGHT=height,
@@ -104,29 +128,38 @@ def norm_gradient_sums(
 
 
 @operator(
-    lambda grad, rows, out, coefficients, residual: (
+    lambda grad, rows, *options: (
         rows.new_empty(rows.shape),
-        rows.new_empty(rows.shape if residual else (0,)),
+        rows.new_empty(rows.shape if options[-1] else (0,)),
     )
 )
 def norm_gradient(
     grad: Tensor,
     rows: Tensor,
     out: Tensor | None,
-    coefficients: Tensor,
+    factor: Tensor | None,
+    statistics: Tensor,
+    weight: Tensor | None,
+    eps: float,
+    sums: Tensor | None,
+    count: int,
     residual: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the rows and of the residual.
 
-    With ``g`` the gradient where ReLU passed, the former is
-    ``a * g + b * (rows - m) + c``.
+    The latter is the gradient where ReLU passed.
 
     Args:
         grad (Tensor): Gradient of the output, ``(N, C)``.
         rows (Tensor): Input of the norm, ``(N, C)``.
         out (Tensor, optional): Output, ``(N, C)``, if ReLU made it.
-        coefficients (Tensor): ``m``, ``a``, ``b`` and ``c``, ``(4, C)``
-            float32.
+        factor (Tensor, optional): See :func:`apply_norm`.
+        statistics (Tensor): See :func:`apply_norm`.
+        weight (Tensor, optional): See :func:`apply_norm`.
+        eps (float): See :func:`apply_norm`.
+        sums (Tensor, optional): Those of :func:`norm_gradient_sums` over all
+            ranks, if the statistics depend on the rows.
+        count (int): Rows of all ranks.
         residual (bool): Whether the gradient of the residual is wanted.
 
     Returns:
@@ -143,10 +176,18 @@ def norm_gradient(
         grad,
         rows,
         rows if out is None else out.contiguous(),
-        coefficients.contiguous(),
+        *_factor(factor, statistics, num_rows),
+        statistics.contiguous(),
+        statistics if weight is None else weight.contiguous(),
+        statistics if sums is None else sums.contiguous(),
         d_rows,
         d_residual,
         num_rows,
+        count,
+        eps,
+        HAS_WEIGHT=weight is not None,
+        HAS_SUMS=sums is not None,
+        HAS_FACTOR=factor is not None,
         RELU=out is not None,
         RESIDUAL=residual,
         CHANNELS=channels,
@@ -156,14 +197,47 @@ def norm_gradient(
     return d_rows, d_residual
 
 
+def _factor(
+    factor: Tensor | None, unused: Tensor, num_rows: int
+) -> tuple[Tensor, int]:
+    """Factors of the images and rows of each, for a kernel."""
+    if factor is None:
+        return unused, num_rows
+    return factor.contiguous(), num_rows // factor.numel()
+
+
+@triton.jit
+def _scale(value, factor, row, num_rows, image_rows):
+    """Multiply the rows of each image by its factor."""
+    image = row.to(tl.int32) // image_rows
+    return value * tl.load(factor + image, row < num_rows, 0.0)[:, None]
+
+
+@triton.jit
+def _mean_and_inverse(
+    statistics, channel, in_channels, eps, CHANNELS: tl.constexpr
+):
+    mean = tl.load(statistics + channel, in_channels, 0.0)
+    variance = tl.load(statistics + CHANNELS + channel, in_channels, 1.0)
+    return mean, tl.rsqrt(variance + eps)
+
+
 @triton.jit
 def _apply_norm(
     rows,
-    coefficients,
+    statistics,
+    weight,
+    bias,
     residual,
+    factor,
+    image_rows,
     out,
     num_rows,
+    eps,
+    HAS_WEIGHT: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
+    HAS_FACTOR: tl.constexpr,
     RELU: tl.constexpr,
     CHANNELS: tl.constexpr,
     HEIGHT: tl.constexpr,
@@ -175,12 +249,17 @@ def _apply_norm(
     inside = (row < num_rows)[:, None] & in_channels[None, :]
     place = row[:, None] * CHANNELS + channel[None, :]
     value = tl.load(rows + place, mask=inside, other=0.0).to(tl.float32)
-    m = tl.load(coefficients + channel, mask=in_channels, other=0.0)
-    a = tl.load(coefficients + CHANNELS + channel, mask=in_channels, other=0.0)
-    b = tl.load(
-        coefficients + 2 * CHANNELS + channel, mask=in_channels, other=0.0
+    mean, scale = _mean_and_inverse(
+        statistics, channel, in_channels, eps, CHANNELS
     )
-    value = (value - m[None, :]) * a[None, :] + b[None, :]
+    if HAS_WEIGHT:
+        scale *= tl.load(weight + channel, in_channels, 0.0).to(tl.float32)
+    value = (value - mean[None, :]) * scale[None, :]
+    if HAS_BIAS:
+        shift = tl.load(bias + channel, in_channels, 0.0).to(tl.float32)
+        value += shift[None, :]
+    if HAS_FACTOR:
+        value = _scale(value, factor, row, num_rows, image_rows)
     if HAS_RESIDUAL:
         value += tl.load(residual + place, mask=inside, other=0.0).to(
             tl.float32
@@ -196,11 +275,14 @@ def _norm_gradient_sums(
     grad,
     rows,
     out,
-    mean,
-    inverse_std,
+    factor,
+    image_rows,
+    statistics,
     partial,
     num_rows,
     chunk,
+    eps,
+    HAS_FACTOR: tl.constexpr,
     RELU: tl.constexpr,
     CHANNELS: tl.constexpr,
     HEIGHT: tl.constexpr,
@@ -209,8 +291,9 @@ def _norm_gradient_sums(
     channel = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
     split = tl.program_id(1).to(tl.int64)
     in_channels = channel < CHANNELS
-    center = tl.load(mean + channel, mask=in_channels, other=0.0)
-    factor = tl.load(inverse_std + channel, mask=in_channels, other=0.0)
+    mean, inverse = _mean_and_inverse(
+        statistics, channel, in_channels, eps, CHANNELS
+    )
     plain = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     weighted = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
     for start in range(0, chunk, HEIGHT):
@@ -222,11 +305,13 @@ def _norm_gradient_sums(
         if RELU:
             after = tl.load(out + place, mask=inside, other=0.0)
             slope = tl.where(after > 0, slope, 0.0)
+        if HAS_FACTOR:
+            slope = _scale(slope, factor, row, num_rows, image_rows)
         plain += slope
-        weighted += slope * (value - center[None, :])
+        weighted += slope * (value - mean[None, :])
     place = partial + split * 2 * CHANNELS + channel
     tl.store(place, tl.sum(plain, 0), mask=in_channels)
-    tl.store(place + CHANNELS, tl.sum(weighted, 0) * factor, mask=in_channels)
+    tl.store(place + CHANNELS, tl.sum(weighted, 0) * inverse, mask=in_channels)
 
 
 @triton.jit
@@ -234,10 +319,19 @@ def _norm_gradient(
     grad,
     rows,
     out,
-    coefficients,
+    factor,
+    image_rows,
+    statistics,
+    weight,
+    sums,
     d_rows,
     d_residual,
     num_rows,
+    count,
+    eps,
+    HAS_WEIGHT: tl.constexpr,
+    HAS_SUMS: tl.constexpr,
+    HAS_FACTOR: tl.constexpr,
     RELU: tl.constexpr,
     RESIDUAL: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -260,13 +354,18 @@ def _norm_gradient(
             slope.to(d_residual.dtype.element_ty),
             mask=inside,
         )
-    m = tl.load(coefficients + channel, mask=in_channels, other=0.0)
-    a = tl.load(coefficients + CHANNELS + channel, mask=in_channels, other=0.0)
-    b = tl.load(
-        coefficients + 2 * CHANNELS + channel, mask=in_channels, other=0.0
+    if HAS_FACTOR:
+        slope = _scale(slope, factor, row, num_rows, image_rows)
+    mean, inverse = _mean_and_inverse(
+        statistics, channel, in_channels, eps, CHANNELS
     )
-    c = tl.load(
-        coefficients + 3 * CHANNELS + channel, mask=in_channels, other=0.0
-    )
-    value = slope * a[None, :] + (value - m[None, :]) * b[None, :] + c[None, :]
+    scale = inverse
+    if HAS_WEIGHT:
+        scale *= tl.load(weight + channel, in_channels, 0.0).to(tl.float32)
+    if HAS_SUMS:
+        plain = tl.load(sums + channel, in_channels, 0.0) / count
+        weighted = tl.load(sums + CHANNELS + channel, in_channels, 0.0) / count
+        slope -= (value - mean[None, :]) * (weighted * inverse)[None, :]
+        slope -= plain[None, :]
+    value = slope * scale[None, :]
     tl.store(d_rows + place, value.to(d_rows.dtype.element_ty), mask=inside)

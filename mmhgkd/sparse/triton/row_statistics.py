@@ -14,7 +14,7 @@ __all__ = ['row_statistics']
 
 @operator(lambda rows: rows.new_empty(2, rows.size(1), dtype=torch.float32))
 def row_statistics(rows: Tensor) -> Tensor:
-    """Mean and summed squared deviation from it, by Welford's method.
+    """Mean and biased variance, by Welford's method.
 
     Args:
         rows (Tensor): ``(N, C)``.
@@ -35,6 +35,7 @@ def row_statistics(rows: Tensor) -> Tensor:
         partial,
         num_rows,
         chunk,
+        ALONE=splits == 1,
         CHANNELS=channels,
         HEIGHT=height,
         WIDTH=width,
@@ -63,6 +64,7 @@ def _row_statistics(
     partial,
     num_rows,
     chunk,
+    ALONE: tl.constexpr,
     CHANNELS: tl.constexpr,
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -87,7 +89,13 @@ def _row_statistics(
         mean += delta * (1.0 / tl.maximum(count, 1.0))[:, None]
         square += delta * (value - mean)
     _store_merged(
-        partial + split * 2 * CHANNELS, count, mean, square, channel, CHANNELS
+        partial + split * 2 * CHANNELS,
+        count,
+        mean,
+        square,
+        num_rows if ALONE else 1,
+        channel,
+        CHANNELS,
     )
 
 
@@ -110,14 +118,16 @@ def _merge_statistics(
     square = tl.load(place + CHANNELS, mask=inside, other=0.0)
     left = tl.maximum(num_rows - split * chunk, 0)
     count = tl.minimum(left, chunk).to(tl.float32)
-    _store_merged(out, count, mean, square, channel, CHANNELS)
+    _store_merged(out, count, mean, square, num_rows, channel, CHANNELS)
 
 
 @triton.jit
-def _store_merged(out, count, mean, square, channel, CHANNELS: tl.constexpr):
+def _store_merged(
+    out, count, mean, square, divisor, channel, CHANNELS: tl.constexpr
+):
     """Store the statistics of the union of samples (Chan et al.)."""
     merged = tl.sum(mean * count[:, None], 0) / tl.sum(count, 0)
     delta = mean - merged[None, :]
-    total = tl.sum(square + delta * delta * count[:, None], 0)
+    total = tl.sum(square + delta * delta * count[:, None], 0) / divisor
     tl.store(out + channel, merged, mask=channel < CHANNELS)
     tl.store(out + CHANNELS + channel, total, mask=channel < CHANNELS)

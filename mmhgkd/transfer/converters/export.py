@@ -33,20 +33,13 @@ _BATCHES = ((2, 3, 64, 64), (3, 3, 96, 128))
 
 
 class Export(NamedTuple):
-    """What an export has written.
+    """What an export has written."""
 
-    Args:
-        network (str): The library's network, or 'ONNX'.
-        tensors (int): Number of tensors in the file.
-        differences (dict[str, float]): Largest difference to the student, by
-            the name of the output.
-        usage (str): Python code that loads the file.
-    """
-
-    network: str
-    tensors: int
+    network: str  #: the library's network, or 'ONNX'
+    tensors: int  #: number of tensors in the file
+    #: Largest difference to the student, by the name of the output.
     differences: dict[str, float]
-    usage: str
+    usage: str  #: Python code that loads the file
 
 
 def export_student(

@@ -1,8 +1,6 @@
 """Libraries whose checkpoints are plain state dicts."""
 
-import re
 from abc import abstractmethod
-from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
 from typing import ClassVar
@@ -11,12 +9,13 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmhgkd.teachers.checkpoint import summarize
+from mmhgkd.teachers.checkpoint import rename, summarize
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.safe_files import read_checkpoint
 
 from .layout import Layout
 from .student import State, Student
-from .weights_file import read_weights, write_weights
+from .weights_file import write_weights
 
 #: Where a config of mmpretrain leaves the size out.
 _ARCHS = {'ConvNeXt': 'tiny', 'MobileNetV3': 'small', 'EfficientNet': 'b0'}
@@ -51,11 +50,7 @@ class FlatLayout(Layout):
         """Whether the library has a network of this name."""
 
     def network(self, student: Student) -> str:
-        """Name of the network that equals the student.
-
-        Raises:
-            ConfigError: If there is none.
-        """
+        """Name of the network that equals the student."""
         options, family = student.backbone, student.family
         arch = options.get('arch') or _ARCHS.get(family)
         width = f'{round(100 * options.get("widen_factor", 1)):03}'
@@ -128,7 +123,7 @@ class FlatLayout(Layout):
     def load(self, student: Student, path: Path) -> nn.Module:
         """See :class:`Layout`."""
         model = self.build(student)
-        state = read_weights(path)
+        state = read_checkpoint(path)
         _, unexpected = model.load_state_dict(state, strict=False)
         missing = self._missing(student, model.state_dict(), state)
         if missing or unexpected:
@@ -174,13 +169,6 @@ class FlatLayout(Layout):
         head = self._head_keys(student).values()
         absent = () if student.num_classes else head
         return [key for key in own if key not in state and key not in absent]
-
-
-def rename(key: str, patterns: Iterable[tuple[str, str]]) -> str:
-    """Apply all patterns to a key, one after the other."""
-    for pattern, replacement in patterns:
-        key = re.sub(pattern, replacement, key)
-    return key
 
 
 def _leaf(key: str) -> str:

@@ -7,11 +7,14 @@ from typing import Any
 from mmpretrain.models import ConvNeXt, ResNet
 from mmpretrain.registry import MODELS
 
-from mmhgkd.teachers.checkpoint import MMPRETRAIN_NAMES, load_weights
+from mmhgkd.teachers.checkpoint import (
+    MMPRETRAIN_NAMES,
+    State,
+    load_weights,
+    rename,
+    strip_prefix,
+)
 from mmhgkd.utils import ConfigError
-
-from .flat_layout import rename
-from .student import State, strip
 
 SPARK_PREFIX = 'sparse_encoder.sp_cnn.'
 _CONVNEXT_NAMES = (
@@ -31,20 +34,13 @@ _TABLE = 'relative_position_bias_table'
 
 
 def find_cnn(state: State, source: str) -> tuple[dict[str, Any], State] | None:
-    """Find the encoder of SparK in a checkpoint.
+    """Find the encoder of SparK: config and weights of mmpretrain's network.
 
     SparK writes it twice: with its decoder, under ``SPARK_PREFIX``, and
     alone, without a prefix. Its ResNet is timm's, its ConvNeXt the official
-    one.
-
-    Returns:
-        tuple[dict, dict[str, Tensor]]: Config and state dict of mmpretrain's
-        network; None if it is no checkpoint of SparK.
-
-    Raises:
-        ConfigError: If mmpretrain has no such network.
+    one. The result is None if it is no checkpoint of SparK.
     """
-    state = strip(state, SPARK_PREFIX) or state
+    state = strip_prefix(state, SPARK_PREFIX) or state
     heads = ('fc.', 'head.')
     state = {k: v for k, v in state.items() if not k.startswith(heads)}
     if 'layer1.0.conv1.weight' in state:
@@ -86,16 +82,9 @@ def _count(state: State, pattern: str) -> int:
 def find_vit(
     state: State, source: str, num_heads: int | None = None
 ) -> tuple[dict[str, Any], State] | None:
-    """Find the encoder of MAE or BEiT in a checkpoint.
+    """Find the encoder of MAE or BEiT, as :func:`find_cnn` does that of SparK.
 
     ``num_heads`` of None are those of the published sizes.
-
-    Returns:
-        tuple[dict, dict[str, Tensor]]: Config and state dict of mmpretrain's
-        network; None if it is no ViT.
-
-    Raises:
-        ConfigError: If mmpretrain has no such network.
     """
     projection = state.get('patch_embed.proj.weight')
     if projection is None:

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from mmhgkd.teachers.checkpoint import (
+    State,
     find_differences,
     read_checkpoint,
     read_state_dict,
@@ -15,25 +16,18 @@ from mmhgkd.utils import ConfigError
 
 from .foreign import find_cnn, find_vit
 from .openmmlab_layout import backbone_usage, read_back, write_checkpoint
-from .student import State
 from .weights_file import partial_file
 
 
 class Import(NamedTuple):
-    """What an import has written.
+    """What an import has written."""
 
-    Args:
-        backbone (dict): Config of mmpretrain's network.
-        tensors (int): Number of tensors in the file.
-        absent (tuple[str]): Keys of the network that the checkpoint lacks;
-            those of norms are written as they are initialized.
-        usage (str): Part of a config that loads the file.
-    """
-
-    backbone: dict[str, Any]
-    tensors: int
+    backbone: dict[str, Any]  #: config of mmpretrain's network
+    tensors: int  #: number of tensors in the file
+    #: Keys of the network that the checkpoint lacks; those of norms are
+    #: written as they are initialized.
     absent: tuple[str, ...]
-    usage: str
+    usage: str  #: part of a config that loads the file
 
 
 def import_checkpoint(
@@ -99,9 +93,8 @@ def _check(
 ) -> tuple[str, ...]:
     """Compare with mmpretrain's network.
 
-    Returns:
-        tuple[str]: Keys that the pre-training has no layers for: the norms of
-        ConvNeXt's maps, and mask tokens.
+    Returns the keys that the pre-training has no layers for: the norms of
+    ConvNeXt's maps, and mask tokens.
     """
     own = _build(network).state_dict()
     differences = find_differences(own, weights)

@@ -112,19 +112,13 @@ def write_checkpoint(
 def read_back(
     model: nn.Module, path: Path, state: State, prefix: str = ''
 ) -> list[str]:
-    """Load a file by MMEngine, and compare it with what was written.
-
-    Args:
-        model (nn.Module): The network, the part ``prefix`` of the file.
-        path (Path): The file.
-        state (dict[str, Tensor]): All that was written.
-        prefix (str): Start of the keys. Defaults to ''.
+    """Load the part ``prefix`` of a file by MMEngine.
 
     Returns:
         list[str]: Keys of the network that the file lacks.
 
     Raises:
-        ConfigError: If a tensor was not read.
+        ConfigError: If a tensor of ``state``, which was written, is lost.
     """
     patterns = [(f'^{re.escape(prefix)}', '')]
     load_checkpoint(model, str(path), revise_keys=patterns, logger='silent')

@@ -8,22 +8,15 @@ from mmhgkd.utils import ConfigError
 
 
 def parse_config(text: str, source: str) -> dict[str, Any]:
-    """Read the text of a config as data.
+    """Read the text of a config, ``Config.pretty_text``, as data.
 
     ``Config.fromstring`` runs the text as Python, and so would any code in a
     checkpoint of unknown origin. What MMEngine writes are literals and calls
     of ``dict``; types, which it writes by their dotted name, become that
     name.
 
-    Args:
-        text (str): ``Config.pretty_text``.
-        source (str): File that it comes from, for error messages.
-
-    Returns:
-        dict: The values by their names.
-
     Raises:
-        ConfigError: If the text holds anything else.
+        ConfigError: If the text holds anything else; ``source`` is its file.
     """
     try:
         return dict(_assignment(node) for node in ast.parse(text).body)

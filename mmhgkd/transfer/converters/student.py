@@ -8,40 +8,31 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmpretrain import get_model
-from torch import Tensor
 
+from mmhgkd.teachers.base_teacher import IMAGENET_MEAN, IMAGENET_STD
 from mmhgkd.teachers.checkpoint import (
+    State,
     find_differences,
     read_checkpoint,
     read_state_dict,
+    strip_prefix,
     summarize,
 )
 from mmhgkd.utils import ConfigError
 
 from .stored_config import parse_config
 
-State = dict[str, Tensor]
-
 POOLING = dict(type='GlobalAveragePooling')
-_IMAGENET = dict(
-    mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), to_rgb=True
-)
+_IMAGENET = dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, to_rgb=True)
 
 
 @dataclass(frozen=True)
 class Student:
-    """The CNN of a checkpoint, alone.
+    """The CNN of a checkpoint, alone."""
 
-    Args:
-        source (str): The checkpoint.
-        config (Config): Of :func:`student_config`.
-        state (dict[str, Tensor]): State dict of its model.
-        classes (tuple[str]): Names of the classes. Defaults to ().
-    """
-
-    source: str
-    config: Config
-    state: State
+    source: str  #: the checkpoint
+    config: Config  #: of :func:`student_config`
+    state: State  #: state dict of its model
     classes: tuple[str, ...] = ()
 
     @property
@@ -52,7 +43,7 @@ class Student:
     @property
     def weights(self) -> State:
         """State dict of the network."""
-        return strip(self.state, 'backbone.')
+        return strip_prefix(self.state, 'backbone.')
 
     @property
     def family(self) -> str:
@@ -66,11 +57,7 @@ class Student:
         return head.num_classes if head else 0
 
     def build(self) -> BaseModel:
-        """Build the model with the weights, in eval mode.
-
-        Raises:
-            ConfigError: If config and weights do not fit together.
-        """
+        """Build the model with the weights, in eval mode."""
         try:
             model = get_model(self.config)
         except (TypeError, ValueError, AssertionError, KeyError) as error:
@@ -145,16 +132,13 @@ def student_config(
 
     The model gives embeddings, without teacher, decoder and mask, and the
     scores of the classifier where the config has one. It works with
-    mmpretrain's ``get_model``, ``FeatureExtractor`` and inferencers.
+    mmpretrain's ``get_model``, ``FeatureExtractor`` and inferencers; the
+    images' way into it is in ``test_dataloader``.
 
     Args:
         config (Mapping): Config of a distillation, or of a task of
             mmpretrain, mmdetection or mmsegmentation.
         source (str): What it is called in errors. Defaults to 'the config'.
-
-    Returns:
-        Config: ``model``, and the images' way into it in
-        ``test_dataloader``.
 
     Raises:
         ConfigError: If the config has no backbone.
@@ -170,10 +154,10 @@ def student_config(
     backbone.pop('init_cfg', None)
     neck: Any = POOLING
     head = None
-    if unscoped(model.get('type', '')) == 'ImageClassifier' and model.get(
-        'head'
-    ):
-        neck, head = model.get('neck'), model['head']
+    if unscoped(model.get('type', '')) == 'ImageClassifier':
+        head = model.get('head')
+    if head:
+        neck = model.get('neck')
     return Config(
         dict(
             default_scope='mmpretrain',
@@ -192,32 +176,23 @@ def student_config(
 def inference_dataloader(config: Mapping[str, Any]) -> dict[str, Any]:
     """The images' way into the model, in the words of mmpretrain.
 
-    Args:
-        config (Mapping): Config of a training.
-
-    Returns:
-        dict: With ``dataset.pipeline``, which begins with mmpretrain's own
-        loading of images, as its inferencers ask for that.
+    Its ``dataset.pipeline`` begins with mmpretrain's own loading of images,
+    as its inferencers ask for that.
     """
     steps = None
     if config.get('default_scope') == 'mmpretrain':
-        loader = config.get('test_dataloader')
         # The configs keep theirs where the evaluation is switched off.
-        steps = (
-            loader['dataset']['pipeline']
-            if loader
-            else config.get('eval_pipeline')
-        )
+        steps = config.get('eval_pipeline')
+        if loader := config.get('test_dataloader'):
+            steps = loader['dataset']['pipeline']
     if steps:
         pipeline = [dict(step) for step in steps[1:]]
     else:
         size = _train_size(config)
+        side = round(size * 256 / 224)
         pipeline = [
             dict(
-                type='ResizeEdge',
-                scale=round(size * 256 / 224),
-                edge='short',
-                backend='pillow',
+                type='ResizeEdge', scale=side, edge='short', backend='pillow'
             ),
             dict(type='CenterCrop', crop_size=size),
             dict(type='PackInputs'),
@@ -247,20 +222,10 @@ def _preprocessor(config: Mapping[str, Any]) -> dict[str, Any]:
 def _train_size(config: Mapping[str, Any]) -> int:
     """Side of the random crops of the training."""
     for step in config.get('train_pipeline') or []:
-        if step['type'] == 'RandomResizedCrop' and isinstance(
-            step['scale'], int
-        ):
-            return step['scale']
+        scale = step.get('scale')
+        if step['type'] == 'RandomResizedCrop' and isinstance(scale, int):
+            return scale
     return 224
-
-
-def strip(state: Mapping[str, Tensor], prefix: str) -> State:
-    """Keys that start with ``prefix``, without it."""
-    return {
-        key.removeprefix(prefix): value
-        for key, value in state.items()
-        if key.startswith(prefix)
-    }
 
 
 def unscoped(name: str) -> str:
@@ -271,8 +236,7 @@ def unscoped(name: str) -> str:
 def _classes(meta: Mapping[str, Any]) -> tuple[str, ...]:
     found = meta.get('dataset_meta')
     classes = found.get('classes') if isinstance(found, Mapping) else None
-    if isinstance(classes, (list, tuple)) and all(
-        isinstance(name, str) for name in classes
-    ):
-        return tuple(classes)
-    return ()
+    if not isinstance(classes, (list, tuple)):
+        return ()
+    is_text = all(isinstance(name, str) for name in classes)
+    return tuple(classes) if is_text else ()

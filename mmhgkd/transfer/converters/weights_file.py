@@ -7,19 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmhgkd.utils.safe_files import read_checkpoint
-
 
 def write_weights(
     path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write a flat state dict.
+    """Write a flat state dict, ``.pth`` or ``.safetensors``.
 
-    Args:
-        path (Path): The file, ``.pth`` or ``.safetensors``.
-        state (Mapping[str, Tensor]): The tensors.
-        metadata (Mapping[str, str]): Facts for the header of safetensors;
-            a flat state dict of PyTorch has no place for them.
+    The metadata go to the header of safetensors; PyTorch's has no place.
     """
     tensors = {key: value.contiguous() for key, value in state.items()}
     if path.suffix == '.safetensors':
@@ -38,21 +32,9 @@ def torch_file(content: Any) -> bytes:
     return buffer.getvalue()
 
 
-def read_weights(path: Path) -> dict[str, Any]:
-    """Read what :func:`write_weights` has written, as a user would."""
-    return read_checkpoint(path)
-
-
 @contextmanager
 def partial_file(out: Path) -> Iterator[Path]:
-    """A file beside another, which takes its place when all went well.
-
-    Args:
-        out (Path): The file; its folder is created.
-
-    Yields:
-        Path: Where to write.
-    """
+    """A file beside another, which takes its place when all went well."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f'.{out.stem}.partial{out.suffix}')
     try:

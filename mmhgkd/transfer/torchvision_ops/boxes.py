@@ -25,10 +25,9 @@ AVERAGE = 1
 def nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
 ) -> Tensor:
-    """Non-maximum suppression.
+    """Non-maximum suppression: indices ``(M, )`` of the kept boxes.
 
-    Returns:
-        Tensor: Indices of the kept boxes by falling score, ``(M, )`` int64.
+    They are int64 and go by falling score.
     """
     boxes, scores = at_least_single(boxes, scores)
     boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
@@ -38,12 +37,8 @@ def nms(
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Group the boxes by the one that suppresses them.
 
-    Args:
-        dets (Tensor): Corners and scores, ``(N, 5)``.
-        iou_threshold (float): From this overlap on they are one group.
-
-    Returns:
-        list[list[int]]: Indices of each group by falling score.
+    ``dets`` are corners and scores, ``(N, 5)``; boxes overlap from the
+    threshold on. The indices of each group go by falling score.
     """
     (dets,) = at_least_single(dets)
     order = dets[:, 4].argsort(descending=True, stable=True)
@@ -73,10 +68,8 @@ def softnms(
 
     Its first rows of ``dets``, ``(N, 5)``, become the kept boxes and their
     lowered scores by falling score. Boxes below ``min_score`` are dropped.
-    Of ``method`` 0 drops, 1 lowers linearly, 2 by a Gaussian.
-
-    Returns:
-        Tensor: Indices of the kept boxes, ``(M, )`` int64.
+    Of ``method`` 0 drops, 1 lowers linearly, 2 by a Gaussian. The result are
+    the indices of the kept boxes, ``(M, )`` int64.
     """
     full, scores = at_least_single(boxes, scores)
     full = full + full.new_tensor([0, 0, offset, offset])
@@ -113,9 +106,6 @@ def roi_align_forward(
 
     From ``input`` of ``(B, C, H, W)`` to ``output`` of
     ``(N, C, aligned_height, aligned_width)``.
-
-    Raises:
-        MissingOperatorError: If ``pool_mode`` is 0, the maximum.
     """
     _check(pool_mode)
     features, boxes = at_least_single(input, rois)
@@ -144,11 +134,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Gradient of :func:`roi_align_forward`, written to ``grad_input``.
-
-    Raises:
-        MissingOperatorError: If ``pool_mode`` is 0.
-    """
+    """Gradient of :func:`roi_align_forward`, written to ``grad_input``."""
     _check(pool_mode)
     gradient, boxes = at_least_single(grad_output, rois)
     grad_input.copy_(

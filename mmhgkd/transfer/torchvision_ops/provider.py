@@ -14,11 +14,7 @@ NAME = 'mmcv._ext'
 
 
 class MissingOperatorError(ConfigError, NotImplementedError):
-    """A model calls an operator that needs MMCV's compiled extension.
-
-    Args:
-        name (str): The operator, as MMCV calls it.
-    """
+    """A model calls an operator that needs MMCV's compiled extension."""
 
     def __init__(self, name: str) -> None:
         super().__init__(

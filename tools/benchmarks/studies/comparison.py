@@ -25,30 +25,21 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 class Comparison(NamedTuple):
-    """How much arms differ from a reference, and how much chance does.
+    """How much arms differ from a reference, and how much chance does."""
 
-    Args:
-        differences (dict[str, float]): Of the means over the seeds, by arm.
-        least (float): Least significant difference: what two equal arms stay
-            below in 19 of 20 comparisons.
-        freedom (int): Degrees of freedom of the estimate of the spread.
-    """
-
+    #: Of the means over the seeds, by arm.
     differences: dict[str, float]
+    #: Least significant difference: what two equal arms stay below in 19 of
+    #: 20 comparisons.
     least: float
+    #: Degrees of freedom of the estimate of the spread.
     freedom: int
 
 
 def compare_results(rows: Rows, reference: str) -> dict[str, Comparison]:
-    """Compare all accuracies with those of an arm.
+    """Compare all accuracies with those of an arm, by their headings.
 
-    Args:
-        rows (dict[str, list[dict]]): Results by arm.
-        reference (str): The arm to compare with.
-
-    Returns:
-        dict[str, Comparison]: By the heading of the accuracy; empty where
-        nothing can be compared.
+    What cannot be compared is left out.
     """
     found = {}
     for key, heading in ACCURACIES.items():
@@ -68,7 +59,7 @@ def compare_results(rows: Rows, reference: str) -> dict[str, Comparison]:
 def compare_with_reference(
     values: Mapping[str, Mapping[int, float]], reference: str
 ) -> Comparison | None:
-    """Compare arms that were run with the same seeds.
+    """Compare a metric, by arm and seed, with that of an arm.
 
     A seed shares its order of images, its masks and its tenth of the labels
     among all arms, and three seeds of one arm say little about the spread. So
@@ -77,13 +68,8 @@ def compare_with_reference(
     interaction), and the difference of two means over ``S`` seeds has the
     variance ``2 / S`` times that (Fisher's least significant difference).
 
-    Args:
-        values (Mapping[str, Mapping[int, float]]): A metric by arm and seed.
-        reference (str): The arm to compare with.
-
-    Returns:
-        Comparison or None: Of the arms that have all seeds of the reference.
-        None where there is no second arm or no second seed.
+    Arms that lack a seed of the reference are left out. The result is None
+    where there is no second arm or no second seed.
     """
     seeds = sorted(values.get(reference, {}))
     arms = [
@@ -109,12 +95,7 @@ def compare_with_reference(
 
 
 def write_picture(path: Path, rows: Rows, reference: str | None) -> None:
-    """Write a drawing of the differences from the reference of a study.
-
-    Args:
-        path (Path): File to write (.png, .svg, .pdf).
-        rows (dict[str, list[dict]]): Results by arm.
-        reference (str, optional): Arm that the others are compared with.
+    """Write a drawing (.png, .svg, .pdf) of the differences from an arm.
 
     Raises:
         ConfigError: If there is nothing to compare, or the file cannot be
@@ -138,16 +119,8 @@ def draw_differences(
 ) -> Figure:
     """Draw how much the arms of a study differ from one of them.
 
-    A row an arm, a plot a metric. The gray band holds the differences that
-    chance explains; arms outside it are drawn in color.
-
-    Args:
-        comparisons (Mapping[str, Comparison]): By the heading of the metric,
-            all of the same arms.
-        reference (str): Name of the arm that they are compared with.
-
-    Returns:
-        Figure: The figure.
+    A row an arm, a plot a metric, whose heading is its key. The gray band
+    holds the differences that chance explains; arms outside it are in color.
     """
     names = list(next(iter(comparisons.values())).differences)
     places = range(len(names), 0, -1)

@@ -3,6 +3,8 @@
 import json
 import math
 import platform
+import re
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -58,13 +60,9 @@ def read_result(
 ) -> dict | None:
     """Read a result, None if it is not there.
 
-    Args:
-        path (Path): The file.
-        settings (dict, optional): Settings that it must have been made with.
-            Defaults to None, which means any.
-
     Raises:
-        ConfigError: If the file cannot be read or the settings differ.
+        ConfigError: If the file cannot be read, or was made with others than
+            the given settings.
     """
     if not path.is_file():
         return None
@@ -76,17 +74,13 @@ def read_result(
             f'{path} is no result of a study ({error}); move it away'
         ) from error
     wanted = json.loads(json.dumps(settings))
-    if wanted is not None and found != wanted:
-        different = sorted(
-            key
-            for key in {*found, *wanted}
-            if found.get(key) != wanted.get(key)
-        )
-        raise ConfigError(
-            f'{path} was made with another `{different[0]}` '
-            f'({found.get(different[0])!r}, now {wanted.get(different[0])!r});'
-            ' choose another --work-dir, or move it away'
-        )
+    for key in sorted({*found, *wanted} if wanted is not None else ()):
+        old, new = found.get(key), wanted.get(key)
+        if old != new:
+            raise ConfigError(
+                f'{path} was made with another `{key}` ({old!r}, now {new!r});'
+                ' choose another --work-dir, or move it away'
+            )
     return result
 
 
@@ -106,11 +100,7 @@ def write_result(
 
 
 def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Keep a folder of unfinished work for the settings it was begun with.
-
-    Raises:
-        ConfigError: If it was begun with others.
-    """
+    """Keep a folder of unfinished work for the settings it was begun with."""
     path = folder / 'settings.json'
     if read_result(path, settings) is None:
         write_result(path, settings, {})
@@ -121,13 +111,10 @@ def device_name() -> str:
     if get_device() == 'cuda':
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
-    try:
-        for line in Path('/proc/cpuinfo').read_text().splitlines():
-            if line.startswith('model name'):
-                name = line.partition(':')[2].strip()
-                break
-    except OSError:  # not on Linux
-        pass
+    with suppress(OSError):  # not on Linux
+        text = Path('/proc/cpuinfo').read_text()
+        if found := re.search(r'^model name\s*: (.+)', text, re.M):
+            name = found[1].strip()
     return f'{name}, threads: {torch.get_num_threads()}'
 
 

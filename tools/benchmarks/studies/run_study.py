@@ -41,24 +41,14 @@ from .study_file import Arm, Study
 
 
 class StudyOptions(NamedTuple):
-    """How a study is run, which its results do not depend on.
-
-    Args:
-        work_dir (Path): Receives everything.
-        arms (Sequence[str], optional): Names of the arms to run. Defaults to
-            None, which means all.
-        seeds (Sequence[int], optional): Seeds to run. Defaults to None, which
-            means those of the study.
-        jobs (int): Arms that are run at once, each in its own process.
-            Defaults to 1, which runs all in this process.
-        workers (int, optional): Processes that load images for each job.
-            Defaults to None, which means as many as in the configs.
-    """
+    """How a study is run, which its results do not depend on."""
 
     work_dir: Path
-    arms: Sequence[str] | None = None
-    seeds: Sequence[int] | None = None
+    arms: Sequence[str] | None = None  #: None means all of the study
+    seeds: Sequence[int] | None = None  #: None means those of the study
+    #: Arms that are run at once, each in a process of its own above one.
     jobs: int = 1
+    #: Processes that load images for a job; None means as in the configs.
     workers: int | None = None
 
 
@@ -90,10 +80,6 @@ class Job(NamedTuple):
 
 def run_study(study: Study, options: StudyOptions) -> None:
     """Run the arms of a study that have no result yet.
-
-    Args:
-        study (Study): The study.
-        options (StudyOptions): What to run, and how.
 
     Raises:
         ConfigError: If study, data or options do not fit.
@@ -128,11 +114,7 @@ def run_study(study: Study, options: StudyOptions) -> None:
 
 
 def choose_arms(study: Study, names: Sequence[str] | None) -> list[Arm]:
-    """Arms by their names, in the order of the study.
-
-    Raises:
-        ConfigError: If there is no such arm.
-    """
+    """Arms by their names, None for all, in the order of the study."""
     known = [arm.name for arm in study.arms]
     for name in names or ():
         if name not in known:
@@ -144,11 +126,7 @@ def choose_arms(study: Study, names: Sequence[str] | None) -> list[Arm]:
 
 
 def check_arms(study: Study, arms: Sequence[Arm], classes: int) -> None:
-    """Build every model once: hours later is too late to find a mistake.
-
-    Raises:
-        ConfigError: If one cannot be built.
-    """
+    """Build every model once: hours later is too late to find a mistake."""
     folder = Path('check')
     for arm in {arm.name: arm for arm in arms}.values():
         cfg = pretraining_config(study, arm, 0, TeacherFiles(), folder, None)
@@ -174,12 +152,7 @@ def _build(where: str, cfg: Config) -> None:
 def prepare_teacher(
     study: Study, options: StudyOptions, data: dict[str, int], with_probe: bool
 ) -> TeacherFiles:
-    """Train the teacher, and fit its probe, unless that has been done.
-
-    Raises:
-        ConfigError: If the study names no teacher, or another one was trained
-            before.
-    """
+    """Train the teacher, and fit its probe, unless that has been done."""
     folder = options.work_dir / 'teacher'
     settings = dict(teacher=asdict(study.teacher), data=data)
     checkpoint = study.teacher.checkpoint
@@ -273,14 +246,9 @@ def run_arm(job: Job) -> None:
 
 
 def run_stage(cfg: Config, train: bool = True) -> dict[str, float]:
-    """Train and evaluate, unless that has been done.
+    """Train and evaluate, unless that has been done; returns the metrics.
 
-    Args:
-        cfg (Config): Config of the training.
-        train (bool): False evaluates random weights. Defaults to True.
-
-    Returns:
-        dict[str, float]: The metrics at the end.
+    With ``train`` of False random weights are evaluated.
     """
     path = Path(cfg.work_dir) / 'metrics.json'
     if path.is_file():

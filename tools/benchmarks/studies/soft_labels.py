@@ -74,16 +74,10 @@ class SoftLabelDistiller(BaseSelfSupervisor):
     def loss(
         self, inputs: Tensor, data_samples: list[DataSample], **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Compute the cross-entropy of a batch.
+        """Compute the cross-entropy of a batch of images, ``(B, 3, H, W)``.
 
-        Args:
-            inputs (Tensor): Images, ``(B, 3, H, W)``.
-            data_samples (list[DataSample]): Not used.
-            **kwargs: Not used.
-
-        Returns:
-            dict[str, Tensor]: ``loss_soft``, and ``agreement``, the share of
-            images to which student and probe give the same class.
+        ``agreement`` is the share of images to which student and probe give
+        the same class.
         """
         with torch.autocast(inputs.device.type, enabled=False):
             target = self.soft_labels(inputs.float())
@@ -106,10 +100,9 @@ def fit_teacher_probe(cfg: Config, path: Path) -> None:
     On the train split, with the settings of :class:`LinearProbeAccuracy`.
 
     Args:
-        cfg (Config): Config of a pre-training: its teacher, its preprocessor,
-            and the labelled images of its ``val_dataloader``.
-        path (Path): Receives ``weight`` ``(C, D)`` and ``bias`` ``(C, )`` of
-            the classifier.
+        cfg (Config): Of a pre-training, with labelled images in its
+            ``val_dataloader``.
+        path (Path): Receives ``weight`` ``(C, D)`` and ``bias`` ``(C, )``.
     """
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         device = get_device()
@@ -138,15 +131,10 @@ def fit_teacher_probe(cfg: Config, path: Path) -> None:
 
 
 def fit_linear(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit a logistic regression on standardized embeddings.
+    """Fit a logistic regression on standardized embeddings, ``(N, D)``.
 
-    Args:
-        embeddings (Tensor): ``(N, D)``.
-        labels (Tensor): Class ids from 0 on, each at least once, ``(N, )``.
-
-    Returns:
-        tuple[Tensor, Tensor]: Weight ``(C, D)`` and bias ``(C, )``, fp32, for
-        embeddings that are not standardized.
+    The labels ``(N, )`` count from 0 on, each is there at least once. Weight
+    ``(C, D)`` and bias ``(C, )`` are for embeddings as they were.
     """
     scaler = StandardScaler()
     probe = LogisticRegression(C=0.01, max_iter=1000).fit(

@@ -20,24 +20,14 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 class TeacherFiles(NamedTuple):
-    """What the arms take from their teacher.
+    """What the arms take from their teacher."""
 
-    Args:
-        checkpoint (str, optional): Its weights. None for a teacher that is
-            still to be trained.
-        probe (str, optional): Linear classifier on it, for soft labels.
-    """
-
-    checkpoint: str | None = None
-    probe: str | None = None
+    checkpoint: str | None = None  #: None for one that is still to be trained
+    probe: str | None = None  #: linear classifier on it, for soft labels
 
 
 def count_images(data_root: str) -> dict[str, int]:
-    """Images of both splits and classes of the data of a study.
-
-    Raises:
-        ConfigError: If they are not there.
-    """
+    """Images of both splits and classes of the data of a study."""
     if not Path(data_root).expanduser().is_dir():
         raise ConfigError(
             f'the data folder `{data_root}` of the study does '
@@ -71,11 +61,7 @@ def pretraining_config(
     work_dir: Path,
     workers: int | None,
 ) -> Config:
-    """Config of the pre-training of an arm.
-
-    Raises:
-        ConfigError: If an option of the arm fits nowhere.
-    """
+    """Config of the pre-training of an arm."""
     where = f'arm `{arm.name}`'
     cfg = read_config(where, arm.config, study.options, arm.options)
     if cfg.get('val_dataloader') is None:
@@ -120,17 +106,10 @@ def finetuning_config(
     work_dir: Path,
     workers: int | None,
 ) -> Config:
-    """Config of a fine-tuning.
+    """Config of a fine-tuning on a ``fraction`` of the labels.
 
-    Args:
-        study (Study): The study.
-        student (str, optional): Checkpoint of the pre-training; None for a
-            student with random weights.
-        seed (int): Seed of the run, and of the choice of labels.
-        fraction (float): Share of the labels that is used.
-        classes (int): Number of classes.
-        work_dir (Path): Receives logs and checkpoints.
-        workers (int, optional): Processes that load images.
+    ``student`` is the checkpoint of the pre-training; None means random
+    weights. The seed chooses the labels, too.
     """
     recipe = study.finetune
     cfg = read_config('`finetune`', recipe.config, recipe.options)
@@ -148,15 +127,10 @@ def finetuning_config(
 
 
 def read_config(where: str, name: str, *options: dict[str, Any]) -> Config:
-    """Read a config of this project with changes.
+    """Read a config, a path below ``configs/`` without ending, with changes.
 
-    Args:
-        where (str): What asks for it, for messages.
-        name (str): Its path below ``configs/`` without ending.
-        *options (dict): Changes by dotted key, one after the other.
-
-    Raises:
-        ConfigError: If there is no such config, or an option fits nowhere.
+    ``where`` tells in messages what asks for it; the options by dotted key
+    are put in one after the other.
     """
     path = config_folder() / f'{name}.py'
     if not path.is_file():

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 METHODS = ('pretrain', 'scratch', 'soft_labels')
 T = TypeVar('T')
@@ -23,108 +23,63 @@ _MEANING = {
 
 @dataclass
 class Teacher:
-    """The teacher of all arms, trained once or given.
+    """The teacher of all arms, trained once or given."""
 
-    Args:
-        config (str, optional): Config that trains it. Defaults to None.
-        options (dict): Changes of that config by dotted key.
-        epochs (int, optional): Length of its training. Defaults to None,
-            which means that of the config.
-        checkpoint (str, optional): File of a trained teacher, instead of
-            ``config``. Defaults to None.
-    """
-
+    #: Config that trains it, and changes of that by dotted key.
     config: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    epochs: int | None = None
-    checkpoint: str | None = None
+    epochs: int | None = None  #: None means those of the config
+    checkpoint: str | None = None  #: of a trained one, instead of ``config``
 
 
 @dataclass
 class Finetune:
-    """How every arm is fine-tuned, with all labels and with a tenth.
-
-    Args:
-        config (str): Config of the classifier.
-        epochs (int): Length with all labels.
-        options (dict): Changes of that config by dotted key.
-        few_label_epochs (int, optional): Length with a tenth of the labels.
-            Defaults to None, which means ``epochs``.
-    """
+    """How every arm is fine-tuned, with all labels and with a tenth."""
 
     config: str
     epochs: int
-    options: dict[str, Any] = field(default_factory=dict)
-    few_label_epochs: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)  #: by dotted key
+    few_label_epochs: int | None = None  #: None means ``epochs``
 
 
 @dataclass
 class Arm:
-    """One way to pre-train the student.
+    """One way to pre-train the student."""
 
-    Args:
-        name (str): Letters, digits, '.', '_' and '-'.
-        config (str): Base config, as its path below ``configs/`` without
-            ending.
-        asks (str): The question that the arm answers.
-        options (dict): Changes of the config by dotted key, after those of
-            the study.
-        method (str): 'pretrain'; 'scratch' for the untrained student; or
-            'soft_labels' for :class:`SoftLabelDistiller` with backbone and
-            teacher of the config. Defaults to 'pretrain'.
-    """
-
-    name: str
-    config: str
-    asks: str = ''
+    name: str  #: letters, digits, '.', '_' and '-'
+    config: str  #: its path below ``configs/`` without ending
+    asks: str = ''  #: the question that the arm answers
+    #: Changes of the config by dotted key, after those of the study.
     options: dict[str, Any] = field(default_factory=dict)
+    #: 'pretrain'; 'scratch' for the untrained student; or 'soft_labels' for
+    #: :class:`SoftLabelDistiller` with backbone and teacher of the config.
     method: str = 'pretrain'
 
 
 @dataclass
 class Study:
-    """Arms that are compared under the same conditions.
+    """Arms that are compared under the same conditions."""
 
-    Args:
-        data_root (str): Images in ``{train,val}/CLASS``.
-        epochs (int): Length of each pre-training.
-        finetune (Finetune): The fine-tuning of all arms.
-        arms (list[Arm]): What is compared.
-        teacher (Teacher): The teacher of all arms.
-        seeds (list[int]): Each arm is run with each of them.
-            Defaults to [0, 1, 2].
-        options (dict): Changes of all base configs by dotted key.
-        gradient_interval (int): Iterations between two looks of
-            :class:`LossGradientHook` at the gradients; 0 for none.
-            Defaults to 0.
-        reference (str, optional): Name of the arm that the table compares
-            the others with. Defaults to None, which compares none.
-        name (str): Defaults to the name of the file.
-    """
-
-    data_root: str
-    epochs: int
+    data_root: str  #: with images in ``{train,val}/CLASS``
+    epochs: int  #: of each pre-training
     finetune: Finetune
     arms: list[Arm]
     teacher: Teacher = field(default_factory=Teacher)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    #: Changes of all base configs by dotted key.
     options: dict[str, Any] = field(default_factory=dict)
+    #: Iterations between two looks of :class:`LossGradientHook`; 0 for none.
     gradient_interval: int = 0
-    reference: str | None = None
-    name: str = 'study'
+    reference: str | None = None  #: arm that the others are compared with
+    name: str = 'study'  #: without one that of the file
 
 
 def read_study(path: str | Path) -> Study:
     """Read the YAML file of a study.
 
-    Args:
-        path (str or Path): The file. Its keys are the arguments of
-            :class:`Study`. With ``base``, the name of another study beside
-            it, the keys that are left out are those of that one, and
-            ``arms`` may also have the names of its arms.
-
-    Returns:
-        Study: The study.
+    Its keys are the fields of :class:`Study`. With ``base``, the name of
+    another study beside it, the keys that are left out are those of that one,
+    and ``arms`` may also have the names of its arms.
 
     Raises:
         ConfigError: If the file cannot be read or a key does not fit.
@@ -252,11 +207,7 @@ def _check(study: Study) -> None:
             )
         if names.count(arm.name) > 1:
             raise ConfigError(f'there are two arms `{arm.name}`')
-        if arm.method not in METHODS:
-            raise ConfigError(
-                f'`method` of arm `{arm.name}` must be one of '
-                f'{METHODS}, got {arm.method!r}'
-            )
+        one_of(f'`method` of arm `{arm.name}`', arm.method, METHODS)
         for option in arm.options:
             if str(option).split('.')[0] == 'train_cfg':
                 raise ConfigError(

@@ -31,22 +31,11 @@ def results_table(
     seeds: Sequence[int],
     reference: str | None = None,
 ) -> str:
-    """Put the results of a study into tables.
+    """Put the results of a study into tables, in Markdown.
 
-    Args:
-        work_dir (Path): Of the study.
-        arms (Sequence[Arm]): Rows, as far as there are results.
-        seeds (Sequence[int]): Seeds that count.
-        reference (str, optional): Arm that the others are compared with.
-            Defaults to None, which leaves the comparison out.
-
-    Returns:
-        str: Markdown: what was reached, mean and standard deviation (of the
-        sample) over the seeds; the differences from the reference; what the
-        log says about the losses; and what all that was made with.
-
-    Raises:
-        ConfigError: If there is no result.
+    What was reached, mean and standard deviation (of the sample) over the
+    seeds; the differences from the reference, if there is one; what the log
+    says about the losses; and what all that was made with.
     """
     rows = read_rows(work_dir, arms, seeds)
     teacher = read_result(work_dir / TEACHER)
@@ -72,18 +61,10 @@ def results_table(
 def read_rows(
     work_dir: Path, arms: Sequence[Arm], seeds: Sequence[int]
 ) -> Rows:
-    """Results by arm, in the order of the arms.
-
-    Args:
-        work_dir (Path): Of the study.
-        arms (Sequence[Arm]): Those without a result are left out.
-        seeds (Sequence[int]): Seeds that count.
-
-    Returns:
-        dict[str, list[dict]]: What :func:`read_result` returns.
+    """Results by arm, in the order of the arms, without those that lack them.
 
     Raises:
-        ConfigError: If there is no result.
+        ConfigError: If there is none at all.
     """
     rows = {
         arm.name: [
@@ -166,15 +147,10 @@ def mean_and_spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def write_table(page: Path, name: str, table: str) -> None:
-    """Write a table into its place on a page.
+    """Write a table into its place on a page of Markdown.
 
     The place lies between the lines ``<!-- table NAME -->`` and
     ``<!-- end -->``.
-
-    Args:
-        page (Path): Markdown file.
-        name (str): Name of the study.
-        table (str): The table.
 
     Raises:
         ConfigError: If the page has no such place.
