@@ -3,10 +3,7 @@
 # mean of its positions the teacher's neighbors; there is no decoder.
 _base_ = 'r18_scenes.py'
 
-teacher_checkpoint = '{{ fileDirname }}/../mae/vit-micro_shapes.safetensors'
-
 model = dict(
-    teacher=dict(checkpoint=teacher_checkpoint),
     mask=dict(mask_ratio=0.25),
     backbone=dict(stem_channels=32, base_channels=32),
     head=dict(

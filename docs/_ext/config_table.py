@@ -8,7 +8,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-SMALL = ('scenes', 'shapes', 'folder', 'quickstart', 'mini', 'camvid')
+SMALL = ('scenes', 'folder', 'quickstart', 'mini', 'camvid')
 NOT_RUN = 'not yet run at full scale'
 TRY = 'for small data; no reference figure'
 ARCHS = {'b': 'B', 'base': 'B', 'l': 'L', 'deit-tiny': 'Ti', 'deit-small': 'S'}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dataset import default_collate
+from mmengine.runner import load_checkpoint
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +30,7 @@ ARMS = {
     'SparK (pixels)': 'spark/r18_pixels_quickstart',
     'H-GKD (distilled)': 'hgkd/r18_quickstart',
     'supervised (labels)': 'classification/r18_scratch_quickstart',
-    'teacher': 'mae/vit-micro_shapes',
+    'teacher': 'mae/vit-micro_scenes',
 }
 NOT_TRAINED = ('untrained', 'teacher')
 
@@ -81,16 +82,18 @@ def run_quickstart(
             config.train_cfg.max_epochs = epochs
         if resume:
             config.resume = 'auto'
+        weights = None
         if arm == 'teacher':
             student = load_config(ARMS['H-GKD (distilled)'])
-            config.model.backbone.init_cfg.checkpoint = (
-                student.model.teacher.checkpoint
-            )
-        results[arm] = _run_arm(config, train=arm not in NOT_TRAINED)
+            weights = student.model.teacher.checkpoint
+        results[arm] = _run_arm(config, arm not in NOT_TRAINED, weights)
     return results
 
 
-def _run_arm(config: Config, train: bool) -> dict[str, float]:
+def _run_arm(
+    config: Config, train: bool, weights: str | None = None
+) -> dict[str, float]:
+    """Train, or take ``weights`` of the backbone, and evaluate."""
     # The last epoch is evaluated in any case.
     config.train_cfg.val_interval = config.train_cfg.max_epochs
     runner = command_line.build_runner(config)
@@ -99,6 +102,9 @@ def _run_arm(config: Config, train: bool) -> dict[str, float]:
         runner.train()
     else:
         runner.model.init_weights()
+        if weights is not None:
+            # Not by `init_cfg`: MAEViT draws some weights anew after it.
+            load_checkpoint(runner.model.backbone, weights, strict=True)
         runner.val()
     seconds = time.perf_counter() - start
     metrics = {

@@ -34,7 +34,6 @@ DATA = {
     'data/imagenet': 'ImageNet-1k',
     'data/scenes': 'procedural scenes',
     'data/quickstart': 'procedural shapes',
-    'data/shapes': 'procedural shapes',
     'data/scenes_det': 'procedural scenes',
     'data/scenes_seg': 'procedural scenes',
     'data/images': 'own images',
@@ -123,7 +122,6 @@ def test_entry_is_true_to_its_config(entry: Model) -> None:
         (
             '_scenes',
             '_scenes_unet',
-            '_shapes',
             '_folder',
             '_quickstart',
             '_1gpu',
