@@ -33,7 +33,7 @@ def guarded_batches(runner: Runner, dataloader: DataLoader) -> Iterator[Any]:
             return
         except Exception as error:
             runner.call_hook('save_now', done=runner.iter, together=False)
-            raise _explain(error, runner) from error
+            raise _explain(error, runner, dataloader.num_workers) from error
         yield batch
 
 
@@ -50,13 +50,22 @@ def _start(dataloader: DataLoader) -> Iterator[Any]:
     return batches
 
 
-def _explain(error: Exception, runner: Runner) -> Exception:
+def _explain(error: Exception, runner: Runner, num_workers: int) -> Exception:
     """One clear message for what is not the fault of the code."""
     text = str(error)
     again = f'then add --resume to go on from {runner.work_dir}'
-    if re.search(r'DataLoader worker .*(exited|killed)', text):
+    worker = re.search(r'DataLoader worker .*(exited|killed)', text)
+    # A worker that dies while it sends a batch only breaks the connection;
+    # its own errors are `Caught`.
+    broken = (
+        num_workers > 0
+        and isinstance(error, (ConnectionError, EOFError))
+        and not text.startswith('Caught ')
+    )
+    if worker or broken:
+        who = text.split(', ')[0].rstrip('.') if worker else 'a worker died'
         return RunError(
-            f'{text.split(", ")[0].rstrip(".")} at iteration {runner.iter}; '
+            f'{who} at iteration {runner.iter}; '
             'often the memory is used up: lower '
             f'`train_dataloader.num_workers` or `batch_size`, {again}'
         )

@@ -10,11 +10,12 @@ from mmhgkd.utils import ConfigError, RunError
 class Loader:
     """Yields three batches, or fails on the way."""
 
-    num_workers = 0
-
-    def __init__(self, error: Exception, at: int) -> None:
+    def __init__(
+        self, error: Exception, at: int, num_workers: int = 0
+    ) -> None:
         self.error = error
         self.at = at
+        self.num_workers = num_workers
 
     def __iter__(self) -> Any:
         # PyTorch resets persistent workers, and misses dead ones, here.
@@ -29,7 +30,9 @@ class Loader:
         raise self.error
 
 
-def consume(error: Exception, at: int, iteration: int = 6) -> list[Any]:
+def consume(
+    error: Exception, at: int, iteration: int = 6, num_workers: int = 0
+) -> list[Any]:
     """What is saved until the error comes."""
     calls: list[Any] = []
     runner: Any = SimpleNamespace(
@@ -37,7 +40,7 @@ def consume(error: Exception, at: int, iteration: int = 6) -> list[Any]:
         work_dir='run',
         call_hook=lambda name, **kwargs: calls.append((name, kwargs)),
     )
-    loader: Any = Loader(error, at)
+    loader: Any = Loader(error, at, num_workers)
     batches = []
     with pytest.raises(Exception) as raised:
         for batch in guarded_batches(runner, loader):
@@ -55,6 +58,23 @@ def test_dead_worker(at: int) -> None:
     )
     assert kind is RunError
     assert f'at iteration {6 + max(at - 1, 0)}; often the memory' in message
+
+
+@pytest.mark.parametrize('error', [ConnectionResetError(104, 'x'), EOFError()])
+def test_worker_that_dies_while_it_sends(error: Exception) -> None:
+    kind, message = consume(error, 2, num_workers=2)
+    assert kind is RunError
+    assert message.startswith('a worker died at iteration 7; often the memory')
+
+
+@pytest.mark.parametrize(
+    ('text', 'num_workers'),
+    [('Caught ConnectionError in DataLoader worker', 2), ('reset', 0)],
+)
+def test_data_that_loses_its_connection(text: str, num_workers: int) -> None:
+    kind, message = consume(ConnectionError(text), 2, num_workers=num_workers)
+    assert kind is RunError
+    assert message.startswith('cannot read the data at iteration 7: ')
 
 
 def test_data_that_was_there_before_can_be_restored() -> None:

@@ -40,7 +40,7 @@ def kill_worker(run: Any, process: Any) -> None:
     ('lose', 'message'),
     [
         (lose_folder, 'the folder images of the image images/'),
-        (kill_worker, 'error: DataLoader worker (pid'),
+        (kill_worker, 'often the memory is used up: lower'),
     ],
     ids=['folder', 'worker'],
 )
