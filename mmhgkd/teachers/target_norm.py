@@ -46,8 +46,11 @@ def normalize_target(
 def whiten(tokens: Tensor, group_size: int) -> Tensor:
     """Make all directions equally strong among the tokens of some images.
 
-    The statistics are those of a group of images, not of the data: what is
-    left is how the images of the group and their parts differ.
+    Each channel is standardized, then the correlation is whitened (ZCA-cor of
+    `Optimal Whitening and Decorrelation <https://arxiv.org/abs/1512.00809>`_),
+    so that what a channel means stays what it was. The statistics are those
+    of a group of images, not of the data: what is left is how the images of
+    the group and their parts differ.
 
     Args:
         tokens (Tensor): ``(B, L, D)``.
@@ -55,9 +58,7 @@ def whiten(tokens: Tensor, group_size: int) -> Tensor:
             be of one size.
 
     Returns:
-        Tensor: ``(B, L, D)``, of mean zero. Of all that whiten, the
-        symmetric root of the covariance moves the tokens least, so that the
-        groups agree on what a channel means.
+        Tensor: ``(B, L, D)``, of mean zero.
     """
     batch, _, channels = tokens.shape
     groups = next(
@@ -67,10 +68,11 @@ def whiten(tokens: Tensor, group_size: int) -> Tensor:
     )
     rows = tokens.reshape(groups, -1, channels)
     rows = rows - rows.mean(1, keepdim=True)
+    rows = rows * (rows.square().mean(1, keepdim=True) + EPS).rsqrt()
     # Autocast would take half precision for the products.
     with torch.autocast(tokens.device.type, enabled=False):
-        covariance = shrink(rows.mT @ rows / rows.size(1))
-        variances, axes = torch.linalg.eigh(covariance)
+        correlation = shrink(rows.mT @ rows / rows.size(1))
+        variances, axes = torch.linalg.eigh(correlation)
         white = rows @ axes * variances.rsqrt()[:, None] @ axes.mT
     return white.reshape(tokens.shape)
 

@@ -129,10 +129,10 @@ def test_groups_of_images_are_whitened(
     expected = []
     for group in np.split(tokens.numpy(), groups):
         rows = group.reshape(-1, 8)
-        rows = rows - rows.mean(0)
-        covariance = rows.T @ rows / len(rows)
-        mean = np.trace(covariance) / 8
-        root = linalg.sqrtm(0.9 * covariance + 0.1 * mean * np.eye(8)).real
+        rows = (rows - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-6)
+        correlation = rows.T @ rows / len(rows)
+        mean = np.trace(correlation) / 8
+        root = linalg.sqrtm(0.9 * correlation + 0.1 * mean * np.eye(8)).real
         expected.append(np.linalg.solve(root, rows.T).T.reshape(group.shape))
     actual = normalize_target(tokens, 'whiten', group_size)
     np.testing.assert_allclose(actual, np.concatenate(expected), atol=1e-10)
