@@ -18,7 +18,7 @@ model = dict(
             patch_size=16,
         ),
         checkpoint=teacher_checkpoint,
-        target_norm='batch_norm',
+        target_norm='whiten',
     ),
     mask=dict(type='mmhgkd.RandomUnitMask', unit=32, mask_ratio=0.0),
     backbone=dict(type='mmhgkd.SparseResNet', depth=18),
