@@ -27,9 +27,9 @@ param_scheduler = [
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=1,
-        end=10,
-        T_max=9,
+        end=5,
+        T_max=4,
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(max_epochs=10, val_interval=10)
+train_cfg = dict(max_epochs=5, val_interval=5)
