@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModule
@@ -156,8 +157,14 @@ def test_teacher_grid_fits_the_student(name: str) -> None:
     config = load(name)
     teacher = config.model.teacher
     part = config.model.get('neck') or config.model.head.direct_loss
-    assert teacher.backbone.patch_size == part.get('out_stride', 16)
-    assert teacher.backbone.img_size == config.train_pipeline[1].scale
+    side = config.train_pipeline[1].scale
+    if teacher.type == 'mmhgkd.TimmTeacher':
+        size = timm.create_model(teacher.model_name).patch_embed.patch_size[0]
+        grid = teacher.input_size // size
+    else:
+        assert teacher.backbone.img_size == side
+        grid = side // teacher.backbone.patch_size
+    assert grid == side // part.get('out_stride', 16)
 
 
 @pytest.mark.parametrize('name', [n for n in NAMES if n.startswith('spark')])
