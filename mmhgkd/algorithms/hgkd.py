@@ -40,6 +40,11 @@ class HGKD(BaseSelfSupervisor):
             which means ``RandomUnitMask`` with its defaults.
         data_preprocessor (dict, optional): Config of the preprocessor.
             Defaults to None.
+        views (int): How often the student sees each image for one pass of
+            the teacher, whose tokens are shared as in `data2vec 2.0
+            <https://arxiv.org/abs/2212.07525>`_: each time with a mask of its
+            own, and every second time mirrored, with the tokens. Worth it
+            where the teacher costs more than the student. Defaults to 1.
         compile (bool or dict): Whether to compile teacher, backbone and
             decoder by ``torch.compile``, each on its own, at their first
             call; a dict is passed on as its options, such as
@@ -63,6 +68,7 @@ class HGKD(BaseSelfSupervisor):
         neck: dict | None = None,
         mask: dict | None = None,
         data_preprocessor: dict | None = None,
+        views: int = 1,
         compile: bool | dict = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -85,6 +91,7 @@ class HGKD(BaseSelfSupervisor):
         object.__setattr__(self, 'teacher', MODELS.build(teacher))
         mean, std = _image_norm(self.data_preprocessor)
         self.teacher.set_image_norm(mean, std)
+        self.views = views
         self._check_parts()
         if not isinstance(compile, (bool, dict)):
             raise ConfigError(
@@ -122,9 +129,12 @@ class HGKD(BaseSelfSupervisor):
             :class:`DistillationHead`.
         """
         mask = self.mask(
-            len(inputs), *inputs.shape[2:], inputs.device, get_rank()
+            len(inputs) * self.views,
+            *inputs.shape[2:],
+            inputs.device,
+            get_rank(),
         )
-        target, tokens, features = self._distill(inputs, mask)
+        target, tokens, features = self._distill(inputs, mask, self.views)
         visible = mask.visible(self.token_stride).flatten(1)
         return self.head.loss(tokens, features, target, visible)
 
@@ -204,11 +214,16 @@ class HGKD(BaseSelfSupervisor):
         return self.mask.unit if direct is None else direct.out_stride
 
     def _distill(
-        self, inputs: Tensor, mask: UnitMask
+        self, inputs: Tensor, mask: UnitMask, views: int = 1
     ) -> tuple[Tensor, Tensor | None, Any]:
         self._check_grid(*inputs.shape[2:])
         self._begin_step()
         target = self.teacher(inputs, mask)
+        if views > 1:
+            grid = self.teacher.grid(*inputs.shape[2:])
+            mirrored = target.unflatten(1, grid).flip(2).flatten(1, 2)
+            target = _alternate(target, mirrored, views)
+            inputs = _alternate(inputs, inputs.flip(3), views)
         features = self.backbone(inputs, mask)
         tokens = None
         if self.neck is not None:
@@ -247,6 +262,16 @@ class HGKD(BaseSelfSupervisor):
 
     def _check_parts(self) -> None:
         teacher, head = self.teacher, self.head
+        if type(self.views) is not int or self.views < 1:
+            raise ConfigError(
+                f'`model.views` must be a positive integer, got {self.views!r}'
+            )
+        if self.views > 1 and teacher.input == 'visible':
+            raise ConfigError(
+                "a teacher with `input='visible'` sees what one mask leaves, "
+                'and each view has its own: set `model.views=1`, or '
+                "`teacher.input='full'`"
+            )
         if self.neck is None and not head.reads_last_stage:
             raise ConfigError(
                 'no loss reaches the last stage of the student: add -1 to '
@@ -306,6 +331,11 @@ class HGKD(BaseSelfSupervisor):
         # Moves and casts reach submodules only.
         self.teacher._apply(fn)
         return super()._apply(fn, recurse)
+
+
+def _alternate(first: Tensor, second: Tensor, views: int) -> Tensor:
+    """A batch of ``views`` parts that take turns."""
+    return torch.cat(([first, second] * views)[:views])
 
 
 def _image_norm(preprocessor: nn.Module) -> tuple[list[float], list[float]]:

@@ -8,6 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ResNet
 
 from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
@@ -100,6 +101,69 @@ def test_loss_equals_its_parts_wired_by_hand() -> None:
     assert losses['pearson'].item() == pytest.approx(
         logs['pearson'].item(), rel=1e-4
     )
+
+
+@pytest.mark.parametrize('mask_ratio', [0.0, 0.5])
+@pytest.mark.parametrize('views', [2, 3])
+def test_views_share_the_tokens_of_the_teacher(
+    views: int, mask_ratio: float
+) -> None:
+    model = build(
+        views=views,
+        neck=None,
+        mask=dict(type='mmhgkd.RandomUnitMask', mask_ratio=mask_ratio),
+        head=dict(
+            type='mmhgkd.DistillationHead',
+            direct_loss=dict(
+                type='mmhgkd.DirectImitationLoss',
+                in_channels=64,
+                out_channels=24,
+            ),
+        ),
+    ).double()
+    x = images(size=96)[..., :64].double()
+    reference = copy.deepcopy(model)
+    calls = []
+    model.teacher.register_forward_hook(lambda *args: calls.append(args))
+    loss = model.loss(x, [])['loss_direct']
+    assert len(calls) == 1
+    mask = reference.mask.draw(4 * views, 96, 64, 0)
+    # Six rows of four patches: a mirror turns each row around.
+    rows = reference.teacher(x).reshape(4, 6, 4, 24)
+    seen = torch.cat([x.flip(3) if view % 2 else x for view in range(views)])
+    wanted = torch.cat(
+        [
+            torch.stack(
+                [rows[:, :, 3 - i if view % 2 else i] for i in range(4)], 2
+            )
+            for view in range(views)
+        ]
+    )
+    expected = reference.head.direct_loss(
+        reference.backbone(seen, mask), wanted.flatten(1, 2)
+    )
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
+    assert model.mask.draws == 1
+
+
+@pytest.mark.parametrize('views', [0, -1, 1.5, True])
+def test_views_out_of_range(views: Any) -> None:
+    with pytest.raises(ConfigError, match=r'model\.views'):
+        build(views=views)
+
+
+def test_views_of_a_teacher_that_sees_one_mask() -> None:
+    changes = config()
+    changes['teacher']['input'] = 'visible'
+    changes['head'] = dict(
+        type='mmhgkd.DistillationHead',
+        feature_loss=dict(
+            type='mmhgkd.FeatureImitationLoss', region='visible'
+        ),
+    )
+    build(**changes)
+    with pytest.raises(ConfigError, match=r'model\.views=1'):
+        build(**changes, views=2)
 
 
 def test_overfitting_one_batch() -> None:
