@@ -98,9 +98,8 @@ def options(tmp_path: Path, *more: str) -> list[str]:
 def test_student_is_the_dense_backbone(tmp_path: Path) -> None:
     args = peer.parse_args(options(tmp_path, '--cfg-options', *NARROW))
     teacher, student = peer.build(peer.read_config(args), 0)
-    assert teacher.embed_dim == 192 and teacher.teacher.target_norm == (
-        'batch_norm'
-    )
+    assert teacher.embed_dim == 192
+    assert teacher.teacher.target_norm == 'whiten'
     assert student.training and student.backbone.bn1.training
     assert student.feature_dim() == 64
     student.eval()

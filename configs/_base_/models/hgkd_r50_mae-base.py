@@ -9,9 +9,13 @@ model = dict(
         type='mmhgkd.MIMTeacher',
         backbone=dict(type='MAEViT', arch='b', img_size=224, patch_size=16),
         checkpoint=teacher_checkpoint,
-        target_norm='batch_norm',
+        # The quarter of the image that the student does not see is spared
+        # the teacher, too.
+        input='visible',
+        target_norm='whiten',
+        group_size=128,
     ),
-    mask=dict(type='mmhgkd.RandomUnitMask', unit=32, mask_ratio=0.6),
+    mask=dict(type='mmhgkd.RandomUnitMask', unit=32, mask_ratio=0.25),
     backbone=dict(type='mmhgkd.SparseResNet', depth=50, drop_path_rate=0.05),
     head=dict(
         type='mmhgkd.DistillationHead',
