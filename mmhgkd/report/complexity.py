@@ -32,21 +32,25 @@ def model_complexity(model: HGKD, height: int, width: int) -> list[Complexity]:
 
     Returns:
         list[Complexity]: Student, decoder and projections of ``L_direct`` as
-        far as there are any, teacher, and their sum. Decoder and teacher are
-        dense networks, so a mask changes nothing there.
+        far as there are any, teacher, and their sum, for one view of the
+        image. The decoder is a dense network, so a mask changes nothing
+        there, nor in a teacher that sees all.
     """
     model.eval()
     mask = model.mask.draw(1, height, width, 0)
     image = torch.zeros(1, 3, height, width)
     parts = [backbone_complexity(model.backbone, mask)]
-    dense: list[tuple[str, nn.Module, tuple[Tensor, ...]]] = []
     if model.neck is not None:
         decoder = _DenseDecoder(model.neck, mask)
-        dense.append(('decoder', decoder, tuple(model.backbone(image))))
-    dense.append(('teacher', model.teacher, (image,)))
-    for name, module, inputs in dense:
-        cost = int(_count(module, inputs)[''])
-        parts.append(Complexity(name, _num_params(module), cost, cost))
+        cost = int(_count(decoder, tuple(model.backbone(image)))[''])
+        params = _num_params(decoder)
+        parts.append(Complexity('decoder', params, cost, cost))
+    all_units = mask._replace(ids=torch.arange(mask.num_units)[None])
+    costs = [
+        int(_count(_MaskedTeacher(model.teacher, shown), (image,))[''])
+        for shown in (all_units, mask)
+    ]
+    parts.append(Complexity('teacher', _num_params(model.teacher), *costs))
     if model.head.direct_loss is not None:
         parts.append(_direct_complexity(model.head.direct_loss, mask))
     columns = list(zip(*parts, strict=True))[1:]
@@ -143,3 +147,15 @@ class _DenseDecoder(nn.Module):
                 for values in maps
             ]
         )
+
+
+class _MaskedTeacher(nn.Module):
+    """Teacher of images with a given mask, which can be traced."""
+
+    def __init__(self, teacher: nn.Module, mask: UnitMask) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.mask = mask
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.teacher(images, self.mask)

@@ -171,3 +171,40 @@ def test_direct_loss_instead_of_a_decoder(
     assert (direct.dense, direct.sparse) == (4 * unit, 2 * unit)
     assert direct.params == sum(x.numel() for x in model.head.parameters())
     assert total.params > direct.params
+
+
+def test_teacher_that_sees_what_the_student_sees() -> None:
+    arch = dict(
+        embed_dims=96, num_layers=2, num_heads=2, feedforward_channels=192
+    )
+    model = MODELS.build(
+        dict(
+            type='mmhgkd.HGKD',
+            teacher=dict(
+                type='mmhgkd.MIMTeacher',
+                backbone=dict(
+                    type='mmpretrain.MAEViT',
+                    arch=arch,
+                    img_size=64,
+                    patch_size=16,
+                ),
+                input='visible',
+                allow_random=True,
+            ),
+            mask=dict(type='mmhgkd.RandomUnitMask', mask_ratio=0.5),
+            backbone=RESNET,
+            head=dict(
+                type='mmhgkd.DistillationHead',
+                direct_loss=dict(
+                    type='mmhgkd.DirectImitationLoss',
+                    in_channels=64,
+                    out_channels=96,
+                ),
+            ),
+        )
+    )
+    _, teacher, *_ = model_complexity(model, 64, 64)
+    # Per token and block: keys, queries, values, their projection, the MLP.
+    linear = 2 * (96 * 288 + 96 * 96 + 2 * 96 * 192)
+    saved = teacher.dense - teacher.sparse
+    assert 8 * linear <= saved <= 1.2 * 8 * linear
