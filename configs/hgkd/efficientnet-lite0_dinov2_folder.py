@@ -13,4 +13,6 @@ model = dict(
         ),
     ),
     head=dict(direct_loss=dict(in_channels=1280)),
+    views=1,
 )
+train_dataloader = dict(batch_size=64)
