@@ -157,7 +157,7 @@ class ImageFolder(CustomDataset):
         if not self.with_label:
             samples, left_out = self._find_images('')
         else:
-            for name, label in sorted(self._class_folders().items()):
+            for name, label in sorted(self.class_folders().items()):
                 files, others = self._find_images(name)
                 samples += [(file, label) for file in files]
                 for kind, paths in others.items():
@@ -215,8 +215,16 @@ class ImageFolder(CustomDataset):
             text += f'; {len(names):,} left out ({count_kinds(left_out)})'
             say_once(text, names)
 
-    def _class_folders(self) -> dict[str, int]:
-        """Label of each sub-folder, and check it against the classes."""
+    def class_folders(self) -> dict[str, int]:
+        """Find the label of each sub-folder.
+
+        Returns:
+            dict[str, int]: Labels by name.
+
+        Raises:
+            ConfigError: If there are none, or if they disagree with
+                ``classes`` or with the train split.
+        """
         folder = self.img_prefix
         found = find_folders(folder)
         if not found:

@@ -6,7 +6,7 @@ import struct
 from os import PathLike
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 #: Pixels above which Pillow takes an image for an attack on the memory.
 MAX_PIXELS = 178_956_970
@@ -113,7 +113,8 @@ def read_header(source: str | PathLike | bytes) -> ImageHeader:
     with Image.open(file) as image:
         return ImageHeader(
             str(image.format),
-            *image.size,
+            image.width,
+            image.height,
             _bits(image),
             len(image.getbands()),
             image.has_transparency_data,
@@ -121,7 +122,7 @@ def read_header(source: str | PathLike | bytes) -> ImageHeader:
         )
 
 
-def _bits(image: Image.Image) -> int:
+def _bits(image: ImageFile.ImageFile) -> int:
     """Bits a channel in the file, which Pillow's modes do not tell."""
     arguments = image.tile[0].args if image.tile else ''
     is_16 = ';16' in f'{image.mode} {arguments}'

@@ -13,6 +13,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from .classification_checks import check_classification
 from .config_options import find_class, find_key
 from .detection_checks import check_detection
 from .errors import ConfigError
@@ -32,6 +33,7 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
     check_load_from(cfg)
     check_model_checkpoints(cfg)
     check_mixed_precision(cfg)
+    check_classification(cfg, sections)
     check_detection(cfg, sections)
     check_segmentation(cfg, sections)
 
