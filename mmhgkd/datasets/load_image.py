@@ -75,35 +75,35 @@ class LoadImage(LoadImageFromFile):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if not (
-            value_range is None
-            or value_range == 'image'
-            or (
-                not isinstance(value_range, str)
-                and len(value_range) == 2
-                and value_range[0] < value_range[1]
-            )
+        if value_range not in (None, 'image') and not (
+            _are_numbers(value_range, 2) and value_range[0] < value_range[1]
         ):
             raise ConfigError(
                 "`value_range` of LoadImage must be None, 'image', or a lower "
                 f'and a higher value, got {value_range!r}'
             )
-        if channels is not None and (
-            len(channels) != 3 or not all(index >= 0 for index in channels)
+        if channels is not None and not (
+            _are_numbers(channels, 3)
+            and all(
+                isinstance(index, int) and index >= 0 for index in channels
+            )
         ):
             raise ConfigError(
                 '`channels` of LoadImage must be the indices of red, green '
                 f'and blue, got {channels!r}'
             )
-        if len(background) != 3 or not all(0 <= c <= 255 for c in background):
+        if not (
+            _are_numbers(background, 3)
+            and all(0 <= value <= 255 for value in background)
+        ):
             raise ConfigError(
                 '`background` of LoadImage must be three numbers in 0..255, '
                 f'got {background!r}'
             )
-        if max_pixels < 1:
+        if not isinstance(max_pixels, int) or max_pixels < 1:
             raise ConfigError(
-                f'`max_pixels` of LoadImage must be at least 1, got '
-                f'{max_pixels}'
+                '`max_pixels` of LoadImage must be at least 1, got '
+                f'{max_pixels!r}'
             )
         self.value_range = value_range
         self.channels = channels
@@ -221,3 +221,11 @@ class LoadImage(LoadImageFromFile):
         with open(self.unreadable_list, 'ab', buffering=0) as file:
             line = os.fsencode(path).replace(b'\n', b'\\n')
             file.write(line + b'\n')
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, (list, tuple))
+        and len(values) == count
+        and all(isinstance(value, (int, float)) for value in values)
+    )
