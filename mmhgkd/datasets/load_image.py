@@ -75,9 +75,7 @@ class LoadImage(LoadImageFromFile):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if value_range not in (None, 'image') and not (
-            _are_numbers(value_range, 2) and value_range[0] < value_range[1]
-        ):
+        if value_range not in (None, 'image') and not _is_range(value_range):
             raise ConfigError(
                 "`value_range` of LoadImage must be None, 'image', or a lower "
                 f'and a higher value, got {value_range!r}'
@@ -229,3 +227,7 @@ def _are_numbers(values: Any, count: int) -> bool:
         and len(values) == count
         and all(isinstance(value, (int, float)) for value in values)
     )
+
+
+def _is_range(values: Any) -> bool:
+    return _are_numbers(values, 2) and values[0] < values[1]

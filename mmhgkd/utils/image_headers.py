@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+from contextlib import suppress
+from functools import cache
 from os import PathLike
 from typing import NamedTuple
 
@@ -100,16 +102,18 @@ def read_header(source: str | PathLike | bytes) -> ImageHeader:
         PIL.Image.DecompressionBombError: If it is far too large.
     """
     if isinstance(source, bytes):
-        head, file = source[:4], io.BytesIO(source)
+        head, file = source[:12], io.BytesIO(source)
     else:
         if os.path.exists(source) and not os.path.isfile(source):
             # A pipe would wait for ever.
             raise OSError('no plain file')
         with open(source, 'rb') as stream:
-            head = stream.read(4)
+            head = stream.read(12)
         file = source  # type: ignore[assignment]
-    if head in _TIFF:
+    if head[:4] in _TIFF:
         return _read_tiff_header(file)
+    if head[4:8] == b'ftyp':
+        _register_heif()
     with Image.open(file) as image:
         return ImageHeader(
             str(image.format),
@@ -120,6 +124,15 @@ def read_header(source: str | PathLike | bytes) -> ImageHeader:
             image.has_transparency_data,
             _valid(image.getexif().get(_ORIENTATION)),
         )
+
+
+@cache
+def _register_heif() -> None:
+    """Let Pillow read HEIC where its plugin is installed."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
 
 
 def _bits(image: ImageFile.ImageFile) -> int:

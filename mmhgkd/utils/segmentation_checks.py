@@ -6,6 +6,8 @@ assertion of a CUDA kernel that names neither the file nor the label.
 
 import copy
 import logging
+import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ from .config_options import find_key
 from .errors import ConfigError
 from .image_headers import read_header
 from .labeled_images import MAX_IMAGES, LabeledImage, check_labeled_images
-from .left_out import say_once
+from .left_out import count_kinds, say_once
 
 
 def check_segmentation(cfg: Config, sections: Sequence[str]) -> None:
@@ -151,6 +153,27 @@ def _check_classes_left(
         )
 
 
+def _say_other_files(dataset: Any, count: int) -> None:
+    """Count once what has another suffix, such as .jpeg beside .jpg."""
+    folder = dataset.data_prefix['img_path']
+    if dataset.ann_file or not os.path.isdir(folder):
+        return
+    others: dict[str, list[str]] = defaultdict(list)
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if not name.endswith(dataset.img_suffix):
+                kind = os.path.splitext(name)[1] or 'without extension'
+                others[kind].append(os.path.join(place, name))
+    if others:
+        names = sorted(name for found in others.values() for name in found)
+        say_once(
+            f'{count:,} images in {folder} end with `img_suffix='
+            f'{dataset.img_suffix}`; {len(names):,} files left out '
+            f'({count_kinds(others)})',
+            names,
+        )
+
+
 def _check_dataset(
     config: dict[str, Any], path: str, num_classes: int
 ) -> None:
@@ -178,6 +201,7 @@ def _check_dataset(
             'set the `num_classes` of the heads to the number of '
             '`metainfo.classes`'
         )
+    _say_other_files(dataset, len(samples))
     count = min(len(samples), MAX_IMAGES)
     images, empty = [], []
     left: set[int] = set()

@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,20 @@ def test_formats_that_pillow_reads(tmp_path: Path, suffix: str) -> None:
     assert np.abs(load(path).astype(int) - pixels).mean() < 9
     unnamed = path.rename(tmp_path / 'without')
     assert np.abs(load(unnamed).astype(int) - pixels).mean() < 9
+
+
+def test_heic(tmp_path: Path) -> None:
+    plugin = pytest.importorskip('pillow_heif')
+    plugin.register_heif_opener()
+    pixels = np.kron(noise(2, 3, 3), np.ones((16, 16, 1), np.uint8))
+    Image.fromarray(pixels).save(tmp_path / 'a.heic', quality=95)
+    image = load(tmp_path / 'a.heic').astype(int)
+    assert np.abs(image - pixels).mean() < 9
+
+
+def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'a.png')
+    refuse(tmp_path / 'a.png', 'cannot read the image')
 
 
 def bomb(path: Path, side: int) -> Path:

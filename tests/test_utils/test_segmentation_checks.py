@@ -324,3 +324,15 @@ def test_kinds_that_the_stock_loader_cannot_take(
     cfg = option(config(root), type='mmhgkd.LoadImage')
     assert 'with values from 9 to 9; set `value_range`' in message(cfg)
     check_segmentation(option(cfg, value_range=(0, 9)), SECTIONS)
+
+
+def test_images_with_another_suffix(root: Path, said: list[str]) -> None:
+    for name in ('3.PNG', '4.jpeg', '5.jpeg', '6'):
+        (root / 'images' / name).write_bytes(b'')
+    write_masks(root, [[1, 2], [3, 1]])
+    check_segmentation(config(root), SECTIONS)
+    (line,) = said
+    assert line.startswith(
+        f'3 images in {root}/images end with `img_suffix=.png`; 4 files left '
+        'out (2 .jpeg, 1 .PNG, 1 without extension): '
+    )
