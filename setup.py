@@ -104,6 +104,7 @@ setup(
     install_requires=requirements('mminstall', 'runtime'),
     extras_require={
         **{name: requirements(name) for name in EXTRAS},
+        'heif': requirements('heif'),
         'log': requirements('log'),
         'spconv': requirements('spconv'),
         # spconv's wheels are bound to one CUDA version and wandb is heavy:

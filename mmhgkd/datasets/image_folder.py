@@ -7,13 +7,21 @@ from mmengine import fileio
 from mmengine.dataset import ConcatDataset
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import CustomDataset
-from mmpretrain.datasets.custom import find_folders, get_samples
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmhgkd.registry import DATASETS
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.left_out import count_kinds, say_once
 
-_SPLITS = ('train', 'val', 'test')
+from .check_sample import check_sample
+from .find_images import (
+    IMAGE_EXTENSIONS,
+    LeftOut,
+    find_folders,
+    find_images,
+    is_system,
+)
+from .find_split import SPLITS, find_split, shorten
+from .load_image import LoadImage
 
 
 @DATASETS.register_module()
@@ -23,14 +31,17 @@ class ImageFolder(CustomDataset):
     Without labels all images below the folder are taken, however nested. With
     labels there is a sub-folder a class. The folder is ``data_root/split``
     where it exists, so that validation images never get into pre-training,
-    and ``data_root`` itself where it holds no split at all.
+    and ``data_root`` itself where it holds no split at all. Hidden folders and
+    those of systems, such as ``@eaDir``, are passed over. What is left out is
+    counted in the log.
 
     Samples carry ``split``, which a pipeline can pack as a meta key.
 
     Args:
         data_root (str): Folder of the data set.
         split (str): 'train', 'val', 'test', or '' for a ``data_root`` without
-            splits. Defaults to ''.
+            splits, where a folder of such a name is a class like the others.
+            Defaults to ''.
         with_label (bool): Whether sub-folders are classes.
             Defaults to False.
         label_fraction (float): Share of the images of each class that is
@@ -39,8 +50,10 @@ class ImageFolder(CustomDataset):
         max_images (int, optional): Keep a random choice of that many images.
             Defaults to None, which means all.
         seed (int): Seed of both choices. Defaults to 0.
-        extensions (Sequence[str]): Extensions of image files, in lower case.
-            Defaults to those of torchvision's ``ImageFolder``.
+        extensions (Sequence[str], optional): Extensions of image files, such
+            as ['.jpg']. Defaults to None, which means all that OpenCV or
+            Pillow read, and images without an extension; HEIC needs
+            ``pip install "mmhgkd[heif]"``.
         **kwargs: Other arguments of
             :class:`mmpretrain.datasets.CustomDataset`. The names in
             ``classes`` give the order of the labels if they are those of the
@@ -60,12 +73,12 @@ class ImageFolder(CustomDataset):
         label_fraction: float = 1.0,
         max_images: int | None = None,
         seed: int = 0,
-        extensions: Sequence[str] = IMG_EXTENSIONS,
+        extensions: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        if split not in ('', *_SPLITS):
+        if split not in ('', *SPLITS):
             raise ConfigError(
-                f'`split` must be one of {", ".join(_SPLITS)} or '
+                f'`split` must be one of {", ".join(SPLITS)} or '
                 f"'', got {split!r}"
             )
         if not 0 < label_fraction <= 1:
@@ -81,16 +94,26 @@ class ImageFolder(CustomDataset):
             raise ConfigError(
                 f'`max_images` must be at least 1, got {max_images}'
             )
+        if extensions is not None and (
+            isinstance(extensions, str)
+            or not all(name.startswith('.') for name in extensions)
+        ):
+            raise ConfigError(
+                "`extensions` must be a list such as ['.jpg', '.png'], got "
+                f'{extensions!r}'
+            )
         data_root = osp.expanduser(data_root)
+        self._folder = find_split(data_root, split)
+        self.any_extension = extensions is None
         self.split = split
         self.label_fraction = label_fraction
         self.max_images = max_images
         self.seed = seed
         super().__init__(
             data_root=data_root,
-            data_prefix=_find_split(data_root, split),
+            data_prefix=self._folder,
             with_label=with_label,
-            extensions=extensions,
+            extensions=IMAGE_EXTENSIONS if extensions is None else extensions,
             **kwargs,
         )
 
@@ -105,6 +128,10 @@ class ImageFolder(CustomDataset):
             data_list = [data_list[index] for index in sorted(order)]
         for info in data_list:
             info['split'] = self.split
+        paths = [info['img_path'] for info in data_list]
+        for step in self.pipeline.transforms:
+            if isinstance(step, LoadImage) and '://' not in paths[0]:
+                check_sample(paths, step, self.img_prefix)
         return data_list
 
     def extra_repr(self) -> list[str]:
@@ -124,8 +151,21 @@ class ImageFolder(CustomDataset):
     def _find_samples(self) -> list:
         """Find the images, as relative paths or (path, label) pairs."""
         folder = self.img_prefix
-        folder_to_idx = self._class_folders() if self.with_label else None
-        samples, empty = get_samples(folder, folder_to_idx, self.is_valid_file)
+        samples: list = []
+        left_out: LeftOut = {}
+        empty = []
+        if not self.with_label:
+            samples, left_out = self._find_images('')
+        else:
+            for name, label in sorted(self.class_folders().items()):
+                files, others = self._find_images(name)
+                samples += [(file, label) for file in files]
+                for kind, paths in others.items():
+                    left_out.setdefault(kind, []).extend(paths)
+                if not files:
+                    empty.append(name)
+            self._find_outside_of_classes(left_out)
+        self._say(len(samples), left_out)
         if not samples:
             raise ConfigError(
                 f'no image lies in {folder}; point `data_root` at a folder '
@@ -138,10 +178,55 @@ class ImageFolder(CustomDataset):
             )
         return samples
 
-    def _class_folders(self) -> dict[str, int]:
-        """Label of each sub-folder, and check it against the classes."""
+    def _find_images(self, name: str) -> tuple[list[str], LeftOut]:
+        """Images below a sub-folder, and what is left out of it."""
+        files, left_out = find_images(
+            fileio.join_path(self.img_prefix, name)
+            if name
+            else self.img_prefix,
+            self.is_valid_file,
+            self.any_extension,
+        )
+        if not name:
+            return files, left_out
+        return [fileio.join_path(name, file) for file in files], {
+            kind: [fileio.join_path(name, path) for path in paths]
+            for kind, paths in left_out.items()
+        }
+
+    def _find_outside_of_classes(self, left_out: LeftOut) -> None:
+        """Note images and system folders beside those of the classes."""
+        for name in fileio.list_dir_or_file(self.img_prefix):
+            if self.is_valid_file(name):
+                kind = 'outside of the classes'
+            elif is_system(osp.basename(name)):
+                kind = f'{osp.basename(name)}/'
+            else:
+                continue
+            left_out.setdefault(kind, []).append(name)
+
+    def _say(self, count: int, left_out: LeftOut) -> None:
+        """Count once what is left out."""
+        names = [name for paths in left_out.values() for name in paths]
+        text = f'{count:,} images in {self.img_prefix.rstrip("/")}'
+        if {'.heic', '.heif'} & set(left_out) and self.any_extension:
+            text += ' (`pip install "mmhgkd[heif]"` reads HEIC)'
+        if names:
+            text += f'; {len(names):,} left out ({count_kinds(left_out)})'
+            say_once(text, names)
+
+    def class_folders(self) -> dict[str, int]:
+        """Find the label of each sub-folder.
+
+        Returns:
+            dict[str, int]: Labels by name.
+
+        Raises:
+            ConfigError: If there are none, or if they disagree with
+                ``classes`` or with the train split.
+        """
         folder = self.img_prefix
-        found = find_folders(folder)[0]
+        found = find_folders(folder)
         if not found:
             raise ConfigError(
                 f'{folder} has no sub-folders, but `with_label=True` takes '
@@ -149,12 +234,12 @@ class ImageFolder(CustomDataset):
                 '`data_root` elsewhere, or set `with_label=False`'
             )
         train = fileio.join_path(self.data_root, 'train')
-        if folder != train and fileio.isdir(train):
-            different = set(found) ^ set(find_folders(train)[0])
+        if self._folder not in ('', 'train') and fileio.isdir(train):
+            different = set(found) ^ set(find_folders(train))
             if different:
                 raise ConfigError(
                     f'the classes in {folder} and {train} differ by '
-                    f'{_some(different)}; both splits of `data_root` need '
+                    f'{shorten(different)}; both splits of `data_root` need '
                     'the same sub-folders, be it empty ones'
                 )
         if self.CLASSES is None:
@@ -165,7 +250,7 @@ class ImageFolder(CustomDataset):
             raise ConfigError(
                 f'`classes` names {len(self.CLASSES)} classes, but {folder} '
                 f'has {len(found)} sub-folders; they differ by '
-                f'{_some(set(self.CLASSES) ^ set(found))}'
+                f'{shorten(set(self.CLASSES) ^ set(found))}'
             )
         self.folder_to_idx = {name: index for index, name in enumerate(found)}
         return self.folder_to_idx
@@ -206,36 +291,3 @@ class ProbeImages(ConcatDataset):
                 for index, split in enumerate(splits)
             ]
         )
-
-
-def _find_split(data_root: str, split: str) -> str:
-    """Name of the sub-folder with the images of a split, '' for none."""
-    if not fileio.isdir(data_root):
-        raise ConfigError(
-            f'the folder {data_root!r} does not exist; point `data_root` at '
-            'the folder of your images'
-        )
-    if split and fileio.isdir(fileio.join_path(data_root, split)):
-        return split
-    folders = {name: fileio.join_path(data_root, name) for name in _SPLITS}
-    present = [name for name in _SPLITS if fileio.isdir(folders[name])]
-    if present:
-        wanted = f'no split {split!r}' if split else 'splits of its own'
-        raise ConfigError(
-            f'{data_root} has {wanted}, but {", ".join(present)}; set `split` '
-            f'to one of them, or point `data_root` at another folder'
-        )
-    if split in ('val', 'test'):
-        MMLogger.get_current_instance().warning(
-            f'{data_root} has no folder {split!r}: all of its images serve as '
-            'that split, and may be those of the training'
-        )
-    return ''
-
-
-def _some(names: set[str], limit: int = 5) -> str:
-    """The first few of a set of names."""
-    shown = ', '.join(sorted(names)[:limit])
-    return shown + (
-        f' and {len(names) - limit} more' if len(names) > limit else ''
-    )

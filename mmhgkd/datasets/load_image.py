@@ -1,17 +1,29 @@
 import os
+from collections.abc import Sequence
 from typing import Any
 
+import mmcv
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from PIL import Image
 
 from mmhgkd.registry import TRANSFORMS
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.image_headers import MAX_PIXELS, is_plain, plain_size
+from mmhgkd.utils.left_out import printable
+
+from .decode_image import UnsuitableImageError, ValueRange, decode_image
 
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """Load an image, and name the file where that fails.
+    """Load an image of any kind, and name the file where that fails.
 
     The errors of the decoders do not say which of a million files is broken.
+    The EXIF orientation is applied whatever the format, unless ``color_type``
+    is 'color_ignore_orientation'. Of animations and multi-page files the
+    first image is taken.
 
     Required Keys:
 
@@ -28,6 +40,22 @@ class LoadImage(LoadImageFromFile):
         **kwargs: See :class:`mmcv.transforms.LoadImageFromFile`. With
             ``ignore_empty=True`` unreadable images of any kind are passed
             over: a data set then takes another image in training.
+        value_range (tuple[float, float] or str, optional): Values of images
+            of more than 8 bits that become black and white, such as
+            (0, 4095) for 12 bits in 16; 'image' takes the lowest and highest
+            value of each image. Defaults to None: 16 bits are taken as 0 to
+            65535, and what makes no sense so is refused.
+        channels (Sequence[int], optional): Red, green and blue among the
+            channels of an image that has more than three.
+            Defaults to None, which refuses such images.
+        background (Sequence[int]): RGB color behind transparent pixels.
+            Defaults to (124, 117, 104), the mean of ImageNet.
+        max_pixels (int): Images of more pixels are not read, as one of them
+            can use up the memory. Above the default this has an effect on
+            JPEG, PNG and BMP only. Defaults to 178956970, Pillow's limit.
+
+    Raises:
+        ConfigError: If an option is out of range.
 
     Attributes:
         unreadable_list (str, optional): File that receives the paths of the
@@ -37,8 +65,48 @@ class LoadImage(LoadImageFromFile):
 
     unreadable_list: str | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        value_range: ValueRange = None,
+        channels: Sequence[int] | None = None,
+        background: Sequence[int] = (124, 117, 104),
+        max_pixels: int = MAX_PIXELS,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if value_range not in (None, 'image') and not _is_range(value_range):
+            raise ConfigError(
+                "`value_range` of LoadImage must be None, 'image', or a lower "
+                f'and a higher value, got {value_range!r}'
+            )
+        if channels is not None and not (
+            _are_numbers(channels, 3)
+            and all(
+                isinstance(index, int) and index >= 0 for index in channels
+            )
+        ):
+            raise ConfigError(
+                '`channels` of LoadImage must be the indices of red, green '
+                f'and blue, got {channels!r}'
+            )
+        if not (
+            _are_numbers(background, 3)
+            and all(0 <= value <= 255 for value in background)
+        ):
+            raise ConfigError(
+                '`background` of LoadImage must be three numbers in 0..255, '
+                f'got {background!r}'
+            )
+        if not isinstance(max_pixels, int) or max_pixels < 1:
+            raise ConfigError(
+                '`max_pixels` of LoadImage must be at least 1, got '
+                f'{max_pixels!r}'
+            )
+        self.value_range = value_range
+        self.channels = channels
+        self.background = background
+        self.max_pixels = max_pixels
         self._listed: set[str] = set()
 
     def transform(self, results: dict) -> dict | None:
@@ -53,22 +121,33 @@ class LoadImage(LoadImageFromFile):
                 is gone, which no other image can make up for.
         """
         path = results['img_path']
+        name = printable(path)
         try:
-            loaded = super().transform(results)
-            cause = None
+            image = self.load(path)
         except Exception as error:
-            loaded, cause = None, error
-        if loaded is not None:
-            return loaded
+            cause = error
+        else:
+            if self.to_float32:
+                image = image.astype(np.float32)
+            results['img'] = image
+            results['img_shape'] = results['ori_shape'] = image.shape[:2]
+            return results
         folder = os.path.dirname(path)
         if '://' not in path and not os.path.isdir(folder or '.'):
             raise ConfigError(
-                f'the folder {folder} of the image {path} does not exist; '
+                f'the folder {folder} of the image {name} does not exist; '
                 'restore it, or check that the disk of the data is there'
             ) from cause
         if not self.ignore_empty:
+            if isinstance(cause, UnsuitableImageError):
+                raise cause
+            if isinstance(cause, Image.DecompressionBombError):
+                raise ConfigError(
+                    f'the image {name} is too large ({cause}); make it '
+                    'smaller, delete it, or raise `max_pixels` of LoadImage'
+                ) from cause
             raise ConfigError(
-                f'cannot read the image {path} (missing, empty, truncated, or '
+                f'cannot read the image {name} (missing, empty, truncated, or '
                 'no image); restore or delete the file, or pass '
                 '`ignore_empty=True` to LoadImage to skip such files in '
                 'training'
@@ -76,10 +155,79 @@ class LoadImage(LoadImageFromFile):
         self._list(path)
         return None
 
+    def load(self, path: str) -> np.ndarray:
+        """Load an image.
+
+        Args:
+            path (str): Its file.
+
+        Returns:
+            np.ndarray: ``(H, W, 3)`` in the order BGR, or what other color
+            types than 'color' make of it.
+
+        Raises:
+            UnsuitableImageError: If an option has to be set for it.
+            Exception: Of any kind, if it is missing or no readable image.
+        """
+        try:
+            return self._decode(self._read(path))
+        except UnsuitableImageError as error:
+            raise UnsuitableImageError(
+                f'the image {printable(path)} {error}'
+            ) from error
+
+    def _read(self, path: str) -> bytes:
+        if not os.path.isfile(path) and os.path.exists(path):
+            # A pipe would wait for ever.
+            raise OSError('no plain file')
+        if self.file_client_args is not None:
+            client = fileio.FileClient.infer_client(
+                self.file_client_args, path
+            )
+            return client.get(path)
+        return fileio.get(path, backend_args=self.backend_args)
+
+    def _decode(self, content: bytes) -> np.ndarray:
+        width, height = plain_size(content)
+        if width * height > self.max_pixels:
+            raise Image.DecompressionBombError(f'{width} x {height} pixels')
+        if (
+            is_plain(content)
+            or self.color_type not in ('color', 'color_ignore_orientation')
+            or self.imdecode_backend not in ('cv2', 'pillow')
+        ):
+            image = mmcv.imfrombytes(
+                content, flag=self.color_type, backend=self.imdecode_backend
+            )
+            if image is None:
+                raise OSError('no image')
+            return image
+        return decode_image(
+            content,
+            self.color_type == 'color',
+            self.value_range,
+            self.channels,
+            self.background,
+            self.max_pixels,
+        )
+
     def _list(self, path: str) -> None:
         if self.unreadable_list is None or path in self._listed:
             return
         self._listed.add(path)
         # One short write in append mode is not torn by other processes.
         with open(self.unreadable_list, 'ab', buffering=0) as file:
-            file.write(f'{path}\n'.encode())
+            line = os.fsencode(path).replace(b'\n', b'\\n')
+            file.write(line + b'\n')
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, (list, tuple))
+        and len(values) == count
+        and all(isinstance(value, (int, float)) for value in values)
+    )
+
+
+def _is_range(values: Any) -> bool:
+    return _are_numbers(values, 2) and values[0] < values[1]

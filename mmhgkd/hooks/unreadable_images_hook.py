@@ -80,7 +80,8 @@ class UnreadableImagesHook(Hook):
         if size == self._size:
             return
         self._size = size
-        count = len(set(self._list.read_text('utf-8').splitlines()))
+        # Names of files can be of any bytes.
+        count = len(set(self._list.read_bytes().splitlines()))
         if count > self._count:
             runner.logger.warning(
                 f'{count} unreadable images so far, see {self._list}'

@@ -31,6 +31,7 @@ _FLAGS = {
     'each epoch',
 }
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_DENIED = (errno.EACCES, errno.EPERM)
 _LOST_PROCESS = re.compile(
     r'Connection (closed|reset)|Broken pipe|gloo.*([Tt]imed out|Timeout)|'
     r'NCCL.*(error|abort)|Socket Timeout',
@@ -156,6 +157,11 @@ def _mendable(error: Exception) -> Exception | None:
         return RunError(
             f'cannot write {cause.filename or "a file"}: {cause.strerror}; '
             'the last checkpoint is whole: free some space, then add --resume'
+        )
+    if isinstance(cause, OSError) and cause.errno in _DENIED:
+        return RunError(
+            f'cannot open {cause.filename or "a file"}: {cause.strerror}; '
+            'mend its permissions or those of its folder, then add --resume'
         )
     if (
         isinstance(cause, RuntimeError)

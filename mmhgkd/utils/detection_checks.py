@@ -5,26 +5,28 @@ those that it does not find, and then trains and evaluates on fewer or none,
 or with shifted labels, without a word.
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
+from .coco_files import check_masks, read_coco, say_left_out
 from .config_options import find_class, find_key
 from .errors import ConfigError
+from .labeled_images import MAX_IMAGES, LabeledImage, check_labeled_images
 
 HEADS = ('bbox_head', 'mask_head')
 
 
 def check_detection(cfg: Config, sections: Sequence[str]) -> None:
-    """Check annotation files, image folders, categories and head sizes.
+    """Check annotation files, images, categories and head sizes.
 
     Only data sets in the form of MS COCO are looked at, below the top-level
     keys ``sections``. What is wrong is a ConfigError.
     """
-    known: dict[str, list[str]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for section in sections:
         for path, dataset, classes in _coco_datasets(cfg, section):
             root = dataset.get('data_root') or ''
@@ -40,34 +42,51 @@ def check_detection(cfg: Config, sections: Sequence[str]) -> None:
                 if not file or '://' in file:
                     continue
                 if file not in known:
-                    known[file] = _read_categories(file, option)
-                _check_classes(classes, known[file], file, path)
+                    known[file] = read_coco(file, option)
+                categories = [c['name'] for c in known[file]['categories']]
+                _check_classes(classes, categories, file, path)
             _check_images(dataset, root, path)
             _check_heads(cfg, classes, path)
+            content = known.get(files[f'{path}.ann_file'])
+            if content is not None:
+                _check_content(cfg, content, dataset, classes, path)
 
 
-def _read_categories(file: str, option: str) -> list[str]:
-    """Names of the categories of an annotation file, in its order."""
-    try:
-        with open(os.path.expanduser(file), encoding='utf-8') as stream:
-            content = json.load(stream)
-    except OSError as error:
-        raise ConfigError(
-            f'cannot read the annotation file `{file}` of `{option}` '
-            f'({error.strerror}); add `--cfg-options {option}=FILE`'
-        ) from error
-    except ValueError as error:
-        raise ConfigError(
-            f'the annotation file `{file}` of `{option}` is broken or cut off '
-            f'({error}); get it again'
-        ) from error
-    for key in ('images', 'annotations', 'categories'):
-        if not isinstance(content, dict) or key not in content:
-            raise ConfigError(
-                f'the annotation file `{file}` of `{option}` has no `{key}`; '
-                'it must have the form of MS COCO'
+def _check_content(
+    cfg: Config,
+    content: dict[str, Any],
+    dataset: dict[str, Any],
+    classes: Sequence[str],
+    path: str,
+) -> None:
+    """Annotations and images of a data set fit together."""
+    root = dataset.get('data_root') or ''
+    file = os.path.join(root, dataset['ann_file'])
+    pipeline = dataset.get('pipeline') or []
+    if any(step.get('with_mask') for step in pipeline):
+        check_masks(content, file, path)
+    filters = None if dataset.get('test_mode') else dataset.get('filter_cfg')
+    say_left_out(content, file, classes, filters)
+    folder = os.path.expanduser(
+        os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
+    )
+    images = content['images']
+    count = min(len(images), MAX_IMAGES)
+    chosen = np.linspace(0, len(images) - 1, count).astype(int)
+    check_labeled_images(
+        [
+            LabeledImage(
+                os.path.join(folder, images[index]['file_name']),
+                images[index]['width'],
+                images[index]['height'],
+                f'`{file}` says',
             )
-    return [category['name'] for category in content['categories']]
+            for index in chosen
+        ],
+        pipeline,
+        cfg.get('default_scope') or 'mmdet',
+        path,
+    )
 
 
 def _check_classes(

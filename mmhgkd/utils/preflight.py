@@ -7,12 +7,14 @@ a dataset, ends here in one ConfigError with the option that mends it.
 import inspect
 import logging
 import os
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from .classification_checks import check_classification
 from .config_options import find_class, find_key
 from .detection_checks import check_detection
 from .errors import ConfigError
@@ -32,8 +34,10 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
     check_load_from(cfg)
     check_model_checkpoints(cfg)
     check_mixed_precision(cfg)
+    check_classification(cfg, sections)
     check_detection(cfg, sections)
     check_segmentation(cfg, sections)
+    check_writing(cfg)
 
 
 def require(cfg: Config, sections: Sequence[str]) -> None:
@@ -93,6 +97,7 @@ def check_load_from(cfg: Config) -> None:
             f'the checkpoint `{cfg.load_from}` does not exist; check the path '
             'on the command line or `load_from` in the config'
         )
+    _check_plain(cfg.get('load_from'), 'load_from')
 
 
 def check_model_checkpoints(cfg: Config) -> None:
@@ -103,6 +108,25 @@ def check_model_checkpoints(cfg: Config) -> None:
                 f'the checkpoint `{part["checkpoint"]}` of `{path}` does not '
                 f'exist; add `--cfg-options {path}=FILE`'
             )
+        _check_plain(part['checkpoint'], path)
+
+
+def check_writing(cfg: Config) -> None:
+    """Files can be made in the work folder, or where it will be made."""
+    folder = cfg.get('work_dir')
+    if not folder:
+        return
+    place = os.path.abspath(folder)
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f'cannot write into the work folder `{folder}` '
+            f'({error.strerror}); set `--work-dir` to another folder'
+        ) from error
 
 
 def check_mixed_precision(cfg: Config) -> None:
@@ -123,6 +147,18 @@ def _is_missing(path: Any) -> bool:
         and '://' not in str(path)
         and not os.path.exists(os.path.expanduser(path))
     )
+
+
+def _check_plain(path: Any, option: str) -> None:
+    """A local checkpoint is a file; reading a pipe would wait for ever."""
+    if not isinstance(path, (str, os.PathLike)) or not path:
+        return
+    local = os.path.expanduser(path)
+    if os.path.exists(local) and not os.path.isfile(local):
+        raise ConfigError(
+            f'`{path}` of `{option}` is no plain file; set `{option}` to a '
+            'checkpoint'
+        )
 
 
 def _downloads(cfg: Config, dataset: dict[str, Any]) -> bool:

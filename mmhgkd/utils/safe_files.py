@@ -69,6 +69,11 @@ def read_checkpoint(path: str | Path, option: str = 'checkpoint') -> Any:
         ConfigError: If the file cannot be read.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        # A pipe would wait for ever.
+        raise ConfigError(
+            f'{path}: is no plain file; set `{option}` to a checkpoint'
+        )
     try:
         if path.suffix == '.safetensors':
             return _read_safetensors(path)

@@ -1,5 +1,6 @@
 import json
-from collections import Counter
+import os
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS
+from PIL import Image
 
 from mmhgkd.datasets import ImageFolder
+from mmhgkd.datasets.find_images import IMAGE_EXTENSIONS
 from mmhgkd.utils import ConfigError
 
 
@@ -247,3 +250,158 @@ def test_agrees_with_written_scenes(scenes: Path) -> None:
     counts = np.bincount(dataset.get_gt_labels())
     assert counts.size == 10
     assert np.ptp(counts) <= 1
+
+
+def left_out(warnings: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in warnings.records
+        if 'left out' in record.getMessage()
+    ]
+
+
+@pytest.mark.parametrize('with_label', [False, True])
+def test_formats_and_what_is_left_out(
+    tmp_path: Path,
+    warnings: pytest.LogCaptureFixture,
+    with_label: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All that can be read is, with or without an extension."""
+    monkeypatch.setattr(
+        'mmhgkd.datasets.image_folder.IMAGE_EXTENSIONS',
+        tuple(set(IMAGE_EXTENSIONS) - {'.heic'}),
+    )
+    warnings.set_level('INFO')
+    picture = Image.new('RGB', (8, 8))
+    for name in ('a.gif', 'b.avif', 'c.jp2', 'd.JPG', 'e.jfif', 'f.png'):
+        kind = 'JPEG' if name == 'e.jfif' else None
+        (tmp_path / 'a').mkdir(exist_ok=True)
+        picture.save(tmp_path / 'a' / name, kind)
+    (tmp_path / 'a' / 'f.png').rename(tmp_path / 'a' / 'f')
+    for name in ('g.heic', 'h.heic', 'i', 'j.txt'):
+        (tmp_path / 'a' / name).write_bytes(b'no image')
+    dataset = ImageFolder(str(tmp_path), with_label=with_label)
+    names = ['a.gif', 'b.avif', 'c.jp2', 'd.JPG', 'e.jfif', 'f']
+    assert paths(dataset) == [f'a/{name}' for name in names]
+    (line,) = left_out(warnings)
+    assert line.startswith(
+        f'6 images in {tmp_path} (`pip install "mmhgkd[heif]"` '
+        'reads HEIC); 4 left out (2 .heic, 1 .txt, 1 without extension): a/'
+    )
+    ImageFolder(str(tmp_path), with_label=with_label)
+    assert len(left_out(warnings)) == 1
+
+
+def test_list_in_the_log(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
+    save(tmp_path / 'a.png')
+    for index in range(20):
+        (tmp_path / f'{index:02}.csv').touch()
+    log = tmp_path / 'a.log'
+    MMLogger.get_instance('list', log_file=str(log), log_level='INFO')
+    ImageFolder(str(tmp_path))
+    text = log.read_text()
+    assert '21 left out (20 .csv, 1 .log): the list is in the log' in text
+    assert all(f'{index:02}.csv' in text for index in range(20))
+    assert '07.csv' not in ''.join(capsys.readouterr())
+
+
+def test_given_extensions_only(tmp_path: Path) -> None:
+    save(tmp_path / 'a.png')
+    save(tmp_path / 'b.jpg')
+    (tmp_path / 'a.png').rename(tmp_path / 'without')
+    assert paths(ImageFolder(str(tmp_path), extensions=['.JPG'])) == ['b.jpg']
+    for wrong in ('jpg', ['jpg']):
+        with pytest.raises(ConfigError, match=r'must be a list such as'):
+            ImageFolder(str(tmp_path), extensions=wrong)
+
+
+@pytest.mark.parametrize('with_label', [False, True])
+def test_folders_of_systems(
+    tmp_path: Path, warnings: pytest.LogCaptureFixture, with_label: bool
+) -> None:
+    warnings.set_level('INFO')
+    for name in ('a/0.png', 'b/1.png', 'b/c/2.png'):
+        save(tmp_path / name)
+    system = ('.ipynb_checkpoints', '@eaDir', '__MACOSX', '.thumbnails')
+    for name in system:
+        save(tmp_path / name / '0.png')
+        save(tmp_path / 'b' / name / '0.png')
+    save(tmp_path / 'b' / '._1.png')
+    dataset = ImageFolder(str(tmp_path), with_label=with_label)
+    assert paths(dataset) == ['a/0.png', 'b/1.png', 'b/c/2.png']
+    if with_label:
+        assert dataset.metainfo['classes'] == ('a', 'b')
+    (line,) = left_out(warnings)
+    assert '; 9 left out (' in line
+    for text in (*(f'2 {name}/' for name in system), '1 hidden'):
+        assert text in line
+
+
+def test_images_beside_the_classes(
+    tmp_path: Path, warnings: pytest.LogCaptureFixture
+) -> None:
+    warnings.set_level('INFO')
+    for name in ('a/0.png', 'b/1.png', '2.png'):
+        save(tmp_path / name)
+    assert len(ImageFolder(str(tmp_path), with_label=True)) == 2
+    assert '1 left out (1 outside of the classes): 2.png' in warnings.text
+
+
+@pytest.mark.parametrize('with_label', [False, True])
+@pytest.mark.parametrize('name', ['train', 'val', 'test'])
+def test_class_named_like_a_split(
+    tmp_path: Path, name: str, with_label: bool
+) -> None:
+    for folder, count in ((name, 2), ('bus', 3), ('zebra', 3)):
+        for index in range(count):
+            save(tmp_path / folder / f'{index}.png')
+    with pytest.raises(ConfigError, match=r'bus, zebra, .* be a class') as e:
+        ImageFolder(str(tmp_path), split=name, with_label=with_label)
+    assert "set `split=''` to take all" in str(e.value)
+    dataset = ImageFolder(str(tmp_path), with_label=with_label)
+    assert len(dataset) == 8
+    if with_label:
+        classes = sorted([name, 'bus', 'zebra'])
+        assert dataset.metainfo['classes'] == tuple(classes)
+
+
+def test_images_beside_the_splits(
+    classes: Path, warnings: pytest.LogCaptureFixture
+) -> None:
+    warnings.set_level('INFO')
+    save(classes / 'unlabeled' / 'a.png')
+    assert len(ImageFolder(str(classes), split='train')) == 52
+    assert 'images beside its splits in unlabeled, which are' in warnings.text
+
+
+@pytest.mark.parametrize('with_label', [False, True])
+def test_odd_files(
+    tmp_path: Path, warnings: pytest.LogCaptureFixture, with_label: bool
+) -> None:
+    """Links in a circle, broken links, pipes, names that are no text."""
+    warnings.set_level('INFO')
+    save(tmp_path / 'a' / '0.png')
+    (tmp_path / 'a' / 'up').symlink_to(tmp_path)
+    (tmp_path / 'a' / 'self').symlink_to('self')
+    (tmp_path / 'a' / 'gone.png').symlink_to('nothing')
+    (tmp_path / 'elsewhere').mkdir()
+    save(tmp_path / 'elsewhere' / '1.png')
+    (tmp_path / 'a' / 'link').symlink_to(tmp_path / 'elsewhere')
+    os.mkfifo(tmp_path / 'a' / 'pipe.png')
+    name = os.fsdecode(b'\xff\xfe.png')
+    save(tmp_path / 'a' / '2.png')
+    (tmp_path / 'a' / '2.png').rename(tmp_path / 'a' / name)
+    os.rename(tmp_path / 'a', tmp_path.parent / f'{tmp_path.name}-a')
+    (tmp_path / 'a').symlink_to(tmp_path.parent / f'{tmp_path.name}-a')
+    dataset = ImageFolder(str(tmp_path), with_label=with_label)
+    found = paths(dataset)
+    assert {'a/0.png', 'a/link/1.png', f'a/{name}'} <= set(found)
+    text = warnings.text
+    for kind in ('link in a circle', 'broken link', 'no plain file'):
+        assert kind in text

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,25 @@ def test_lists_and_replaces(folder: Path, tmp_path: Path, wrap: bool) -> None:
     assert sorted(listed) == [str(folder / f'{i}.png') for i in (2, 5)]
     hook.after_train_iter(run, 0)
     assert run.calls == []
+
+
+def test_names_that_are_no_text(folder: Path, tmp_path: Path) -> None:
+    names = [b'\xff\xfe.png', b'a\nb.png']
+    for name in names:
+        (folder / os.fsdecode(name)).write_bytes(b'broken')
+    for index in (2, 5):
+        (folder / f'{index}.png').unlink()
+    hook, run, dataset = prepared(folder, tmp_path, max_count=2)
+    for _ in range(2):
+        [dataset[index] for index in range(10)]
+    listed = (tmp_path / 'unreadable_images.txt').read_bytes().splitlines()
+    root = os.fsencode(folder)
+    assert sorted(listed) == [root + rb'/a\nb.png', root + b'/\xff\xfe.png']
+    hook.after_train_iter(run, 0)
+    hook.max_count = 1
+    hook._size = 0
+    with pytest.raises(RunError, match='2 of 10 images are unreadable'):
+        hook.after_train_iter(run, 1)
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,19 @@ Each row is one mistake in a small distillation that is right without it, and
 the part of the message that names the option and the mend.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+from PIL import Image
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SMALL = [
@@ -166,6 +170,36 @@ OPTIONS = [
         f'{TRAIN}.dataset.data_root=broken',
         'no readable image is found any more at',
     ),
+    (
+        f'{TRAIN}.dataset.data_root=deep',
+        '(0, 4095), or to (0, 65535) if they are meant to be so dark',
+    ),
+    (
+        f'{TRAIN}.dataset.data_root=many',
+        '1 of 1 images in many/ that were looked at cannot be taken as they '
+        'are: the image many/a.tif has 8 bits and 5 channels',
+    ),
+    (
+        f'{TRAIN}.dataset.data_root=vehicles',
+        'vehicles has the folder train beside bus, which have images too',
+    ),
+    (f'{TRAIN}.dataset.extensions=jpg', '`extensions` must be a list such'),
+    (
+        f'{TRAIN}.dataset.pipeline.0.value_range=(9,3)',
+        "`value_range` of LoadImage must be None, 'image', or a lower",
+    ),
+    (
+        f'{TRAIN}.dataset.pipeline.0.channels=3',
+        '`channels` of LoadImage must be the indices of red, green',
+    ),
+    (
+        f'{TRAIN}.dataset.pipeline.0.background=white',
+        '`background` of LoadImage must be three numbers in 0..255',
+    ),
+    (
+        f'{TRAIN}.dataset.pipeline.0.max_pixels=0',
+        '`max_pixels` of LoadImage must be at least 1',
+    ),
     (f'{TRAIN}.dataset.type=ImageFoldr', 'there is no dataset `ImageFoldr`'),
     (f'{TRAIN}.dataset.pipeline.1.type=Crop', 'there is no transform `Crop`'),
     (f'{TRAIN}.sampler.type=Sampler', 'there is no data sampler `Sampler`'),
@@ -194,6 +228,8 @@ OPTIONS = [
     ('train_cfg.type=Loop', 'there is no loop `Loop`'),
     ('randomness.seed=abc', '`randomness.seed` must be a whole number'),
     ('log_level=LOUD', '`log_level` must be DEBUG, INFO'),
+    ('work_dir=/proc', 'cannot write into the work folder `/proc` ('),
+    ('work_dir=/proc/a/b', 'cannot write into the work folder `/proc/a/b` ('),
     ('work_dir=notes.txt', 'the work folder `notes.txt` is a file'),
     ('custom_hooks.0.type=Hook9', 'there is no hook `Hook9`'),
     ('default_scope=mmpretran', 'did you mean `mmpretrain.Universal'),
@@ -203,6 +239,11 @@ OPTIONS = [
     ('val_evaluator.1.C=0', '`C` must be positive, got 0'),
     ('val_evaluator.0.type=Accuracy1', 'there is no metric `Accuracy1`'),
     # other checkpoints
+    ('load_from=pipe', '`pipe` of `load_from` is no plain file; set'),
+    (
+        'model.teacher.checkpoint=pipe',
+        '`pipe` of `model.teacher.checkpoint` is no plain file',
+    ),
     ('load_from=notes.txt', 'cannot read the checkpoint `notes.txt`'),
     (
         'resume=True load_from=notes.txt',
@@ -221,6 +262,19 @@ def folder(
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'broken').mkdir()
     (tmp_path / 'broken' / 'a.png').write_bytes(b'\x89PNG')
+    for name in ('deep', 'many', 'vehicles/train', 'vehicles/bus'):
+        (tmp_path / name).mkdir(parents=True)
+    deep = np.full((40, 40), 4000, np.uint16)
+    Image.fromarray(deep).save(tmp_path / 'deep' / 'a.png')
+    tifffile.imwrite(
+        tmp_path / 'many' / 'a.tif',
+        np.zeros((40, 40, 5), np.uint8),
+        photometric='minisblack',
+        planarconfig='contig',
+    )
+    for name in ('train', 'bus'):
+        Image.new('RGB', (40, 40)).save(tmp_path / 'vehicles' / name / 'a.png')
+    os.mkfifo(tmp_path / 'pipe')
     (tmp_path / 'notes.txt').write_text('no checkpoint')
     torch.save({'fc.weight': torch.zeros(2, 2)}, tmp_path / 'other.pth')
     yield tmp_path

@@ -218,6 +218,23 @@ def test_full_disk_ends_in_one_message(
     assert 'iter_1.pth: No space left on device' in error
 
 
+def test_denied_file_ends_in_one_message(
+    train: ModuleType,
+    toy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+
+    def deny(handle: int) -> None:
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr('os.fsync', deny)
+    assert train.main([str(toy), '--work-dir', 'run']) == 3
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith('error: cannot open ')
+    assert 'Permission denied; mend its permissions' in error
+
+
 def test_unknown_runner_type(
     train: ModuleType, toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,10 +1,13 @@
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DATASETS
+from PIL import Image
 
 from mmhgkd.utils import ConfigError, preflight
 
@@ -164,3 +167,235 @@ def test_what_is_not_checked(root: Path) -> None:
         type='CocoDataset', ann_file='s3://bucket/a.json'
     )
     preflight.check_config(cfg, SECTIONS)
+
+
+def annotated(root: Path) -> dict[str, Any]:
+    """Two images of 40 x 30 px with two boxes each; nothing is wrong."""
+    content = copy.deepcopy(CONTENT)
+    for number in (1, 2):
+        name = f'{number}.png'
+        Image.new('RGB', (40, 30)).save(root / 'train2017' / name)
+        content['images'].append(
+            dict(id=number, file_name=name, height=30, width=40)
+        )
+        for offset, category in ((0, 3), (10, 5)):
+            content['annotations'].append(
+                dict(
+                    id=number + offset,
+                    image_id=number,
+                    category_id=category,
+                    bbox=[offset, offset, 10, 10],
+                    area=100,
+                    segmentation=[[0, 0, 9, 0, 9, 9]],
+                )
+            )
+    return content
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+
+    def say_once(text: str, names: Any = (), level: int = 0) -> None:
+        if f'{text}: {", ".join(names)}' not in lines:
+            lines.append(f'{text}: {", ".join(names)}')
+
+    for module in ('coco_files', 'labeled_images'):
+        monkeypatch.setattr(f'mmhgkd.utils.{module}.say_once', say_once)
+    return lines
+
+
+def with_masks(root: Path, **loader: Any) -> Config:
+    cfg = config(root)
+    for section in SECTIONS:
+        cfg[section].dataset.pipeline = [
+            dict(type='LoadImageFromFile', **loader),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+        ]
+        cfg[section].dataset.filter_cfg = dict(
+            filter_empty_gt=True, min_size=4
+        )
+    return cfg
+
+
+def test_nothing_wrong(root: Path, said: list[str]) -> None:
+    write(root, annotated(root))
+    preflight.check_config(with_masks(root), SECTIONS)
+    assert not said
+
+
+@pytest.mark.parametrize(
+    ('section', 'key', 'text'),
+    [
+        ('annotations', 'area', 'width times height'),
+        ('annotations', 'bbox', 'add it'),
+        ('annotations', 'id', 'add it'),
+        ('annotations', 'image_id', 'add it'),
+        ('annotations', 'category_id', 'add it'),
+        ('images', 'height', 'the height of the image'),
+        ('images', 'width', 'the width of the image'),
+        ('images', 'file_name', 'add it'),
+        ('images', 'id', 'add it'),
+        ('categories', 'name', 'add it'),
+        ('categories', 'id', 'add it'),
+    ],
+)
+def test_missing_key(root: Path, section: str, key: str, text: str) -> None:
+    content = annotated(root)
+    del content[section][1][key]
+    write(root, content)
+    count = len(content[section])
+    found = message(config(root))
+    assert found.startswith(f'1 of {count} {section} of the annotation file `')
+    assert f'have no `{key}` (the first is number 1); add it' in found
+    assert text in found
+
+
+def test_missing_segmentation(root: Path) -> None:
+    content = annotated(root)
+    del content['annotations'][2]['segmentation']
+    write(root, content)
+    preflight.check_config(config(root), SECTIONS)
+    text = message(with_masks(root))
+    assert text.startswith(f'1 of 4 annotations of `{root}/a.json` have no `s')
+    assert 'the first has the id 2), but `train_dataloader.dataset`' in text
+
+
+@pytest.mark.parametrize(
+    ('section', 'key', 'value'),
+    [
+        ('images', 'id', '1'),
+        ('annotations', 'image_id', '1'),
+        ('annotations', 'category_id', '3'),
+        ('categories', 'id', 3.5),
+    ],
+)
+def test_ids_that_are_no_numbers(
+    root: Path, section: str, key: str, value: Any
+) -> None:
+    content = annotated(root)
+    content[section][0][key] = value
+    write(root, content)
+    text = message(config(root))
+    assert f'must be a whole number, got {value!r}' in text
+    assert text.startswith(f'`{key}` of 1 of ')
+
+
+@pytest.mark.parametrize('section', ['images', 'annotations', 'categories'])
+def test_ids_that_occur_twice(root: Path, section: str) -> None:
+    content = annotated(root)
+    content[section][1]['id'] = content[section][0]['id']
+    write(root, content)
+    text = message(config(root))
+    assert text.startswith(f'1 ids of the {section} of the annotation file')
+
+
+def test_names_that_occur_twice(root: Path) -> None:
+    content = annotated(root)
+    content['categories'][1]['name'] = 'cat'
+    write(root, content)
+    assert "more than once, such as 'cat'; give each" in message(config(root))
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('bbox', [1, 2, 3]),
+        ('bbox', [1, 2, 3, None]),
+        ('bbox', [1, 2, 3, float('nan')]),
+        ('bbox', 'none'),
+        ('area', '100'),
+    ],
+)
+def test_boxes_that_are_none(root: Path, key: str, value: Any) -> None:
+    content = annotated(root)
+    content['annotations'][1][key] = value
+    write(root, content)
+    text = message(config(root))
+    assert text.startswith('1 annotations of the annotation file')
+    assert 'such as that of the id 11:' in text
+
+
+def test_what_mmdet_leaves_out_is_counted(root: Path, said: list[str]) -> None:
+    content = annotated(root)
+    for number, (width, height) in ((3, (40, 30)), (4, (3, 30))):
+        name = f'{number}.png'
+        Image.new('RGB', (width, height)).save(root / 'train2017' / name)
+        content['images'].append(
+            dict(id=number, file_name=name, height=height, width=width)
+        )
+    good = dict(content['annotations'][0], image_id=4, bbox=[0, 0, 2, 2])
+    bad = [
+        dict(good, image_id=7),
+        dict(good, category_id=7),
+        dict(good, category_id=7),
+        dict(good, category_id=9),
+        dict(good, area=0),
+        dict(good, bbox=[0, 0, 0.5, 9]),
+        dict(good, bbox=[50, 0, 9, 9]),
+        dict(good, ignore=1),
+    ]
+    for index, annotation in enumerate([good, *bad]):
+        content['annotations'].append(dict(annotation, id=100 + index))
+    write(root, content)
+    cfg = with_masks(root)
+    preflight.check_config(cfg, SECTIONS)
+    (line,) = said
+    assert line.startswith(
+        f'{root}/a.json: 4 images, 13 annotations; 8 annotations left out '
+        '(2 of unknown categories, 2 without an area, 1 of other categories, '
+        '1 of unknown images, 1 outside of their image, 1 to be ignored); 2 '
+        'images left out (1 too small, 1 without annotations): annotation '
+    )
+    # MMDetection itself keeps as many.
+    with DATASETS.switch_scope_and_registry('mmdet') as registry:
+        dataset = registry.build(
+            dict(cfg.train_dataloader.dataset, pipeline=[])
+        )
+    kept = [len(dataset.get_data_info(i)['instances']) for i in range(2)]
+    assert len(dataset) == 2
+    assert sum(kept) == 13 - 8 - 1
+
+
+def test_no_annotation_is_left(root: Path) -> None:
+    content = annotated(root)
+    for annotation in content['annotations']:
+        annotation['area'] = 0
+    write(root, content)
+    assert '4 annotations, all of which are left out (4 wi' in message(
+        config(root)
+    )
+
+
+def test_file_that_is_listed_twice(root: Path, said: list[str]) -> None:
+    content = annotated(root)
+    content['images'][1]['file_name'] = '1.png'
+    write(root, content)
+    preflight.check_config(config(root), SECTIONS)
+    assert '; 1 files are listed twice: 1.png' in said[0]
+
+
+def test_missing_image(root: Path) -> None:
+    write(root, annotated(root))
+    (root / 'train2017' / '2.png').unlink()
+    assert f'the image {root}/train2017/2.png of `train_data' in message(
+        with_masks(root)
+    )
+
+
+def test_annotations_of_images_that_are_turned(root: Path) -> None:
+    write(root, annotated(root))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (40, 30)).save(root / 'train2017' / '2.png', exif=exif)
+    text = message(with_masks(root))
+    assert 'has 30 x 40 pixels as loaded, but `' in text
+    assert "`color_type='color_ignore_orientation'` of LoadImageFro" in text
+    cfg = with_masks(root, color_type='color_ignore_orientation')
+    preflight.check_config(cfg, SECTIONS)
+
+
+def test_pipe_as_annotation_file(root: Path) -> None:
+    (root / 'a.json').unlink()
+    os.mkfifo(root / 'a.json')
+    assert '(no plain file); add `--cfg' in message(config(root))

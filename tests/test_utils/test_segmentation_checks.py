@@ -23,7 +23,7 @@ def write(path: Path, labels: Any) -> None:
 def root(tmp_path: Path) -> Path:
     for index in range(3):
         name = f'{index}.png'
-        write(tmp_path / 'images' / name, np.zeros((4, 4, 3)))
+        write(tmp_path / 'images' / name, np.zeros((2, 2, 3)))
         # Ignored, the first and the last of three classes.
         write(tmp_path / 'masks' / name, [[0, 1], [3, 3]])
     return tmp_path
@@ -98,7 +98,7 @@ def test_own_ignore_index(root: Path) -> None:
     with pytest.raises(ConfigError, match='the label 200'):
         check_segmentation(config(root), SECTIONS)
     for index in range(3):
-        write(root / 'masks' / f'{index}.png', [[1, 201], [1, 1]])
+        write(root / 'masks' / f'{index}.png', [[1, 201], [2, 1]])
     check_segmentation(config(root, ignore_index=200), SECTIONS)
 
 
@@ -143,3 +143,196 @@ def test_other_scopes_are_left_alone(root: Path) -> None:
     cfg = config(root, num_classes=19)
     cfg.default_scope = 'mmdet'
     check_segmentation(cfg, SECTIONS)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Lines that are said once, with the names that they count."""
+    lines: list[str] = []
+
+    def say_once(text: str, names: Any = (), level: int = 0) -> None:
+        lines.append(f'{text}: {", ".join(map(str, names))}')
+
+    for module in ('segmentation_checks', 'labeled_images'):
+        monkeypatch.setattr(f'mmhgkd.utils.{module}.say_once', say_once)
+    return lines
+
+
+def message(cfg: Config) -> str:
+    with pytest.raises(ConfigError) as error:
+        check_segmentation(cfg, SECTIONS)
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+def write_masks(root: Path, labels: Any) -> None:
+    for index in range(3):
+        write(root / 'masks' / f'{index}.png', labels)
+
+
+def test_black_and_white_masks(root: Path) -> None:
+    """255 is ignored, with `reduce_zero_label` 0 as well: none is left."""
+    write_masks(root, [[0, 255], [255, 0]])
+    text = message(config(root))
+    assert text.startswith('no class is left in the 3 masks of `train_data')
+    assert 'masks of 0 and 255 need the labels 0 and 1' in text
+    text = message(config(root, reduce_zero_label=False))
+    assert 'have one class only, 0, as read with `reduce_zero_label=F' in text
+
+
+def test_masks_and_classes_that_are_empty(root: Path, said: list[str]) -> None:
+    write(root / 'masks' / '1.png', [[0, 0], [255, 0]])
+    check_segmentation(config(root), SECTIONS)
+    first, second = said
+    assert first.startswith('1 of the 3 masks of `train_dataloader.dataset.d')
+    assert 'have no class left' in first
+    assert first.endswith(f': {root}/masks/1.png')
+    assert second.startswith('1 of 3 classes have no pixel in the 3 masks')
+    assert second.endswith(': b')
+
+
+@pytest.mark.parametrize('kind', [np.uint16, np.int32, np.float32])
+def test_deep_masks(root: Path, kind: Any) -> None:
+    """257 would wrap to 1 before anything can look at it."""
+    suffix = '.png' if kind is np.uint16 else '.tif'
+    labels = np.array([[0, 1], [2, 3]], kind)
+    for index in range(3):
+        file = root / 'masks' / f'{index}{suffix}'
+        Image.fromarray(labels).save(file)
+    cfg = config(root, seg_map_suffix=suffix)
+    check_segmentation(cfg, SECTIONS)
+    labels[0, 0] = 257
+    Image.fromarray(labels).save(root / 'masks' / f'2{suffix}')
+    text = message(cfg)
+    assert text.startswith(f'the mask {root}/masks/2{suffix} of `train_data')
+    assert 'has the value 257, which would be read as 1:' in text
+
+
+def test_fractional_masks(root: Path) -> None:
+    labels = np.array([[0, 1], [2.5, 3]], np.float32)
+    for index in range(3):
+        Image.fromarray(labels).save(root / 'masks' / f'{index}.tif')
+    text = message(config(root, seg_map_suffix='.tif'))
+    assert 'has the value 2.5, which would be read as 2:' in text
+
+
+def test_mask_of_another_size(root: Path) -> None:
+    write(root / 'masks' / '1.png', [[1, 1, 2], [1, 2, 3]])
+    assert message(config(root)) == (
+        f'the image {root}/images/1.png of `train_dataloader.dataset.dataset` '
+        f'has 2 x 2 pixels as loaded, but its mask {root}/masks/1.png 3 x 2 '
+        '(1 of 3 images that were looked at are so): they must be equal'
+    )
+
+
+def test_missing_image(root: Path) -> None:
+    (root / 'images' / 'list.txt').write_text('0\n1\n9\n')
+    write(root / 'masks' / '9.png', [[1, 2], [3, 1]])
+    cfg = config(root, ann_file='images/list.txt')
+    assert f'the image {root}/images/9.png of `train_' in message(cfg)
+
+
+def save_turned(
+    root: Path, orientations: list[int], size: tuple[int, int], suffix: str
+) -> None:
+    for index, orientation in enumerate(orientations):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = root / 'images' / f'{index}{suffix}'
+        Image.new('RGB', size, 'red').save(path, exif=exif)
+
+
+def option(cfg: Config, **changes: Any) -> Config:
+    step = cfg.train_dataloader.dataset.dataset.pipeline[0]
+    step.update(changes)
+    return cfg
+
+
+LABELS = np.array([[1, 2, 3], [1, 1, 1]])
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp'])
+@pytest.mark.parametrize('kind', ['LoadImageFromFile', 'mmhgkd.LoadImage'])
+def test_images_turn_and_masks_do_not(
+    root: Path, suffix: str, kind: str, said: list[str]
+) -> None:
+    save_turned(root, [1, 6, 8], (3, 2), suffix)
+    write_masks(root, LABELS)
+    cfg = option(config(root, img_suffix=suffix), type=kind)
+    if suffix == '.webp' and kind == 'LoadImageFromFile':
+        # OpenCV does not turn these.
+        check_segmentation(cfg, SECTIONS)
+        return
+    text = message(cfg)
+    name = kind.split('.')[-1]
+    assert f'{root}/images/1{suffix} of `train' in text
+    assert 'has 2 x 3 pixels as loaded, but its mask' in text
+    assert '(2 of 3 images that were' in text
+    assert f"`color_type='color_ignore_orientation'` of {name} in" in text
+    option(cfg, color_type='color_ignore_orientation')
+    check_segmentation(cfg, SECTIONS)
+    assert not said
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.webp'])
+def test_masks_of_turned_images(
+    root: Path, suffix: str, said: list[str]
+) -> None:
+    """Whoever drew on the image as a viewer shows it."""
+    save_turned(root, [5, 6, 8], (2, 3), suffix)
+    write_masks(root, LABELS)
+    cfg = config(root, img_suffix=suffix)
+    if suffix == '.png':
+        check_segmentation(cfg, SECTIONS)
+        option(cfg, color_type='color_ignore_orientation')
+    assert "set `type='mmhgkd.LoadImage'` with `color_type='c" in message(cfg)
+    option(cfg, type='mmhgkd.LoadImage', color_type='color')
+    check_segmentation(cfg, SECTIONS)
+    assert not said
+
+
+def test_both_kinds_of_masks(root: Path) -> None:
+    save_turned(root, [1, 6], (3, 2), '.png')
+    save_turned(root, [6], (2, 3), '.jpg')
+    (root / 'images' / '0.jpg').rename(root / 'images' / '2.png')
+    write_masks(root, LABELS)
+    assert 'store such images upright' in message(config(root))
+
+
+def test_orientation_that_keeps_the_size(root: Path, said: list[str]) -> None:
+    save_turned(root, [1, 3, 2], (3, 2), '.png')
+    write_masks(root, LABELS)
+    check_segmentation(config(root), SECTIONS)
+    (line,) = said
+    assert line.startswith('2 of 3 images of `train_dataloader.dataset.datas')
+    assert 'whether their labels were made on turned images' in line
+    assert line.endswith(f': {root}/images/1.png, {root}/images/2.png')
+
+
+def test_kinds_that_the_stock_loader_cannot_take(
+    root: Path, said: list[str]
+) -> None:
+    path = root / 'images' / '1.png'
+    Image.new('RGBA', (2, 2)).save(path)
+    check_segmentation(config(root), SECTIONS)
+    assert said[-1].startswith('1 of 3 images of `train_dataloader.dataset.')
+    assert 'hidden colors are used' in said[-1]
+    Image.fromarray(np.full((2, 2), 9, np.uint16)).save(path)
+    text = message(config(root))
+    assert f'the image {path} of `train' in text
+    assert 'has 16 bits and 1 channels; set `type=' in text
+    cfg = option(config(root), type='mmhgkd.LoadImage')
+    assert 'with values from 9 to 9; set `value_range`' in message(cfg)
+    check_segmentation(option(cfg, value_range=(0, 9)), SECTIONS)
+
+
+def test_images_with_another_suffix(root: Path, said: list[str]) -> None:
+    for name in ('3.PNG', '4.jpeg', '5.jpeg', '6'):
+        (root / 'images' / name).write_bytes(b'')
+    write_masks(root, [[1, 2], [3, 1]])
+    check_segmentation(config(root), SECTIONS)
+    (line,) = said
+    assert line.startswith(
+        f'3 images in {root}/images end with `img_suffix=.png`; 4 files left '
+        'out (2 .jpeg, 1 .PNG, 1 without extension): '
+    )
