@@ -1,7 +1,9 @@
+import os.path as osp
+import uuid
 from typing import Any
 
 from mmengine.dist import broadcast_object_list
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import OPTIMIZERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -37,6 +39,14 @@ class ResumableRunner(Runner):
 
     _resume: bool | str
     _load_from: str | None
+    #: Identity of the run, which its checkpoints hold; None for a run that
+    #: an old version has begun.
+    run_id: str | None = None
+    #: Whether it goes on elsewhere than at the newest checkpoint of its
+    #: folder, so that those that are there do not count any more.
+    branches_off = False
+    #: Where its checkpoints are, None if that is the work folder.
+    checkpoint_dir: str | None = None
 
     @property
     def base_seed(self) -> int:
@@ -46,6 +56,8 @@ class ResumableRunner(Runner):
 
     def train(self) -> nn.Module:
         """Train, from the last checkpoint if that was asked for."""
+        self.run_id = uuid.uuid4().hex
+        self.checkpoint_dir = self._checkpoint_dir()
         if self._resume:
             self._choose_checkpoint()
         return super().train()
@@ -145,20 +157,37 @@ class ResumableRunner(Runner):
         with safe_loading():
             return super().load_checkpoint(filename, *args, **kwargs)
 
+    def save_checkpoint(
+        self, *args: Any, meta: dict | None = None, **kwargs: Any
+    ) -> None:
+        """Save a checkpoint that says which run it is of."""
+        meta = {**(meta or {}), 'run': dict(id=self.run_id)}
+        super().save_checkpoint(*args, meta=meta, **kwargs)
+
+    def _checkpoint_dir(self) -> str | None:
+        """Where the checkpoints go, None if that is the work folder."""
+        for hook in self.hooks:
+            if isinstance(hook, CheckpointHook) and hook.out_dir:
+                name = osp.basename(self.work_dir.rstrip(osp.sep))
+                return osp.join(hook.out_dir, name)
+        return None
+
     def _choose_checkpoint(self) -> None:
         """Find the checkpoint to go on from, the same for all ranks."""
         automatic = self._resume == 'auto' or self._load_from is None
-        choice: list[Any] = [None, None]
+        choice: list[Any] = [None, None, None]
         if self.rank == 0:
             found = (
-                find_checkpoint(self.work_dir)
+                find_checkpoint(self.work_dir, self.checkpoint_dir)
                 if automatic
                 else (self._load_from, read_checkpoint(str(self._load_from)))
             )
             if found is not None:
-                choice = [str(found[0]), found[1]['meta'].get('seed')]
+                meta = found[1]['meta']
+                run_id = (meta.get('run') or {}).get('id')
+                choice = [str(found[0]), meta.get('seed'), run_id]
         broadcast_object_list(choice)
-        path, seed = choice
+        path, seed, run_id = choice
         self._resume = path is not None
         if path is None:
             self.logger.info(
@@ -167,6 +196,10 @@ class ResumableRunner(Runner):
             )
             return
         self._load_from = path
+        if automatic:
+            self.run_id = run_id
+        else:
+            self.branches_off = True
         if seed is not None and self._randomness_cfg.get('seed') is None:
             # Before the data is shuffled by it.
             self._randomness_cfg['seed'] = seed

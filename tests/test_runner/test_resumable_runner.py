@@ -1,3 +1,4 @@
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +145,50 @@ def test_first_run_with_resume_starts_from_load_from(build: Build) -> None:
     assert run.iter == 0
     queue = run.model.head.queue
     assert int(queue.received) == 24 + 4
+
+
+def train_until(build: Build, iteration: int, **options: Any) -> Any:
+    run = build('run', **{**NO_WORKERS, **options})
+    run.register_hook(KillHook(iteration))
+    with pytest.raises(Killed):
+        run.train()
+    return run
+
+
+def test_new_run_in_an_old_folder_is_the_one_that_goes_on(
+    build: Build,
+) -> None:
+    """Not the old one, whose iterations are higher."""
+    train_until(build, 18)
+    assert Path('run/iter_16.pth').is_file()
+    # It has no checkpoint yet, and then one.
+    for iteration in (1, 3):
+        train_until(build, iteration)
+        resumed = train_until(build, iteration + 1, resume='auto')
+        assert resumed.iter == iteration
+        # What it has seen are its own images: two checkpoints of 2 steps.
+        assert int(resumed.model.head.queue.received) == 4 * (iteration + 1)
+
+
+def test_going_on_from_an_older_checkpoint(build: Build) -> None:
+    """Until it has reached the iterations of those that are there."""
+    train_until(build, 10)
+    old = 'run/iter_8.pth'
+    train_until(build, 9, resume=True, load_from=old)
+    assert Path('run/iter_10.pth').is_file()
+    resumed = train_until(build, 9, resume='auto')
+    assert resumed._load_from.endswith('run/interrupted.pth')
+
+
+def test_copied_folder_goes_on_by_itself(build: Build) -> None:
+    train_until(build, 5)
+    shutil.copytree('run', 'copy')
+    train_until(build, 9, resume='auto')
+    copy = build('copy', resume='auto', **NO_WORKERS)
+    copy.register_hook(KillHook(6))
+    with pytest.raises(Killed):
+        copy.train()
+    assert copy._load_from == str(Path('copy/iter_4.pth').absolute())
 
 
 VALIDATION = {
