@@ -62,9 +62,9 @@ def _tensors(runner: Runner) -> Iterator[tuple[str, Tensor]]:
             yield name, value
     wrapper: Any = runner.optim_wrapper
     if getattr(wrapper, 'loss_scaler', None) is None:
-        for name, parameter in model.named_parameters():
-            if parameter.grad is not None:
-                yield f'the gradient of {name}', parameter.grad
+        for name, weight in model.named_parameters():
+            if weight.grad is not None:
+                yield f'the gradient of {name}', weight.grad
     names = {id(value): name for name, value in model.named_parameters()}
     for optimizer in _optimizers(wrapper):
         for parameter, state in optimizer.state.items():

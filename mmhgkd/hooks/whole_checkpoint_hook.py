@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmhgkd.registry import HOOKS
 from mmhgkd.runner.find_checkpoint import INTERRUPTED, write_run_id
+from mmhgkd.utils import ConfigError
 from mmhgkd.utils.whole_file import WholeFileBackend, remove_partial_files
 
 from .finite_state import not_finite_buffers
@@ -54,6 +55,8 @@ class WholeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         self._saved = runner.iter
         self._ignored = not_finite_buffers(runner)
+        if getattr(runner, 'data_changed', False):
+            self._gradients = {}  # of a part of a step that begins anew
         self._forget_other_folders()
         if getattr(runner, 'branches_off', False):
             # There has to be a checkpoint before those that are there do not
@@ -128,6 +131,13 @@ class WholeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:
             return
+        missing = set(self.key_indicators) - {'auto', *metrics}
+        if missing:
+            raise ConfigError(
+                f'`default_hooks.checkpoint.save_best` is `{min(missing)}`, '
+                'which is no figure of the validation; there are '
+                f'{", ".join(f"`{name}`" for name in sorted(metrics))}'
+            )
         backend = self.file_backend
         self.file_backend = _LateRemoval(backend, self._outdated)
         try:
@@ -191,8 +201,8 @@ class WholeCheckpointHook(CheckpointHook):
             own = self._path(osp.basename(path)) if path else None
             return own if own and self.file_backend.isfile(own) else None
 
-        if hasattr(self, 'best_ckpt_path'):
-            self.best_ckpt_path = here(self.best_ckpt_path)
+        if 'best_ckpt_path' in vars(self):
+            self.best_ckpt_path = here(vars(self)['best_ckpt_path'])
         for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
             self.best_ckpt_path_dict[key] = here(path)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmhgkd.hooks import WholeCheckpointHook
-from mmhgkd.utils import RunError
+from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.utils.whole_file import WholeFileBackend
 
 
@@ -166,3 +166,10 @@ def test_record_that_is_a_folder(runner: Runner) -> None:
     hook.before_train(runner)
     save(hook, runner, 1)
     assert names(runner) == ['iter_1.pth']
+
+
+def test_best_by_what_is_not_measured(runner: Runner) -> None:
+    hook = WholeCheckpointHook(save_best='loss')
+    hook.before_train(runner)
+    with pytest.raises(ConfigError, match=r'is `loss`.*there are `knn/top1`'):
+        hook.after_val_epoch(runner, {'knn/top1': 1.0})

@@ -7,30 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from killed_runs import ITERATIONS, NO_WORKERS, Killed, KillHook
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import METRICS
+from mmengine.runner import EpochBasedTrainLoop
 
-from mmhgkd.runner import ResumableRunner
+from mmhgkd.hooks import WholeCheckpointHook
+from mmhgkd.runner import ResumableEpochLoop, ResumableRunner
+from mmhgkd.runner.seeding import SeededBatchSampler
 
 Build = Callable[..., ResumableRunner]
-
-
-class Killed(Exception):
-    pass
-
-
-class KillHook(Hook):
-    """Ends a run after an iteration, before anything else can happen."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, iteration: int) -> None:
-        self.iteration = iteration
-
-    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        if runner.iter + 1 == self.iteration:
-            raise Killed
 
 
 @METRICS.register_module(force=True)
@@ -55,14 +42,6 @@ def last(work_dir: str) -> dict:
     return content
 
 
-NO_WORKERS = {
-    'train_dataloader.num_workers': 0,
-    'train_dataloader.persistent_workers': False,
-}
-ITERATIONS = {
-    **NO_WORKERS,
-    'train_cfg': dict(type='IterBasedTrainLoop', max_iters=10),
-}
 RUNS: dict[str, tuple[int, dict[str, Any]]] = {
     # killed between two checkpoints, in the midst of the second epoch
     'epochs': (9, {'train_cfg.max_epochs': 2}),
@@ -104,6 +83,35 @@ def test_resumed_run_equals_unbroken_run(
     assert soak.differences(last('whole'), last('broken')) == []
     # The comparison sees what it has to see.
     assert soak.differences(last('whole'), before) != []
+
+
+@pytest.mark.parametrize('by_name', [True, False])
+def test_types_of_any_spelling(build: Build, by_name: bool) -> None:
+    """Else MMEngine's own loop and hook would run, whose runs are lost."""
+    kinds = (EpochBasedTrainLoop, CheckpointHook)
+    loop, hook = (
+        f'mmengine.{kind.__name__}' if by_name else kind for kind in kinds
+    )
+    run = build(
+        'run',
+        **{
+            **NO_WORKERS,
+            'train_cfg.type': loop,
+            'default_hooks.checkpoint.type': hook,
+        },
+    )
+    assert [type(hook) for hook in run.hooks].count(WholeCheckpointHook) == 1
+    assert not any(type(hook) is CheckpointHook for hook in run.hooks)
+    built = run.build_train_loop(run._train_loop)
+    assert type(built) is ResumableEpochLoop
+
+
+def test_loop_that_knows_nothing_of_seeds() -> None:
+    sampler = SeededBatchSampler([[0, 1], [2]], seed=0)
+    epochs = [[batch.key[1] for batch in sampler] for _ in range(3)]
+    assert epochs == [[0, 0], [1, 1], [2, 2]]
+    sampler.begin(7, skip=1)
+    assert [batch.key[1] for batch in sampler] == [7]
 
 
 def test_seed_is_taken_from_the_checkpoint(build: Build) -> None:
