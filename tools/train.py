@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from mmengine.config import Config
+from mmengine.registry import VISBACKENDS
 
 from mmhgkd.runner import command_line, fall_back_to_full_precision
 from mmhgkd.utils import ConfigError, load_config, preflight
+from mmhgkd.utils.find_type import find_type
 
 REQUIRED = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 #: Type of the backend and the package that it needs.
@@ -64,6 +66,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = None
         cfg.val_dataloader = None
         cfg.val_evaluator = None
+        checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        checkpoint.pop('save_best', None)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -105,7 +109,9 @@ def add_log(cfg: Config, name: str) -> None:
     backends = cfg.visualizer.get('vis_backends') or [
         dict(type='LocalVisBackend')
     ]
-    if all(item['type'] != backend for item in backends):
+    scope = cfg.get('default_scope')
+    kinds = {find_type(VISBACKENDS, item['type'], scope) for item in backends}
+    if find_type(VISBACKENDS, backend, scope) not in kinds:
         cfg.visualizer.vis_backends = [*backends, dict(type=backend)]
 
 

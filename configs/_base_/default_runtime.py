@@ -12,6 +12,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='mmhgkd.InvalidLossHook', interval=50),
     dict(type='mmhgkd.UnreadableImagesHook', max_share=0.01),
+    dict(type='mmhgkd.PretrainedCheckHook'),
 ]
 
 env_cfg = dict(

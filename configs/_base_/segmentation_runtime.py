@@ -7,6 +7,5 @@ default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=8000),
     visualization=dict(type='SegVisualizationHook'),
 )
-custom_hooks = [*_base_.custom_hooks, dict(type='mmhgkd.PretrainedCheckHook')]
 log_processor = dict(by_epoch=False)
 visualizer = dict(type='SegLocalVisualizer')

@@ -22,4 +22,3 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 train_dataloader = dict(dataset=dict(with_label=True))
-custom_hooks = [*_base_.custom_hooks, dict(type='mmhgkd.PretrainedCheckHook')]

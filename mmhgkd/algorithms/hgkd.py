@@ -134,6 +134,18 @@ class HGKD(BaseSelfSupervisor):
             inputs.device,
             get_rank(),
         )
+        loss = self.head.feature_loss
+        if (
+            loss is not None
+            and loss.region == 'masked'
+            and mask.num_visible == mask.num_units
+        ):
+            raise ConfigError(
+                "`head.feature_loss.region='masked'`, but nothing is masked: "
+                f'with `mask.mask_ratio={self.mask.mask_ratio}` all '
+                f'{mask.num_units} units of an image are visible; set '
+                '`mask.mask_ratio=0.6`, or a larger crop in the pipeline'
+            )
         target, tokens, features = self._distill(inputs, mask, self.views)
         visible = mask.visible(self.token_stride).flatten(1)
         return self.head.loss(tokens, features, target, visible)

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,13 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmhgkd.registry import HOOKS
+
+from .finite_state import find_not_finite, not_finite_buffers
+
+MEND = (
+    'Lower `optim_wrapper.optimizer.lr`, set `optim_wrapper.clip_grad`, or '
+    'train without --amp; resume from the last checkpoint in'
+)
 
 
 @HOOKS.register_module()
@@ -19,6 +26,12 @@ class InvalidLossHook(Hook):
     known of it is written to ``invalid_loss_rank0.pth`` in the work folder:
     losses, files and, if it is the iteration of the check, the inputs.
 
+    Weights, buffers such as running statistics, accumulated gradients and the
+    state of the optimizer are looked at, too: they are what the last step
+    leaves behind. Besides the interval there is a check at the end of each
+    epoch and of the training, and :class:`WholeCheckpointHook` asks for one
+    before it saves.
+
     Args:
         interval (int): Iterations between two checks; each makes the host
             wait for the device. Defaults to 50.
@@ -29,6 +42,11 @@ class InvalidLossHook(Hook):
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
         self._recent: list[tuple[int, dict[str, Tensor], list[str]]] = []
+        self._ignored: frozenset[str] = frozenset()
+
+    def before_train(self, runner: Runner) -> None:
+        """Note which buffers hold infinities on purpose."""
+        self._ignored = not_finite_buffers(runner)
 
     def after_train_iter(
         self,
@@ -46,9 +64,24 @@ class InvalidLossHook(Hook):
             if 'loss' in name
         }
         self._recent.append((runner.iter, losses, image_files(data_batch)))
-        last = batch_idx + 1 == len(runner.train_dataloader)
+        last = batch_idx + 1 == len(
+            runner.train_dataloader
+        ) or self.is_last_train_iter(runner)
         if not (last or self.every_n_train_iters(runner, self.interval)):
             return
+        self.check_losses(runner, data_batch)
+        check_state(runner, runner.iter + 1, self._ignored)
+
+    def check_losses(self, runner: Runner, data_batch: Any = None) -> None:
+        """Check the losses since the last check.
+
+        Args:
+            runner (Runner): The runner.
+            data_batch (Any): The batch at hand. Defaults to None.
+
+        Raises:
+            FloatingPointError: If one is not finite.
+        """
         recent, self._recent = self._recent, []
         for record in recent:
             if not all(v.isfinite().all() for v in record[1].values()):
@@ -77,9 +110,30 @@ class InvalidLossHook(Hook):
         raise FloatingPointError(
             f'the loss is not finite any more at iteration {iteration + 1} '
             f'(epoch {runner.epoch + 1}): {bad}.{batch} All of it is in '
-            f'{dump}. Lower `optim_wrapper.optimizer.lr`, set '
-            '`optim_wrapper.clip_grad`, or train without --amp; resume from '
-            f'the last checkpoint in {runner.work_dir}'
+            f'{dump}. {MEND} {runner.work_dir}'
+        )
+
+
+def check_state(
+    runner: Runner, done: int, ignored: Collection[str] = ()
+) -> None:
+    """Check all that a training changes.
+
+    Args:
+        runner (Runner): The runner.
+        done (int): Iterations that it has completed.
+        ignored (Collection[str]): Names of buffers that do not count.
+            Defaults to ().
+
+    Raises:
+        FloatingPointError: If something is not finite on this rank.
+    """
+    names = find_not_finite(runner, ignored)
+    if names:
+        others = f' and {len(names) - 1} more' if names[1:] else ''
+        raise FloatingPointError(
+            f'after iteration {done} {names[0]}{others} is not finite. '
+            f'{MEND} {runner.work_dir}'
         )
 
 

@@ -3,7 +3,8 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel, PretrainedInit, is_model_wrapper
+from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from mmhgkd.teachers.checkpoint import (
     summarize,
 )
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.find_type import find_type
 
 State = dict[str, Tensor]
 
@@ -167,7 +169,8 @@ def _pretrained_modules(
         if isinstance(init_cfgs, dict):
             init_cfgs = [init_cfgs]
         for init_cfg in init_cfgs:
-            if init_cfg['type'] == 'Pretrained':
+            kind = find_type(WEIGHT_INITIALIZERS, init_cfg['type'])
+            if kind is PretrainedInit:
                 yield name, module, init_cfg
 
 

@@ -1,17 +1,20 @@
 import os.path as osp
 from typing import Any
 
+import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from torch import Tensor
 
 from mmhgkd.registry import HOOKS
+from mmhgkd.runner.find_checkpoint import INTERRUPTED, write_run_id
+from mmhgkd.utils import ConfigError
 from mmhgkd.utils.whole_file import WholeFileBackend, remove_partial_files
 
+from .finite_state import not_finite_buffers
+from .invalid_loss_hook import check_state
 from .pretrained_check_hook import unwrapped
-
-INTERRUPTED = 'interrupted.pth'
 
 
 @HOOKS.register_module()
@@ -29,6 +32,9 @@ class WholeCheckpointHook(CheckpointHook):
     Besides, the run can be saved at any iteration, for a signal or because
     the data fails. That file, ``interrupted.pth``, is removed as soon as a
     newer checkpoint is there.
+
+    Only files of its own folder are removed: a copied folder knows the paths
+    of the one that it is a copy of.
     """
 
     backend_args: dict | None
@@ -38,6 +44,8 @@ class WholeCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         self._saved = -1
         self._gradients: dict[str, Tensor] = {}
+        self._ignored: frozenset[str] = frozenset()
+        self._outdated: set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder, and put gradients back that were waiting."""
@@ -46,8 +54,24 @@ class WholeCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend='mmhgkd.WholeFileBackend')
         super().before_train(runner)
         self._saved = runner.iter
-        if is_main_process() and osp.isdir(self.out_dir):
-            remove_partial_files(self.out_dir)
+        self._ignored = not_finite_buffers(runner)
+        if getattr(runner, 'data_changed', False):
+            self._gradients = {}  # of a part of a step that begins anew
+        self._forget_other_folders()
+        if getattr(runner, 'branches_off', False):
+            # There has to be a checkpoint before those that are there do not
+            # count any more.
+            self._check(runner, runner.iter)
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            self._write(runner, INTERRUPTED, meta)
+        else:
+            info = runner.message_hub.runtime_info
+            self._outdated.update(info.get('outdated_ckpts', ()))
+        if is_main_process():
+            if osp.isdir(self.out_dir):
+                remove_partial_files(self.out_dir)
+            self._remove_outdated()
+            write_run_id(runner.work_dir, getattr(runner, 'run_id', None))
         parameters = dict(unwrapped(runner.model).named_parameters())
         for name, gradient in self._gradients.items():
             parameter = parameters[name]
@@ -77,6 +101,7 @@ class WholeCheckpointHook(CheckpointHook):
         alone = not together and get_world_size() > 1
         if self._saved == done or (alone and waits):
             return
+        self._check(runner, done, together)
         if waits:
             self._gradients = _gradients(runner)
         runner.logger.info(f'Saving checkpoint at {done} iterations')
@@ -85,12 +110,13 @@ class WholeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict
     ) -> None:
-        outdated: list[int] = []
+        self._check(runner, meta['iter'])
         if self.max_keep_ckpts > 0:
             kept = [*self.keep_ckpt_ids]
             if kept[-1:] != [step]:
                 kept.append(step)
             outdated = kept[: -self.max_keep_ckpts]
+            self._outdated.update(map(self.filename_tmpl.format, outdated))
             self.keep_ckpt_ids.clear()
             self.keep_ckpt_ids.extend(kept[-self.max_keep_ckpts :])
             runner.message_hub.update_info(
@@ -99,32 +125,58 @@ class WholeCheckpointHook(CheckpointHook):
         if _waits_for_step(runner):
             self._gradients = _gradients(runner)
         self._write(runner, self.filename_tmpl.format(step), meta)
-        if is_main_process():
-            for name in map(self.filename_tmpl.format, outdated):
-                self._remove(self._path(name))
-            self._remove(self._path(INTERRUPTED))
+        self._outdated.add(INTERRUPTED)
+        self._remove_outdated()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:
             return
+        missing = set(self.key_indicators) - {'auto', *metrics}
+        if missing:
+            raise ConfigError(
+                f'`default_hooks.checkpoint.save_best` is `{min(missing)}`, '
+                'which is no figure of the validation; there are '
+                f'{", ".join(f"`{name}`" for name in sorted(metrics))}'
+            )
         backend = self.file_backend
-        self.file_backend = late = _LateRemoval(backend)
+        self.file_backend = _LateRemoval(backend, self._outdated)
         try:
             super()._save_best_checkpoint(runner, metrics)
         finally:
             self.file_backend = backend
-        current = {
-            getattr(self, 'best_ckpt_path', None),
-            *getattr(self, 'best_ckpt_path_dict', {}).values(),
-        }
-        for path in late.paths:
-            if path not in current:
-                self._remove(path)
+        self._remove_outdated()
+
+    def _check(self, runner: Runner, done: int, together: bool = True) -> None:
+        """Keep what is not finite from taking the place of what is.
+
+        Raises:
+            FloatingPointError: On all ranks, if they call it together.
+        """
+        error = None
+        try:
+            runner.call_hook('check_losses')
+            check_state(runner, done, self._ignored)
+        except FloatingPointError as found:
+            error = found
+        if together and get_world_size() > 1:
+            flag = torch.tensor(int(error is not None))
+            all_reduce(flag, op='max')
+            if error is None and int(flag):
+                error = FloatingPointError(
+                    'the training of another process is not finite any more, '
+                    f'see its message: nothing is saved at iteration {done}'
+                )
+        if error is not None:
+            raise error
 
     def _write(self, runner: Runner, name: str, meta: dict) -> None:
         """Write a checkpoint, then the record of the last one."""
         self.last_ckpt = self._path(name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        # Whoever is killed before they are gone removes them when resumed.
+        runner.message_hub.update_info(
+            'outdated_ckpts', sorted(self._outdated)
+        )
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -138,29 +190,51 @@ class WholeCheckpointHook(CheckpointHook):
         )
         self._gradients = {}
         self._saved = meta['iter']
-        if is_main_process():
-            WholeFileBackend().put(
-                str(self.last_ckpt).encode(),
-                osp.join(runner.work_dir, 'last_checkpoint'),
-            )
+        record = osp.join(runner.work_dir, 'last_checkpoint')
+        if is_main_process() and not osp.isdir(record):
+            WholeFileBackend().put(str(self.last_ckpt).encode(), record)
+
+    def _forget_other_folders(self) -> None:
+        """Take the best checkpoints from this folder, or from none."""
+
+        def here(path: str | None) -> str | None:
+            own = self._path(osp.basename(path)) if path else None
+            return own if own and self.file_backend.isfile(own) else None
+
+        if 'best_ckpt_path' in vars(self):
+            self.best_ckpt_path = here(vars(self)['best_ckpt_path'])
+        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[key] = here(path)
+
+    def _remove_outdated(self) -> None:
+        if isinstance(self.file_backend, _LateRemoval):
+            return  # the new best checkpoint is not there yet
+        current = {
+            getattr(self, 'best_ckpt_path', None),
+            *getattr(self, 'best_ckpt_path_dict', {}).values(),
+        }
+        for path in map(self._path, sorted(self._outdated)):
+            if (
+                is_main_process()
+                and path not in current
+                and self.file_backend.isfile(path)
+            ):
+                self.file_backend.remove(path)
+        self._outdated.clear()
 
     def _path(self, name: str) -> str:
         return self.file_backend.join_path(self.out_dir, name)
-
-    def _remove(self, path: str) -> None:
-        if self.file_backend.isfile(path):
-            self.file_backend.remove(path)
 
 
 class _LateRemoval:
     """A file backend that only notes what is to be removed."""
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: Any, names: set[str]) -> None:
         self.backend = backend
-        self.paths: list[str] = []
+        self.names = names
 
     def remove(self, path: str) -> None:
-        self.paths.append(path)
+        self.names.add(osp.basename(path))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)

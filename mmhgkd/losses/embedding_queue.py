@@ -72,6 +72,17 @@ class EmbeddingQueue(BaseModule):
             self._count = int(self.received)
         return self._count
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        received = self.received.clone()
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        embeddings = state_dict.get(f'{prefix}embeddings')
+        if (
+            embeddings is None
+            or embeddings.shape != self.embeddings.shape
+            or f'{prefix}received' not in state_dict
+        ):
+            # Those of another queue are not loaded, so none is received.
+            self.received.copy_(received)
         self._count = None

@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -148,11 +149,17 @@ class RunRecord:
         """The latest checkpoint."""
         last = self.folder / 'last_checkpoint'
         if last.is_file():
-            path = Path(last.read_text().strip())
-            # The folder may have been moved since.
-            for candidate in (self.folder / path.name, path):
-                if candidate.is_file():
-                    return candidate
+            name = Path(last.read_text(errors='replace')[:10_000].strip()).name
+            hooks = self.config.get('default_hooks') or {}
+            out_dir = (hooks.get('checkpoint') or {}).get('out_dir')
+            # Not the path that is written there: this may be a copy.
+            folders = [self.folder]
+            if out_dir:
+                folders.append(Path(out_dir) / self.folder.absolute().name)
+            for path in (folder / name for folder in folders):
+                with suppress(OSError):  # no name of a file
+                    if name and path.is_file():
+                        return path
         raise ConfigError(
             f'{self.folder} holds no checkpoint; pass one as `--checkpoint`'
         )

@@ -22,6 +22,7 @@ from mmhgkd.utils import ConfigError, RunError, RunStopped
 from mmhgkd.utils.build_errors import check_type, clear_build_errors
 from mmhgkd.utils.safe_files import safe_loading
 
+from .end_with_parent import end_with_parent
 from .resumable_runner import ResumableRunner
 from .without_gpu import set_up_cpu_distributed
 
@@ -131,8 +132,12 @@ def run_tool(body: Callable[[], None]) -> int:
     Returns:
         int: The exit code: 0; 2 for what has to be mended in config, options
         or data; 3 for a run that can be resumed once the cause is gone; 75
-        for one that a signal has stopped and that can be resumed at once.
+        for one that a signal has stopped and that can be resumed at once;
+        130 for one that Ctrl-C has ended before there was anything to save.
     """
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        # Started by torchrun.
+        end_with_parent()
     try:
         with safe_loading(), clear_build_errors():
             body()
@@ -143,6 +148,10 @@ def run_tool(body: Callable[[], None]) -> int:
         # One line is for users; who writes a part of their own wants more.
         print_log(traceback.format_exc(), 'current', logging.DEBUG)
         return report(fault)
+    except KeyboardInterrupt:
+        # In training it is heeded by StopOnSignalHook.
+        report(RunError('ended by Ctrl-C outside of the training'))
+        return 130
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

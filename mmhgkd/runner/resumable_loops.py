@@ -51,6 +51,22 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         seed_process(self.runner.base_seed, self._iter, self.runner.rank)
         super().run_iter(idx, data_batch)
 
+    def begin_anew(self, length: int) -> str:
+        """Go on at the beginning of an epoch, as the data has changed.
+
+        Args:
+            length (int): Iterations of an epoch, before.
+
+        Returns:
+            str: Where it goes on.
+        """
+        done = self._iter - self._epoch * length
+        if done >= length:
+            self._epoch += 1
+        self._iter = self._epoch * len(self.dataloader)
+        begins = 'starts anew' if 0 < done < length else 'comes next'
+        return f'epoch {self._epoch + 1} {begins}'
+
     def _batches_done(self) -> int:
         length = len(self.dataloader)
         done = self._iter - self._epoch * length
@@ -74,6 +90,13 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         for index, batch in enumerate(
             guarded_batches(self.runner, self.dataloader)
         ):
+            if index > 2 * len(self.dataloader):
+                raise RunError(
+                    f'epoch {self._epoch + 1} does not end after its '
+                    f'{len(self.dataloader)} iterations; set '
+                    '`train_dataloader.sampler` to one that has an end, or '
+                    "`train_cfg.type='IterBasedTrainLoop'`"
+                )
             if index >= skip:
                 yield batch
 
@@ -85,11 +108,16 @@ class ResumableIterLoop(IterBasedTrainLoop):
     over without loading them.
     """
 
+    #: An iteration, and the pass over the data that begins with it.
+    anchor = (0, 0)
+
     def run(self) -> nn.Module:
         """Train up to the last iteration."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
-        skip = 0 if self.fast_forward_on_resume else self._iter
+        skip = self._iter - self.anchor[0]
+        if self.fast_forward_on_resume:
+            skip = 0
         batches = self._batches(skip)
         if self._iter > 0:
             _validate(self, self._iter, self._max_iters)
@@ -106,10 +134,25 @@ class ResumableIterLoop(IterBasedTrainLoop):
         seed_process(self.runner.base_seed, self._iter, self.runner.rank)
         super().run_iter(data_batch)
 
+    def begin_anew(self, length: int) -> str:
+        """Go on at the beginning of a pass, as the data has changed.
+
+        Args:
+            length (int): Iterations of a pass over the data, before.
+
+        Returns:
+            str: Where it goes on.
+        """
+        begin, number = self.anchor
+        passes, done = divmod(self._iter - begin, length)
+        self.anchor = (self._iter, number + passes)
+        begins = 'starts anew' if done else 'comes next'
+        return f'pass {number + passes + 1} over the data {begins}'
+
     def _batches(self, skip: int) -> Iterator[Any]:
         """Pass over the data again and again."""
         sampler = self.dataloader.batch_sampler
-        epoch = 0
+        epoch = self.anchor[1]
         while True:
             _set_epoch(self.dataloader, epoch)
             count = 0

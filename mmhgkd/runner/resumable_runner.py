@@ -1,23 +1,36 @@
+import os.path as osp
+import uuid
+from functools import partial
 from typing import Any
 
 from mmengine.dist import broadcast_object_list
-from mmengine.hooks import Hook
-from mmengine.registry import OPTIMIZERS
-from mmengine.runner import BaseLoop, Runner
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS, LOOPS, OPTIMIZERS
+from mmengine.runner import (
+    BaseLoop,
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    Runner,
+)
 from torch import nn
 from torch.utils.data import DataLoader
 
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.build_errors import building, check_type
+from mmhgkd.utils.find_type import find_type
 from mmhgkd.utils.safe_files import safe_loading
 
+from .data_record import record_data
+from .degenerate import check_best, check_distillation, check_loop
 from .find_checkpoint import find_checkpoint, read_checkpoint
 from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
+from .resume_run import check_model, optimizer_names, resume_run
+from .run_lock import claimed
 from .seeding import seed_samples
 
 _LOOPS = {
-    'EpochBasedTrainLoop': ResumableEpochLoop,
-    'IterBasedTrainLoop': ResumableIterLoop,
+    EpochBasedTrainLoop: ResumableEpochLoop,
+    IterBasedTrainLoop: ResumableIterLoop,
 }
 
 
@@ -37,6 +50,20 @@ class ResumableRunner(Runner):
 
     _resume: bool | str
     _load_from: str | None
+    #: Identity of the run, which its checkpoints hold; None for a run that
+    #: an old version has begun.
+    run_id: str | None = None
+    #: Whether it goes on elsewhere than at the newest checkpoint of its
+    #: folder, so that those that are there do not count any more.
+    branches_off = False
+    #: Where its checkpoints are, None if that is the work folder.
+    checkpoint_dir: str | None = None
+    #: What a resumed run has to find as it was, see :func:`record_data`.
+    data_record: dict[str, Any] | None = None
+    #: Whether it has not found it so.
+    data_changed = False
+    #: The checkpoint, while the run is resumed from it.
+    resumed: dict[str, Any] | None = None
 
     @property
     def base_seed(self) -> int:
@@ -46,9 +73,13 @@ class ResumableRunner(Runner):
 
     def train(self) -> nn.Module:
         """Train, from the last checkpoint if that was asked for."""
-        if self._resume:
-            self._choose_checkpoint()
-        return super().train()
+        self.run_id = uuid.uuid4().hex
+        self.checkpoint_dir = self._checkpoint_dir()
+        check_best(self)
+        with claimed(self.work_dir):
+            if self._resume:
+                self._choose_checkpoint()
+            return super().train()
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop, with the resumable form of MMEngine's loops."""
@@ -59,21 +90,23 @@ class ResumableRunner(Runner):
                 loop['type'] = (
                     'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
                 )
-            loop['type'] = _LOOPS.get(loop['type'], loop['type'])
+            if 'type' not in loop:
+                raise ConfigError(
+                    '`train_cfg` has no `type`; set it to '
+                    "'EpochBasedTrainLoop' or 'IterBasedTrainLoop'"
+                )
+            found = find_type(LOOPS, loop['type'])
+            loop['type'] = _LOOPS.get(found, loop['type'])
         with building('train_loop'):
             loop = super().build_train_loop(loop)
-        if not len(loop.dataloader):
-            raise ConfigError(
-                f'the {len(loop.dataloader.dataset)} training images do not '
-                'fill a batch of every process; lower '
-                '`train_dataloader.batch_size`, or set '
-                '`train_dataloader.drop_last=False`'
-            )
+        check_loop(self, loop)
+        check_distillation(self, loop)
         if not seed_samples(loop.dataloader, self.base_seed):
             self.logger.warning(
                 'The samples of this dataloader cannot be seeded one by one: '
                 'a resumed run will see other augmentations.'
             )
+        self.data_record = record_data(loop.dataloader, self.world_size)
         return loop
 
     def build_dataloader(
@@ -125,7 +158,7 @@ class ResumableRunner(Runner):
         checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
         if (
             isinstance(checkpoint, dict)
-            and str(checkpoint['type']).split('.')[-1] == 'CheckpointHook'
+            and find_type(HOOKS, checkpoint.get('type')) is CheckpointHook
         ):
             hooks['checkpoint'] = {
                 **checkpoint,
@@ -137,28 +170,65 @@ class ResumableRunner(Runner):
     def load_checkpoint(
         self, filename: str, *args: Any, **kwargs: Any
     ) -> dict:
-        """Load a checkpoint.
+        """Load a checkpoint; one that is resumed has to fit the model.
 
         Raises:
-            ConfigError: If the file cannot be read without running code.
+            ConfigError: If the file cannot be read without running code, or
+                if the run is resumed and it is that of another model.
         """
         with safe_loading():
-            return super().load_checkpoint(filename, *args, **kwargs)
+            content = super().load_checkpoint(filename, *args, **kwargs)
+        if self._resume:
+            check_model(self.model, content['state_dict'], filename)
+            self.resumed = content
+        return content
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Go on from a checkpoint, with the settings and data of the config.
+
+        Raises:
+            ConfigError: If model, optimizer or schedules are others.
+        """
+        resume_run(self, partial(super().resume, filename, *args, **kwargs))
+
+    def save_checkpoint(
+        self, *args: Any, meta: dict | None = None, **kwargs: Any
+    ) -> None:
+        """Save a checkpoint that says which run it is of."""
+        run = dict(
+            id=self.run_id,
+            data=self.data_record,
+            anchor=getattr(self.train_loop, 'anchor', None),
+            max_iters=self.max_iters,
+            optimizers=optimizer_names(self),
+        )
+        meta = {**(meta or {}), 'run': run}
+        super().save_checkpoint(*args, meta=meta, **kwargs)
+
+    def _checkpoint_dir(self) -> str | None:
+        """Where the checkpoints go, None if that is the work folder."""
+        for hook in self.hooks:
+            if isinstance(hook, CheckpointHook) and hook.out_dir:
+                name = osp.basename(self.work_dir.rstrip(osp.sep))
+                return osp.join(hook.out_dir, name)
+        return None
 
     def _choose_checkpoint(self) -> None:
         """Find the checkpoint to go on from, the same for all ranks."""
         automatic = self._resume == 'auto' or self._load_from is None
-        choice: list[Any] = [None, None]
+        choice: list[Any] = [None, None, None]
         if self.rank == 0:
             found = (
-                find_checkpoint(self.work_dir)
+                find_checkpoint(self.work_dir, self.checkpoint_dir)
                 if automatic
                 else (self._load_from, read_checkpoint(str(self._load_from)))
             )
             if found is not None:
-                choice = [str(found[0]), found[1]['meta'].get('seed')]
+                meta = found[1]['meta']
+                run_id = (meta.get('run') or {}).get('id')
+                choice = [str(found[0]), meta.get('seed'), run_id]
         broadcast_object_list(choice)
-        path, seed = choice
+        path, seed, run_id = choice
         self._resume = path is not None
         if path is None:
             self.logger.info(
@@ -167,7 +237,17 @@ class ResumableRunner(Runner):
             )
             return
         self._load_from = path
-        if seed is not None and self._randomness_cfg.get('seed') is None:
+        if automatic:
+            self.run_id = run_id
+        else:
+            self.branches_off = True
+        configured = self._randomness_cfg.get('seed')
+        if seed is not None and configured != seed:
             # Before the data is shuffled by it.
+            if configured is not None:
+                self.logger.warning(
+                    f'`randomness.seed` is {configured}, but the checkpoint '
+                    f'was trained with {seed}, which goes on.'
+                )
             self._randomness_cfg['seed'] = seed
             self.set_randomness(**self._randomness_cfg)

@@ -85,7 +85,7 @@ class SeededBatchSampler:
     ) -> None:
         self.batch_sampler = batch_sampler
         self.seed = seed
-        self.epoch = 0
+        self.epoch = -1
         self._position = 0
         self._batches: Iterator[Sequence[int]] | None = None
 
@@ -110,7 +110,9 @@ class SeededBatchSampler:
 
     def __iter__(self) -> Iterator[SeededIndices]:
         if self._batches is None:
-            self.begin(self.epoch)
+            # A loop that knows nothing of this sampler: no pass must see the
+            # crops of the one before.
+            self.begin(self.epoch + 1)
         batches, self._batches = self._batches, None
         position = self._position
         rank, world_size = get_dist_info()
@@ -170,7 +172,7 @@ def _start_worker(init_fn: Callable[[int], None] | None, worker: int) -> None:
     training could not go on until all ranks have agreed to stop.
     """
     if hasattr(signal, 'sigwaitinfo'):
-        names = ('SIGTERM', 'SIGUSR1')
+        names = ('SIGTERM', 'SIGUSR1', 'SIGINT', 'SIGHUP', 'SIGQUIT')
         stops = {getattr(signal, n) for n in names if hasattr(signal, n)}
         signal.pthread_sigmask(signal.SIG_BLOCK, stops)
         Thread(target=_heed_parent, args=(stops,), daemon=True).start()

@@ -2,13 +2,17 @@
 
 import os
 import subprocess
+from datetime import timedelta
 
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 from torch import distributed
 
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.find_type import find_type
 
 
 def fall_back_to_full_precision(cfg: Config) -> None:
@@ -20,11 +24,12 @@ def fall_back_to_full_precision(cfg: Config) -> None:
         cfg (Config): The config; changed in place.
     """
     wrapper = cfg.get('optim_wrapper')
-    if (
-        wrapper is None
-        or wrapper.get('type') != 'AmpOptimWrapper'
-        or get_device() != 'cpu'
-    ):
+    if wrapper is None or get_device() != 'cpu':
+        return
+    kind = find_type(
+        OPTIM_WRAPPERS, wrapper.get('type'), cfg.get('default_scope')
+    )
+    if kind is not AmpOptimWrapper:
         return
     wrapper.type = 'OptimWrapper'
     for option in ('dtype', 'loss_scale', 'use_fsdp'):
@@ -43,8 +48,8 @@ def set_up_cpu_distributed(cfg: Config) -> None:
         cfg (Config): The final config; changed in place.
 
     Raises:
-        ConfigError: If the launcher is neither PyTorch's nor Slurm's, or if
-            Slurm has not started this process.
+        ConfigError: If the launcher is neither PyTorch's nor Slurm's, if
+            Slurm has not started this process, or if the time-out is none.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none' or get_device() != 'cpu':
@@ -60,7 +65,18 @@ def set_up_cpu_distributed(cfg: Config) -> None:
     if dist_cfg.get('backend', 'nccl') == 'nccl':
         dist_cfg['backend'] = 'gloo'
         print_log('No GPU found: `env_cfg.dist_cfg.backend` is set to gloo.')
-    distributed.init_process_group(dist_cfg['backend'])
+    seconds = dist_cfg.get('timeout')
+    if seconds is not None and not (
+        isinstance(seconds, (int, float)) and seconds > 0
+    ):
+        raise ConfigError(
+            '`env_cfg.dist_cfg.timeout` must be a positive number of seconds, '
+            f'got {seconds!r}'
+        )
+    distributed.init_process_group(
+        dist_cfg['backend'],
+        timeout=None if seconds is None else timedelta(seconds=seconds),
+    )
     wrapper = cfg.get('model_wrapper_cfg') or dict(
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),

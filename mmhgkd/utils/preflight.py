@@ -13,11 +13,14 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 
 from .classification_checks import check_classification
 from .config_options import find_class, find_key
 from .detection_checks import check_detection
 from .errors import ConfigError
+from .find_type import find_type
 from .segmentation_checks import check_segmentation
 
 
@@ -131,8 +134,9 @@ def check_writing(cfg: Config) -> None:
 
 def check_mixed_precision(cfg: Config) -> None:
     """``AmpOptimWrapper`` has a device that it works on."""
-    wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+    kind = (cfg.get('optim_wrapper') or {}).get('type')
+    found = find_type(OPTIM_WRAPPERS, kind, cfg.get('default_scope'))
+    if found is AmpOptimWrapper and get_device() == 'cpu':
         raise ConfigError(
             'mixed precision training needs a GPU; leave `--amp` out, or add '
             '`--cfg-options optim_wrapper.type=OptimWrapper`'

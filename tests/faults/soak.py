@@ -88,6 +88,7 @@ default_hooks = dict(
     stop=dict(type='mmhgkd.StopOnSignalHook', interval=2))
 custom_hooks = [
     dict(type='EMAHook', momentum=0.01),
+    dict(type='mmhgkd.InvalidLossHook', interval=50),
     dict(type='mmhgkd.UnreadableImagesHook', max_share=0.5, interval=1)
 ]
 env_cfg = dict(dist_cfg=dict(backend='gloo'))

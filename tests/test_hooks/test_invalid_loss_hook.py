@@ -1,6 +1,8 @@
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,9 @@ def runner(iteration: int, work_dir: Path) -> SimpleNamespace:
         rank=0,
         train_dataloader=range(100),
         work_dir=str(work_dir),
+        max_iters=1000,
+        model=torch.nn.BatchNorm1d(2),
+        optim_wrapper=None,
     )
 
 
@@ -61,6 +66,67 @@ def test_checks_at_the_interval_and_before_the_checkpoint(
             hook.after_train_iter(
                 runner(iteration, tmp_path), iteration, None, outputs(math.nan)
             )
+
+
+def test_last_step_counts(tmp_path: Path) -> None:
+    """Also where the loop counts no epochs."""
+    hook = InvalidLossHook(interval=50)
+    with pytest.raises(FloatingPointError):
+        hook.after_train_iter(
+            runner(999, tmp_path), 999, None, outputs(math.nan)
+        )
+
+
+def test_asked_before_a_checkpoint(tmp_path: Path) -> None:
+    hook = InvalidLossHook(interval=50)
+    run: Any = runner(6, tmp_path)
+    hook.after_train_iter(run, 6, None, outputs(math.nan))
+    with pytest.raises(FloatingPointError, match='at iteration 7'):
+        hook.check_losses(run)
+
+
+def broken_variance(run: Any) -> str:
+    run.model.running_var[0] = math.inf
+    return 'running_var is not finite'
+
+
+def broken_gradient(run: Any) -> str:
+    run.model.weight.grad = torch.tensor([0.0, math.nan])
+    return 'the gradient of weight is not finite'
+
+
+def broken_optimizer(run: Any) -> str:
+    """The square of a gradient overflows: the weight would never change."""
+    optimizer = torch.optim.Adam(run.model.parameters())
+    for parameter in run.model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e25)
+    optimizer.step()
+    optimizer.zero_grad()
+    run.optim_wrapper = SimpleNamespace(optimizer=optimizer)
+    return 'exp_avg_sq of the optimizer for weight and 1 more'
+
+
+@pytest.mark.parametrize(
+    'breaks', [broken_variance, broken_gradient, broken_optimizer]
+)
+def test_looks_at_what_the_step_leaves_behind(
+    tmp_path: Path, breaks: Callable[[Any], str]
+) -> None:
+    run: Any = runner(6, tmp_path)
+    hook = InvalidLossHook(interval=1)
+    hook.before_train(run)
+    hook.after_train_iter(run, 6, None, outputs(1.0))
+    message = breaks(run)
+    with pytest.raises(FloatingPointError, match=message):
+        hook.after_train_iter(run, 6, None, outputs(1.0))
+
+
+def test_buffer_that_is_infinite_on_purpose(tmp_path: Path) -> None:
+    run: Any = runner(6, tmp_path)
+    run.model.register_buffer('mask', torch.tensor([0.0, -math.inf]))
+    hook = InvalidLossHook(interval=1)
+    hook.before_train(run)
+    hook.after_train_iter(run, 6, None, outputs(1.0))
 
 
 def test_names_and_dumps_the_first_bad_batch(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmhgkd.hooks import WholeCheckpointHook
-from mmhgkd.utils import RunError
+from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.utils.whole_file import WholeFileBackend
 
 
@@ -45,6 +45,7 @@ def runner(tmp_path: Path) -> Runner:
         optim_wrapper=None,
         model=torch.nn.Linear(1, 1),
         logger=SimpleNamespace(info=lambda text: None),
+        call_hook=lambda name: None,
     )
 
 
@@ -107,3 +108,68 @@ def test_backend_names_the_file_on_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     with pytest.raises(RunError, match=r'cannot write .*/file/a.pth: .*'):
         WholeFileBackend().put(b'', tmp_path / 'file' / 'a.pth')
+
+
+def test_nothing_invalid_takes_the_place_of_what_is_whole(
+    runner: Runner,
+) -> None:
+    hook = WholeCheckpointHook(interval=1, by_epoch=False, max_keep_ckpts=1)
+    runner.max_iters = 9
+    runner.model = torch.nn.BatchNorm1d(2)
+    hook.before_train(runner)
+    save(hook, runner, 1)
+    runner.model.running_var[1] = torch.inf
+    with pytest.raises(FloatingPointError, match='after iteration 2 running_'):
+        save(hook, runner, 2)
+    with pytest.raises(FloatingPointError, match='running_var is not finite'):
+        hook.save_now(runner, done=2, together=False)
+    assert names(runner) == ['iter_1.pth']
+
+
+def test_what_a_kill_has_left_is_removed_later(runner: Runner) -> None:
+    hook = WholeCheckpointHook(interval=1, by_epoch=False, max_keep_ckpts=1)
+    runner.max_iters = 9
+    hook.before_train(runner)
+    save(hook, runner, 1)
+    Path(runner.work_dir, 'iter_7.pth').touch()  # of nobody that it knows
+    hook._remove_outdated = lambda: None  # type: ignore[method-assign]
+    save(hook, runner, 2)
+    assert names(runner) == ['iter_1.pth', 'iter_2.pth', 'iter_7.pth']
+    resumed = WholeCheckpointHook(interval=1, by_epoch=False, max_keep_ckpts=1)
+    resumed.before_train(runner)
+    assert names(runner) == ['iter_2.pth', 'iter_7.pth']
+
+
+def test_best_checkpoint_of_another_folder_stays(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """A copied folder knows where the best one of the first folder is."""
+    first = tmp_path / 'first' / 'best_count_epoch_1.pth'
+    first.parent.mkdir()
+    first.touch()
+    runner.message_hub.runtime_info.update(
+        best_ckpt=str(first), best_score=1.0
+    )
+    hook = WholeCheckpointHook(save_best='count', rule='greater')
+    hook.before_train(runner)
+    assert hook.best_ckpt_path is None
+    copy = tmp_path / first.name
+    copy.touch()
+    hook.before_train(runner)
+    assert hook.best_ckpt_path == str(copy)
+
+
+def test_record_that_is_a_folder(runner: Runner) -> None:
+    Path(runner.work_dir, 'last_checkpoint').mkdir()
+    hook = WholeCheckpointHook(interval=1, by_epoch=False)
+    runner.max_iters = 9
+    hook.before_train(runner)
+    save(hook, runner, 1)
+    assert names(runner) == ['iter_1.pth']
+
+
+def test_best_by_what_is_not_measured(runner: Runner) -> None:
+    hook = WholeCheckpointHook(save_best='loss')
+    hook.before_train(runner)
+    with pytest.raises(ConfigError, match=r'is `loss`.*there are `knn/top1`'):
+        hook.after_val_epoch(runner, {'knn/top1': 1.0})

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.runner.checkpoint import load_state_dict
 from ranks import run_ranks
 
 from mmhgkd.losses import EmbeddingQueue
@@ -54,6 +55,20 @@ def test_resumed_queue_goes_on() -> None:
     resumed.enqueue(batch)
     assert torch.equal(queue(), resumed())
     assert int(resumed.received) == 7
+
+
+@pytest.mark.parametrize('key', ['embeddings', 'received'])
+def test_queue_of_another_size_starts_empty(key: str) -> None:
+    """Not with zeros that count as received, as in a lenient load."""
+    other = EmbeddingQueue(size=5, embed_dims=2)
+    other.enqueue(torch.randn(5, 2))
+    state = other.state_dict()
+    state[key] = state[key].new_zeros(8, 2)
+    queue = EmbeddingQueue(size=5, embed_dims=2)
+    load_state_dict(queue, state)
+    assert int(queue.received) == 0
+    queue.enqueue(torch.ones(1, 2))
+    assert queue().tolist() == [[1, 1]]
 
 
 def test_no_gradient_enters() -> None:

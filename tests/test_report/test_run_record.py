@@ -116,7 +116,9 @@ def test_checkpoint_of_a_moved_folder(write_run: Write) -> None:
     folder = write_run('run', [training_row(10, 1)])
     with pytest.raises(ConfigError, match='holds no checkpoint'):
         _ = RunRecord(folder).checkpoint
-    (folder / 'last_checkpoint').write_text('/gone/epoch_1.pth')
+    elsewhere = folder.parent / 'epoch_1.pth'
+    elsewhere.touch()  # of the run that this folder is a copy of
+    (folder / 'last_checkpoint').write_text(str(elsewhere))
     with pytest.raises(ConfigError, match='holds no checkpoint'):
         _ = RunRecord(folder).checkpoint
     (folder / 'epoch_1.pth').touch()

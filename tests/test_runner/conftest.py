@@ -27,7 +27,10 @@ def soak() -> Iterator[ModuleType]:
 
 @pytest.fixture
 def build(
-    soak: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    soak: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> Iterator[Callable[..., ResumableRunner]]:
     """Builds runners of the training that the soak test uses."""
     monkeypatch.chdir(tmp_path)
@@ -40,7 +43,10 @@ def build(
         config.merge_from_dict(options)
         if 'max_iters' in config.train_cfg:
             config.train_cfg.pop('max_epochs')
-        return ResumableRunner.from_cfg(config)
+        built = ResumableRunner.from_cfg(config)
+        # The loggers of MMEngine pass nothing on.
+        built.logger.addHandler(caplog.handler)
+        return built
 
     yield runner
     for registry in (DefaultScope, MessageHub, MMLogger, Visualizer):

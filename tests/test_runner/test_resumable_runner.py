@@ -1,3 +1,4 @@
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -6,30 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from killed_runs import ITERATIONS, NO_WORKERS, Killed, KillHook
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import METRICS
+from mmengine.runner import EpochBasedTrainLoop
 
-from mmhgkd.runner import ResumableRunner
+from mmhgkd.hooks import WholeCheckpointHook
+from mmhgkd.runner import ResumableEpochLoop, ResumableRunner
+from mmhgkd.runner.seeding import SeededBatchSampler
 
 Build = Callable[..., ResumableRunner]
-
-
-class Killed(Exception):
-    pass
-
-
-class KillHook(Hook):
-    """Ends a run after an iteration, before anything else can happen."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, iteration: int) -> None:
-        self.iteration = iteration
-
-    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        if runner.iter + 1 == self.iteration:
-            raise Killed
 
 
 @METRICS.register_module(force=True)
@@ -54,14 +42,6 @@ def last(work_dir: str) -> dict:
     return content
 
 
-NO_WORKERS = {
-    'train_dataloader.num_workers': 0,
-    'train_dataloader.persistent_workers': False,
-}
-ITERATIONS = {
-    **NO_WORKERS,
-    'train_cfg': dict(type='IterBasedTrainLoop', max_iters=10),
-}
 RUNS: dict[str, tuple[int, dict[str, Any]]] = {
     # killed between two checkpoints, in the midst of the second epoch
     'epochs': (9, {'train_cfg.max_epochs': 2}),
@@ -105,6 +85,35 @@ def test_resumed_run_equals_unbroken_run(
     assert soak.differences(last('whole'), before) != []
 
 
+@pytest.mark.parametrize('by_name', [True, False])
+def test_types_of_any_spelling(build: Build, by_name: bool) -> None:
+    """Else MMEngine's own loop and hook would run, whose runs are lost."""
+    kinds = (EpochBasedTrainLoop, CheckpointHook)
+    loop, hook = (
+        f'mmengine.{kind.__name__}' if by_name else kind for kind in kinds
+    )
+    run = build(
+        'run',
+        **{
+            **NO_WORKERS,
+            'train_cfg.type': loop,
+            'default_hooks.checkpoint.type': hook,
+        },
+    )
+    assert [type(hook) for hook in run.hooks].count(WholeCheckpointHook) == 1
+    assert not any(type(hook) is CheckpointHook for hook in run.hooks)
+    built = run.build_train_loop(run._train_loop)
+    assert type(built) is ResumableEpochLoop
+
+
+def test_loop_that_knows_nothing_of_seeds() -> None:
+    sampler = SeededBatchSampler([[0, 1], [2]], seed=0)
+    epochs = [[batch.key[1] for batch in sampler] for _ in range(3)]
+    assert epochs == [[0, 0], [1, 1], [2, 2]]
+    sampler.begin(7, skip=1)
+    assert [batch.key[1] for batch in sampler] == [7]
+
+
 def test_seed_is_taken_from_the_checkpoint(build: Build) -> None:
     seeds = []
     for resume in (False, 'auto'):
@@ -144,6 +153,50 @@ def test_first_run_with_resume_starts_from_load_from(build: Build) -> None:
     assert run.iter == 0
     queue = run.model.head.queue
     assert int(queue.received) == 24 + 4
+
+
+def train_until(build: Build, iteration: int, **options: Any) -> Any:
+    run = build('run', **{**NO_WORKERS, **options})
+    run.register_hook(KillHook(iteration))
+    with pytest.raises(Killed):
+        run.train()
+    return run
+
+
+def test_new_run_in_an_old_folder_is_the_one_that_goes_on(
+    build: Build,
+) -> None:
+    """Not the old one, whose iterations are higher."""
+    train_until(build, 18)
+    assert Path('run/iter_16.pth').is_file()
+    # It has no checkpoint yet, and then one.
+    for iteration in (1, 3):
+        train_until(build, iteration)
+        resumed = train_until(build, iteration + 1, resume='auto')
+        assert resumed.iter == iteration
+        # What it has seen are its own images: two checkpoints of 2 steps.
+        assert int(resumed.model.head.queue.received) == 4 * (iteration + 1)
+
+
+def test_going_on_from_an_older_checkpoint(build: Build) -> None:
+    """Until it has reached the iterations of those that are there."""
+    train_until(build, 10)
+    old = 'run/iter_8.pth'
+    train_until(build, 9, resume=True, load_from=old)
+    assert Path('run/iter_10.pth').is_file()
+    resumed = train_until(build, 9, resume='auto')
+    assert resumed._load_from.endswith('run/interrupted.pth')
+
+
+def test_copied_folder_goes_on_by_itself(build: Build) -> None:
+    train_until(build, 5)
+    shutil.copytree('run', 'copy')
+    train_until(build, 9, resume='auto')
+    copy = build('copy', resume='auto', **NO_WORKERS)
+    copy.register_hook(KillHook(6))
+    with pytest.raises(Killed):
+        copy.train()
+    assert copy._load_from == str(Path('copy/iter_4.pth').absolute())
 
 
 VALIDATION = {

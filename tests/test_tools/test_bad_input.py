@@ -59,6 +59,14 @@ OPTIONS = [
         f'{TRAIN}.dataset.pipeline.1.scale=90',
         'the image size 90x90 is no multiple of the mask unit of 32 px',
     ),
+    (
+        f'model.mask.mask_ratio=0 {HEAD}.feature_loss.region=masked',
+        "`head.feature_loss.region='masked'`, but nothing is masked",
+    ),
+    (
+        f'model.mask.unit=96 {HEAD}.feature_loss.region=masked',
+        'with `mask.mask_ratio=0.6` all 1 units of an image are visible',
+    ),
     # the student
     (
         'model.backbone.depth=19',
@@ -210,6 +218,11 @@ OPTIONS = [
         'lower `train_dataloader.batch_size`, or set '
         '`train_dataloader.drop_last=False`',
     ),
+    (f'{TRAIN}.sampler.type=InfiniteSampler', 'an epoch never ends; set it'),
+    (
+        f'{TRAIN}.dataset.data_root=tiny',
+        'such as 16x16 px, less than one unit of the mask of 32 px',
+    ),
     (
         'val_dataloader.dataset.data_root=images/train/a',
         'sort the images into such folders',
@@ -238,12 +251,18 @@ OPTIONS = [
     ('val_evaluator.0.temperature=0', '`temperature` must be positive'),
     ('val_evaluator.1.C=0', '`C` must be positive, got 0'),
     ('val_evaluator.0.type=Accuracy1', 'there is no metric `Accuracy1`'),
+    (
+        'val_dataloader=None val_cfg=None val_evaluator=None '
+        'default_hooks.checkpoint.save_best=loss',
+        '`default_hooks.checkpoint.save_best=loss` takes a figure of the',
+    ),
     # other checkpoints
     ('load_from=pipe', '`pipe` of `load_from` is no plain file; set'),
     (
         'model.teacher.checkpoint=pipe',
         '`pipe` of `model.teacher.checkpoint` is no plain file',
     ),
+    ('load_from=other.pth', 'no key starts with `backbone.`'),
     ('load_from=notes.txt', 'cannot read the checkpoint `notes.txt`'),
     (
         'resume=True load_from=notes.txt',
@@ -260,6 +279,9 @@ def folder(
     monkeypatch.setenv('LOCAL_RANK', '0')
     (tmp_path / 'images').symlink_to(class_folders)
     (tmp_path / 'empty').mkdir()
+    (tmp_path / 'tiny').mkdir()
+    for index in range(4):
+        Image.new('RGB', (16, 16)).save(tmp_path / 'tiny' / f'{index}.png')
     (tmp_path / 'broken').mkdir()
     (tmp_path / 'broken' / 'a.png').write_bytes(b'\x89PNG')
     for name in ('deep', 'many', 'vehicles/train', 'vehicles/bus'):
@@ -312,3 +334,15 @@ def test_without_a_mistake(train: ModuleType, folder: Path) -> None:
     config = str(CONFIGS / 'hgkd' / 'r18_scenes_unet.py')
     assert train.main([config, '--cfg-options', *SMALL, 'work_dir=run']) == 0
     assert (folder / 'run' / 'epoch_1.pth').is_file()
+    # What is no mistake, and yet not meant.
+    log = next((folder / 'run').glob('*/*.log')).read_text()
+    assert '`head.queue.size` is 512, more than a quarter of the 8' in log
+    assert 'set `head.queue.size=2`' in log
+
+
+def test_batch_larger_than_the_data(train: ModuleType, folder: Path) -> None:
+    config = str(CONFIGS / 'hgkd' / 'r18_scenes_unet.py')
+    options = [*SMALL, f'{TRAIN}.batch_size=64', 'work_dir=run']
+    assert train.main([config, '--cfg-options', *options]) == 0
+    log = next((folder / 'run').glob('*/*.log')).read_text()
+    assert 'The 8 training images do not fill one batch of 64' in log

@@ -1,7 +1,11 @@
+import fcntl
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -282,6 +286,62 @@ def test_dist_train_rendezvous(recorder: str) -> None:
         '--rdzv_endpoint=node0:29500',
         '--nproc_per_node=4',
     ]
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
+def test_launcher_that_ends_makes_its_ranks_save(
+    toy: Path, number: signal.Signals
+) -> None:
+    """By the signal that it passes on, or as it is gone."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+    paths = [str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
+    launcher = subprocess.Popen(
+        [
+            *('bash', str(TOOLS / 'dist_train.sh'), str(toy), '2'),
+            *('--work-dir', 'run', '--no-validate', '--cfg-options'),
+            *('train_dataloader.batch_size=1', 'train_cfg.max_iters=10000000'),
+            'default_hooks.checkpoint.interval=10000000',
+        ],
+        env={
+            **os.environ,
+            'PATH': path,
+            'CUDA_VISIBLE_DEVICES': '',
+            'OMP_NUM_THREADS': '1',
+            'PYTHONPATH': os.pathsep.join(paths),
+            'PORT': str(port),
+        },
+    )
+    try:
+        wait_until(lambda: any(Path('run').glob('*/vis_data/scalars.json')))
+        launcher.send_signal(number)
+        launcher.wait(60)
+        wait_until(lambda: Path('run/interrupted.pth').is_file())
+    finally:
+        launcher.kill()
+        launcher.wait()
+    # The lock goes with the rank that holds it.
+    wait_until(lambda: not is_locked(Path('run/.lock')))
+    content = torch.load('run/interrupted.pth', weights_only=False)
+    assert content['meta']['iter'] == content['state_dict']['steps']
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def is_locked(path: Path) -> bool:
+    with path.open('a') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_dist_train_runs_two_processes_on_the_cpu(toy: Path) -> None:

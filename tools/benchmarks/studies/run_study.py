@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
 from mmhgkd.runner import command_line, safe_loading
+from mmhgkd.runner.end_with_parent import end_with_parent
 from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.utils.build_errors import clear_build_errors
 from mmhgkd.utils.whole_file import WholeFileBackend
@@ -193,7 +194,7 @@ def prepare_teacher(
 def _run_parallel(jobs: Sequence[Job], processes: int) -> list[str | None]:
     # The parts of PyTorch that a fork would copy are not made for it.
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(processes, context) as pool:
+    with ProcessPoolExecutor(processes, context, end_with_parent) as pool:
         futures = [pool.submit(_try, job) for job in jobs]
         try:
             return [future.result() for future in as_completed(futures)]
