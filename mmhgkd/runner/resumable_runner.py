@@ -145,6 +145,11 @@ class ResumableRunner(Runner):
         with safe_loading():
             return super().load_checkpoint(filename, *args, **kwargs)
 
+    def resume(self, *args: Any, **kwargs: Any) -> None:
+        """Resume a checkpoint, without running the config in it."""
+        with safe_loading():
+            super().resume(*args, **kwargs)
+
     def _choose_checkpoint(self) -> None:
         """Find the checkpoint to go on from, the same for all ranks."""
         automatic = self._resume == 'auto' or self._load_from is None
