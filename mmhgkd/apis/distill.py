@@ -3,7 +3,11 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmhgkd.runner import command_line, fall_back_to_full_precision
+from mmhgkd.runner import (
+    command_line,
+    fall_back_to_full_precision,
+    safe_loading,
+)
 from mmhgkd.utils import ConfigError, preflight
 
 from .configs import find_config
@@ -74,8 +78,9 @@ def distill(
             'its checkpoint as `teacher`'
         )
     fall_back_to_full_precision(cfg)
-    preflight.check_config(cfg, ('train_dataloader',))
-    command_line.build_runner(cfg).train()
+    with safe_loading():
+        preflight.check_config(cfg, ('train_dataloader',))
+        command_line.build_runner(cfg).train()
     return Path((Path(work_dir) / 'last_checkpoint').read_text().strip())
 
 

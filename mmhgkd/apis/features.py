@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmhgkd.datasets import ImageFolder
 from mmhgkd.evaluation.embedding import global_embedding
+from mmhgkd.transfer.converters.student import building_from
 from mmhgkd.utils import ConfigError
 
 
@@ -74,7 +75,10 @@ def extract_features(
         files = _find_files(images)
         steps = student._config.test_dataloader.dataset.pipeline[1:]
         steps = [dict(type='mmhgkd.LoadImage'), *steps]
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
+        with (
+            building_from(student._config),
+            DefaultScope.overwrite_default_scope('mmpretrain'),
+        ):
             pipeline = Compose([TRANSFORMS.build(step) for step in steps])
         batches = DataLoader(
             list(files),  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.datasets.scenes import SHAPES, write_scenes
-from mmhgkd.runner import command_line
+from mmhgkd.runner import command_line, safe_loading
 from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.visualization.model_panel import save_model_panel
 
@@ -86,7 +86,8 @@ def run_quickstart(
         if arm == 'teacher':
             student = load_config(ARMS['H-GKD (distilled)'])
             weights = student.model.teacher.checkpoint
-        results[arm] = _run_arm(config, arm not in NOT_TRAINED, weights)
+        with safe_loading():
+            results[arm] = _run_arm(config, arm not in NOT_TRAINED, weights)
     return results
 
 

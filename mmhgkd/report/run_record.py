@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.stored_config import parse_config
 
 PICTURES = ('.png', '.jpg', '.jpeg')
 _ENVIRONMENT = re.compile(
@@ -55,19 +56,14 @@ class RunRecord:
 
     @cached_property
     def config(self) -> Config:
-        """The config of the last start."""
+        """The config of the last start; it is parsed, not run."""
         path = self.logs[-1].with_name('config.py')
         if not path.is_file():
             raise ConfigError(
                 f'{self.folder} holds no config ({path} is missing)'
             )
-        try:
-            return Config.fromfile(path, import_custom_modules=False)
-        except Exception as error:  # a config is code: it can raise anything
-            raise ConfigError(
-                f'cannot read the config {path}: '
-                f'{type(error).__name__}: {error}'
-            ) from error
+        text = path.read_text(encoding='utf-8', errors='replace')
+        return Config(parse_config(text, str(path)))
 
     @property
     def by_epoch(self) -> bool:

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from mmhgkd.utils import ConfigError, RunError, RunStopped
-from mmhgkd.utils.build_errors import check_type, clear_build_errors
+from mmhgkd.utils.build_errors import building, check_type, clear_build_errors
 from mmhgkd.utils.safe_files import safe_loading
 
 from .end_with_parent import end_with_parent
@@ -60,8 +60,8 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what has started the processes of a distributed run',
+        help='what has started the processes of a distributed run; defaults '
+        'to `launcher` of the config, else to none',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
@@ -80,7 +80,7 @@ def parse_arguments(
 
 def merge_common_arguments(cfg: Config, args: Namespace) -> None:
     """Put the options that training and testing share into the config."""
-    cfg.launcher = args.launcher
+    cfg.launcher = args.launcher or cfg.get('launcher') or 'none'
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -108,8 +108,24 @@ def takes_auto_resume(cfg: Config) -> bool:
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config asks for."""
+    _make_work_dir(cfg)
     set_up_cpu_distributed(cfg)
-    return _runner_type(cfg).from_cfg(cfg)
+    kind = _runner_type(cfg)
+    with building(kind.__name__):
+        return kind.from_cfg(cfg)
+
+
+def _make_work_dir(cfg: Config) -> None:
+    folder = cfg.get('work_dir')
+    if not folder:
+        return
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f'the work folder `{folder}` cannot be made ({error.strerror}); '
+            'set `--work-dir` to a folder that you can write to'
+        ) from error
 
 
 def _runner_type(cfg: Config) -> type[Runner]:

@@ -186,10 +186,15 @@ class ResumableRunner(Runner):
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint, with the settings and data of the config.
 
+        No code of the checkpoint is run, neither its objects nor the config
+        that it holds.
+
         Raises:
             ConfigError: If model, optimizer or schedules are others.
         """
-        resume_run(self, partial(super().resume, filename, *args, **kwargs))
+        resume = partial(super().resume, filename, *args, **kwargs)
+        with safe_loading():
+            resume_run(self, resume)
 
     def save_checkpoint(
         self, *args: Any, meta: dict | None = None, **kwargs: Any

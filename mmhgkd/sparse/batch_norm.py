@@ -9,6 +9,7 @@ from torch.distributed import _functional_collectives as collectives
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
 
 
 @MODELS.register_module()
@@ -66,6 +67,13 @@ def batch_norm(module: _BatchNorm, x: Tensor) -> Tensor:
     synchronized = isinstance(module, (DistributedBatchNorm, nn.SyncBatchNorm))
     if training and synchronized and get_world_size() > 1:
         return _synchronized(module, x)
+    if training and x.numel() == x.size(1):
+        raise ConfigError(
+            'a batch norm sees one position of one image, which has no '
+            'variance; set `train_dataloader.batch_size` to at least 2 (and '
+            '`drop_last=True` where the last batch has one image), or lower '
+            '`model.mask.mask_ratio`'
+        )
     momentum = _count_batch(module) if module.training else 0.0
     return F.batch_norm(
         x,

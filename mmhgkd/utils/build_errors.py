@@ -4,6 +4,7 @@ What is built gets its arguments from the config, so that whatever a
 constructor raises is for the user to mend there.
 """
 
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -52,6 +53,9 @@ def building(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         text = ' '.join(str(error).split())
+        if not text and isinstance(error, AssertionError):
+            line = traceback.extract_tb(error.__traceback__)[-1].line
+            text = f'`{line}` does not hold'
         raise ConfigError(
             f'cannot build `{name}` of the config: {text} '
             f'({type(error).__name__})'

@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from .errors import ConfigError
+from .safe_handlers import safe_data_files
 
 
 @cache
@@ -70,7 +71,12 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
 def _read(path: str) -> Config:
     try:
-        return Config.fromfile(path)
+        with safe_data_files():
+            return Config.fromfile(path)
+    except ConfigError as error:
+        raise ConfigError(
+            f'cannot read the config `{path}`: {error}'
+        ) from error
     except Exception as error:  # a config is code: it can raise anything
         raise ConfigError(
             f'cannot read the config `{path}`: {type(error).__name__}: {error}'

@@ -5,7 +5,6 @@ a dataset, ends here in one ConfigError with the option that mends it.
 """
 
 import inspect
-import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -14,13 +13,15 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.registry import MODELS, OPTIM_WRAPPERS
 
+from .build_errors import check_type
 from .classification_checks import check_classification
 from .config_options import find_class, find_key
 from .detection_checks import check_detection
 from .errors import ConfigError
 from .find_type import find_type
+from .run_checks import check_kinds, check_settings
 from .segmentation_checks import check_segmentation
 
 
@@ -32,7 +33,10 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
         sections (Sequence[str]): Top-level keys that the run uses and that
             may hold datasets.
     """
-    check_run(cfg)
+    settings = cfg.to_dict()
+    check_kinds(settings)
+    check_settings(settings)
+    check_layers(cfg)
     check_data_roots(cfg, sections)
     check_load_from(cfg)
     check_model_checkpoints(cfg)
@@ -44,41 +48,28 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
 
 
 def require(cfg: Config, sections: Sequence[str]) -> None:
-    """The config has the top-level keys that the run cannot do without."""
+    """The config has the top-level keys that the run cannot do without.
+
+    They are mappings and lists, so that options can be put into them.
+    """
     for section in sections:
         if cfg.get(section) is None:
             raise ConfigError(
                 f'the config has no `{section}`, which this run needs'
             )
+    check_kinds(cfg.to_dict())
 
 
-def check_run(cfg: Config) -> None:
-    """Length, seed, log level and work folder of a run make sense."""
-    train_cfg = cfg.get('train_cfg') or {}
-    for name in ('max_epochs', 'max_iters'):
-        length = train_cfg.get(name, 1)
-        if not isinstance(length, int) or length < 1:
-            raise ConfigError(
-                f'`train_cfg.{name}` must be a whole number of at least 1, '
-                f'got {length!r}'
-            )
-    seed = (cfg.get('randomness') or {}).get('seed')
-    if seed is not None and not isinstance(seed, int):
-        raise ConfigError(
-            f'`randomness.seed` must be a whole number or None, got {seed!r}'
-        )
-    level = cfg.get('log_level', 'INFO')
-    if not isinstance(logging.getLevelName(level), int):
-        raise ConfigError(
-            '`log_level` must be DEBUG, INFO, WARNING, ERROR or '
-            f'CRITICAL, got {level!r}'
-        )
-    work_dir = cfg.get('work_dir')
-    if work_dir and os.path.exists(work_dir) and not os.path.isdir(work_dir):
-        raise ConfigError(
-            f'the work folder `{work_dir}` is a file; set '
-            '`--work-dir` to a folder'
-        )
+def check_layers(cfg: Config) -> None:
+    """The kinds of layers that the model asks for exist.
+
+    MMCV says of those that do not that it cannot find `None`.
+    """
+    for key in ('norm_cfg', 'act_cfg', 'conv_cfg'):
+        for _, part in find_key(cfg.get('model'), key, 'model'):
+            kind = (part[key] or {}).get('type')
+            if isinstance(kind, str):
+                check_type(MODELS, kind, cfg.get('default_scope'))
 
 
 def check_data_roots(cfg: Config, sections: Sequence[str]) -> None:

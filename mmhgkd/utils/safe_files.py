@@ -4,34 +4,24 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.fileio import PickleHandler
-from mmengine.fileio.handlers import file_handlers
+from mmengine.config import Config
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_local
 
 from .errors import ConfigError
+from .safe_handlers import NUMPY, safe_data_files
+from .stored_config import parse_config
 
 _SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-_BUILTINS = ('set', 'frozenset', 'slice', 'range', 'complex', 'bytearray')
-# What the checkpoints of MMEngine hold apart from tensors and plain Python:
-# the log, and metrics and meta information as NumPy numbers.
-_NUMPY = ('_reconstruct', 'scalar')
-_PLAIN = {
-    'builtins': _BUILTINS,
-    '__builtin__': (*_BUILTINS, 'xrange'),
-    'collections': ('OrderedDict',),
-    '_codecs': ('encode',),
-    'numpy': ('ndarray', 'dtype'),
-    'numpy.core.multiarray': _NUMPY,
-}
 # By-products of training, apart from tensors, in the checkpoints of MMEngine
 # (logs), facebookresearch/mae, unilm and timm (command line).
 _BY_PRODUCTS = (
@@ -40,8 +30,8 @@ _BY_PRODUCTS = (
     'mmengine.logging.history_buffer.HistoryBuffer',
     'numpy.dtype',
     'numpy.ndarray',
-    *(f'numpy.core.multiarray.{name}' for name in _NUMPY),
-    *(f'numpy._core.multiarray.{name}' for name in _NUMPY),
+    *(f'numpy.core.multiarray.{name}' for name in NUMPY),
+    *(f'numpy._core.multiarray.{name}' for name in NUMPY),
 )
 
 
@@ -92,8 +82,8 @@ def read_checkpoint(path: str | Path, option: str = 'checkpoint') -> Any:
         if foreign is not None:
             raise ConfigError(
                 f'{path}: holds the Python object {foreign[1]}, which is not '
-                'loaded because it can run code; if you trust the file, save '
-                f'its weights alone to a new one, and set `{option}` to that'
+                f'loaded because it can run code; set `{option}` to a file '
+                'of tensors alone, such as safetensors'
             ) from error
         raise ConfigError(
             f'{path}: cannot be read as a checkpoint of PyTorch or '
@@ -118,9 +108,10 @@ def safe_loading() -> Iterator[None]:
     """Let nothing in this process run code from a file that it loads.
 
     ``torch.load`` is bound to ``weights_only=True``, which MMEngine gives up
-    as soon as a file asks for more, and ``.pkl`` files of data sets are read
-    by an unpickler that knows plain Python and NumPy objects only. All of it
-    is as before at the end.
+    as soon as a file asks for more; pickles and YAML files of data sets give
+    plain Python and NumPy objects only; and the config in a checkpoint, which
+    MMEngine runs when it resumes one, is parsed. All of it is as before at
+    the end.
     """
     multiarray = np._core.multiarray  # type: ignore[attr-defined]
     kinds = {type(np.dtype(code)) for code in '?bhilqBHILQefdSU'}
@@ -131,21 +122,24 @@ def safe_loading() -> Iterator[None]:
         np.dtype,
         *kinds,
         (_statistic, 'builtins.getattr'),
-        *(getattr(multiarray, name) for name in _NUMPY),
+        *(getattr(multiarray, name) for name in NUMPY),
         *torch.serialization.get_safe_globals(),
     ]
-    handlers = {name: file_handlers[name] for name in ('pkl', 'pickle')}
     schemes = CheckpointLoader._schemes.copy()
+    from_string = Config.fromstring
     switch = os.environ.get(_SWITCH)
-    with _only_safe_globals(allowed):
+    with _only_safe_globals(allowed), safe_data_files():
         try:
-            file_handlers.update(dict.fromkeys(handlers, _PICKLES))
-            CheckpointLoader.register_scheme('', _load_from_local, force=True)
+            CheckpointLoader._schemes = type(schemes)(
+                (prefix, _explaining(load) if prefix else _load_from_local)
+                for prefix, load in schemes.items()
+            )
+            Config.fromstring = staticmethod(_parse)
             os.environ[_SWITCH] = '1'
             yield
         finally:
-            file_handlers.update(handlers)
             CheckpointLoader._schemes = schemes
+            Config.fromstring = staticmethod(from_string)
             os.environ.pop(_SWITCH, None)
             if switch is not None:
                 os.environ[_SWITCH] = switch
@@ -179,30 +173,40 @@ def _load_from_local(filename: str, map_location: Any) -> Any:
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ConfigError(
-            f'cannot read the checkpoint `{filename}`: it is damaged, or it '
-            'holds Python objects, which are not loaded because they can run '
-            'code; if you trust the file, save its state dict alone to a new '
-            'one'
-        ) from error
+        raise _refusal(filename) from error
 
 
-class _PlainPickleHandler(PickleHandler):
-    """Reads pickle files that hold plain Python and NumPy objects."""
+def _explaining(load: Callable) -> Callable:
+    """One of MMEngine's functions that download a checkpoint, with words."""
+    if hasattr(load, '__wrapped__'):  # of a context around this one
+        return load
 
-    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        """Load from an open file; a ConfigError if it holds anything else."""
-        return _Unpickler(file, **kwargs).load()
+    @wraps(load)
+    def load_or_explain(filename: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return load(filename, *args, **kwargs)
+        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            raise _refusal(filename) from error
+        except (OSError, ImportError) as error:
+            raise ConfigError(
+                f'cannot download the checkpoint `{filename}` ({error}); '
+                'download it in another way, and name the file'
+            ) from error
+
+    return load_or_explain
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if name in _PLAIN.get(module.replace('_core', 'core'), ()):
-            return super().find_class(module, name)
-        raise ConfigError(
-            f'a pickle file holds the Python object {module}.{name}, which '
-            'is not loaded because it can run code; store the data as JSON'
-        )
+def _refusal(filename: str) -> ConfigError:
+    # PyTorch's own words tell how to load such a file all the same.
+    return ConfigError(
+        f'cannot read the checkpoint `{filename}`: it is damaged, or it '
+        'holds Python objects, which are not loaded because they can run '
+        'code; take a file of tensors alone'
+    )
 
 
-_PICKLES = _PlainPickleHandler()
+def _parse(text: str, file_format: str) -> Config:
+    """The config that a checkpoint holds, in place of MMEngine's reading."""
+    if file_format != '.py':
+        raise ConfigError(f'a config of the kind {file_format} is not read')
+    return Config(parse_config(text, 'a stored config'))

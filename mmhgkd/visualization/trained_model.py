@@ -20,6 +20,7 @@ from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
 from mmhgkd.teachers.checkpoint import read_state_dict
 from mmhgkd.utils import ConfigError, preflight
+from mmhgkd.utils.known_types import known_types, stored_scope
 
 
 def run_parser(description: str | None, out: str, num: int) -> ArgumentParser:
@@ -60,12 +61,14 @@ def load_trained_model(
         ConfigError: If the run is no distillation, or the checkpoint is
             missing or of another config.
     """
-    config = record.config
-    init_default_scope(config.get('default_scope') or 'mmpretrain')
-    kind = config.model.type
-    if MODELS.get(kind) is not HGKD:
+    config, source = record.config, str(record.folder)
+    init_default_scope(stored_scope(config, source))
+    kind = (config.get('model') or {}).get('type')
+    with known_types(source):
+        found = MODELS.get(kind) if isinstance(kind, str) else None
+    if found is not HGKD:
         raise ConfigError(
-            f'{record.folder} is a run of {kind}; this shows '
+            f'{source} is a run of {kind}; this shows '
             'teacher and student of mmhgkd.HGKD'
         )
     path = Path(checkpoint or record.checkpoint)
@@ -77,7 +80,8 @@ def load_trained_model(
         **config.model,
         'compile': False,
     }
-    model = MODELS.build(settings)
+    with known_types(source):
+        model = MODELS.build(settings)
     try:
         model.load_state_dict(read_state_dict(str(path)))
     except RuntimeError as error:
@@ -170,9 +174,10 @@ def run_inputs(record: RunRecord, model: HGKD, num: int) -> Tensor:
     config = record.config
     evaluated = bool(config.get('val_dataloader'))
     section = 'val_dataloader' if evaluated else 'train_dataloader'
-    preflight.check_data_roots(config, [section])
-    dataset = DATASETS.build(config[section].dataset)
-    batch = default_collate(fixed_samples(dataset, num))
+    with known_types(str(record.folder)):
+        preflight.check_data_roots(config, [section])
+        dataset = DATASETS.build(config[section].dataset)
+        batch = default_collate(fixed_samples(dataset, num))
     return model.data_preprocessor(batch)['inputs']
 
 

@@ -1,6 +1,5 @@
 from .export import LAYOUTS, Export, export_student
 from .import_checkpoint import Import, import_checkpoint
-from .stored_config import parse_config
 from .student import Student, read_student, student_config
 
 __all__ = [
@@ -10,7 +9,6 @@ __all__ = [
     'Student',
     'export_student',
     'import_checkpoint',
-    'parse_config',
     'read_student',
     'student_config',
 ]

@@ -12,7 +12,7 @@ from .layout import Layout
 from .libraries import TimmLayout, TorchvisionLayout
 from .onnx_layout import OnnxLayout
 from .openmmlab_layout import OpenMMLabLayout
-from .student import Student, read_student
+from .student import Student, building_from, read_student
 from .weights_file import partial_file
 
 LAYOUTS: dict[str, Layout] = {
@@ -76,10 +76,11 @@ def export_student(
     """
     out = Path(out)
     target = _choose(out, layout)
-    student = dense_student(read_student(checkpoint, config, with_head))
+    found = read_student(checkpoint, config, with_head)
+    student = dense_student(found)
     network = target.describe(student)
-    model = student.build()
-    with partial_file(out) as partial:
+    with building_from(found.config), partial_file(out) as partial:
+        model = student.build()
         tensors = target.write(student, model, partial)
         differences = _compare(student, model, target, partial)
     return Export(network, tensors, differences, target.usage(student, out))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,8 @@ from mmhgkd.teachers.checkpoint import (
     summarize,
 )
 from mmhgkd.utils import ConfigError
-
-from .stored_config import parse_config
+from mmhgkd.utils.known_types import known_types
+from mmhgkd.utils.stored_config import parse_config
 
 POOLING = dict(type='GlobalAveragePooling')
 _IMAGENET = dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, to_rgb=True)
@@ -59,7 +60,10 @@ class Student:
     def build(self) -> BaseModel:
         """Build the model with the weights, in eval mode."""
         try:
-            model = get_model(self.config)
+            with building_from(self.config):
+                model = get_model(self.config)
+        except ConfigError:
+            raise
         except (TypeError, ValueError, AssertionError, KeyError) as error:
             raise ConfigError(
                 f'{self.source}: mmpretrain has no {self.family} with the '
@@ -103,6 +107,7 @@ def read_student(
     meta = content.get('meta') if isinstance(content, Mapping) else None
     if not isinstance(meta, Mapping):
         meta = {}
+    stored = config is None
     if config is None:
         text = meta.get('cfg')
         if not isinstance(text, str):
@@ -112,6 +117,8 @@ def read_student(
             )
         config = parse_config(text, checkpoint)
     found = student_config(config, f'{checkpoint}: its config')
+    if stored:
+        found.origin = checkpoint
     if not with_head:
         found.model.update(neck=POOLING, head=None)
     # Not the decoder and the losses of the distillation.
@@ -171,6 +178,16 @@ def student_config(
             test_dataloader=inference_dataloader(config),
         )
     )
+
+
+def building_from(config: Mapping[str, Any]) -> AbstractContextManager:
+    """Build from a config of :func:`read_student`, within this context.
+
+    Of one that was stored in a checkpoint, whose file is its ``origin``, only
+    known types are built.
+    """
+    origin = config.get('origin')
+    return nullcontext() if origin is None else known_types(origin)
 
 
 def inference_dataloader(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,20 @@
-"""The config that MMEngine stores in a checkpoint, read without running it."""
+"""The configs that MMEngine stores, read without running them.
+
+A config that its user names is a program. The one in a checkpoint or in the
+folder of a run is data, and may be of unknown origin.
+"""
 
 import ast
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmhgkd.utils import ConfigError
+from .errors import ConfigError
+
+# Libraries evaluate some of these names as Python.
+_NAMES = {'type': r'[\w./-]+', 'dtype': r'\w+'}
+_NUMBERS = {'inf': math.inf, 'nan': math.nan}
 
 
 def parse_config(text: str, source: str) -> dict[str, Any]:
@@ -20,11 +30,11 @@ def parse_config(text: str, source: str) -> dict[str, Any]:
     """
     try:
         return dict(_assignment(node) for node in ast.parse(text).body)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(
-            f'{source}: the config in this checkpoint is more than values '
-            f'({error}), and is not run; give the config by its file or '
-            'name'
+            f'cannot read the config in {source}: it is more than values '
+            f'({error}), and is not run; give the config of the training by '
+            'its file or name where that is possible'
         ) from error
 
 
@@ -32,7 +42,19 @@ def _assignment(node: ast.stmt) -> tuple[str, Any]:
     if not isinstance(node, ast.Assign):
         raise ValueError(f'line {node.lineno} assigns nothing')
     name = ', '.join(ast.unparse(target) for target in node.targets)
-    return name, _value(node.value)
+    return name, _named(name, node.value)
+
+
+def _named(name: Any, node: ast.expr) -> Any:
+    """The value of a key, or ValueError if no config has such a one."""
+    value = _value(node)
+    if (
+        name in _NAMES
+        and isinstance(value, str)
+        and not re.fullmatch(_NAMES[name], value)
+    ):
+        raise ValueError(f'line {node.lineno} has the {name} {value!r}')
+    return value
 
 
 def _value(node: ast.expr) -> Any:
@@ -45,7 +67,7 @@ def _value(node: ast.expr) -> Any:
         for argument in node.args:
             items.update(_mapping(argument))
         for keyword in node.keywords:
-            items[keyword.arg] = _value(keyword.value)
+            items[keyword.arg] = _named(keyword.arg, keyword.value)
         return items
     if isinstance(node, ast.Dict):
         return _mapping(node)
@@ -53,6 +75,10 @@ def _value(node: ast.expr) -> Any:
         return [_value(item) for item in node.elts]
     if isinstance(node, ast.Tuple):
         return tuple(_value(item) for item in node.elts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_number(node.operand)
+    if isinstance(node, ast.Name) and node.id in _NUMBERS:
+        return _NUMBERS[node.id]
     if isinstance(node, (ast.Name, ast.Attribute)):
         return ast.unparse(node)
     return ast.literal_eval(node)
@@ -61,8 +87,16 @@ def _value(node: ast.expr) -> Any:
 def _mapping(node: ast.expr) -> Mapping[Any, Any]:
     if not isinstance(node, ast.Dict) or None in node.keys:
         raise ValueError(f'line {node.lineno} is no mapping')
-    return {
-        _value(key): _value(value)
-        for key, value in zip(node.keys, node.values, strict=True)
-        if key is not None
-    }
+    items = {}
+    for key, value in zip(node.keys, node.values, strict=True):
+        assert key is not None
+        name = _value(key)
+        items[name] = _named(name, value)
+    return items
+
+
+def _number(node: ast.expr) -> int | float:
+    value = _value(node)
+    if not isinstance(value, (int, float)):
+        raise ValueError(f'line {node.lineno} negates {value!r}')
+    return value

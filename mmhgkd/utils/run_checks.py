@@ -1,0 +1,345 @@
+"""Checks of the settings of a run, by kind and range.
+
+MMEngine takes what a config says as it comes: it fails at a wrong kind with
+words about its own code, and lives with some values that no one means.
+"""
+
+import logging
+import math
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .errors import ConfigError, one_of
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_MAPPINGS = (
+    'model',
+    'model.data_preprocessor',
+    *LOADERS,
+    'train_cfg',
+    'val_cfg',
+    'test_cfg',
+    'optim_wrapper',
+    'default_hooks',
+    'env_cfg',
+    'env_cfg.mp_cfg',
+    'env_cfg.dist_cfg',
+    'randomness',
+    'visualizer',
+    'data_preprocessor',
+    'auto_scale_lr',
+    'log_processor',
+)
+#: Smallest whole number of a setting.
+_COUNTS = {
+    'train_cfg.max_epochs': 1,
+    'train_cfg.max_iters': 1,
+    'train_cfg.val_interval': 1,
+    'train_cfg.val_begin': 0,
+    'optim_wrapper.accumulative_counts': 1,
+    'default_hooks.logger.interval': 1,
+    'auto_scale_lr.base_batch_size': 1,
+    'env_cfg.mp_cfg.opencv_num_threads': 0,
+    **{f'{loader}.batch_size': 1 for loader in LOADERS},
+    **{f'{loader}.num_workers': 0 for loader in LOADERS},
+}
+#: Settings of which -1 means never, or all.
+_OPTIONAL_COUNTS = (
+    'default_hooks.checkpoint.interval',
+    'default_hooks.checkpoint.max_keep_ckpts',
+)
+_FLAGS = (
+    'train_cfg.by_epoch',
+    'default_hooks.checkpoint.by_epoch',
+    'randomness.deterministic',
+    'randomness.diff_rank_seed',
+    'find_unused_parameters',
+    *(
+        f'{loader}.{name}'
+        for loader in LOADERS
+        for name in (
+            'drop_last',
+            'pin_memory',
+            'persistent_workers',
+            'sampler.shuffle',
+        )
+    ),
+)
+_SEED_KEYS = ('seed', 'diff_rank_seed', 'deterministic')
+#: Largest seed that NumPy takes.
+_MAX_SEED = 2**32 - 1
+
+
+def check_kinds(cfg: Mapping[str, Any]) -> None:
+    """The sections of a config are mappings and lists, as a run reads them.
+
+    Raises:
+        ConfigError: It names the section.
+    """
+    for path in _MAPPINGS:
+        for value in _find(cfg, path):
+            if value is not None and not isinstance(value, Mapping):
+                raise ConfigError(
+                    f'`{path}` must be a dict of settings, got {value!r}'
+                )
+    for path in ('model', 'optim_wrapper.optimizer'):
+        for value in _find(cfg, path):
+            _check_part(path, value)
+    for path in ('visualizer', 'model.neck', 'model.mask'):
+        for value in _find(cfg, path):
+            if value is not None:
+                _check_part(path, value)
+    for value in _find(cfg, 'default_hooks'):
+        for name, hook in (value or {}).items():
+            if hook is not None:
+                _check_part(f'default_hooks.{name}', hook)
+    for path in ('custom_hooks', 'param_scheduler', 'val_evaluator'):
+        value = cfg.get(path)
+        if isinstance(value, Mapping) and path != 'custom_hooks':
+            value = [value] if 'type' in value else []
+        if value is None:
+            continue
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ConfigError(
+                f'`{path}` must be a list of parts, dict(type=...), got '
+                f'{value!r}'
+            )
+        for index, part in enumerate(value):
+            _check_part(f'{path}.{index}', part)
+    _check_model(cfg)
+
+
+def check_settings(cfg: Mapping[str, Any]) -> None:
+    """Length, seed, data loading, work folder and the like make sense.
+
+    Raises:
+        ConfigError: It names the setting.
+    """
+    for path, least in _COUNTS.items():
+        for value in _find(cfg, path):
+            if not _is_count(value, least):
+                raise ConfigError(
+                    f'`{path}` must be a whole number of at least {least}, '
+                    f'got {value!r}'
+                )
+    for path in _OPTIONAL_COUNTS:
+        for value in _find(cfg, path):
+            if value != -1 and not _is_count(value, 1):
+                raise ConfigError(
+                    f'`{path}` must be a whole number of at least 1, or -1, '
+                    f'got {value!r}'
+                )
+    for path in _FLAGS:
+        for value in _find(cfg, path):
+            if not isinstance(value, bool):
+                raise ConfigError(
+                    f'`{path}` must be True or False, got {value!r}'
+                )
+    for loader in LOADERS:
+        _check_loader(cfg, loader)
+    _check_surroundings(cfg)
+    _check_files(cfg)
+    _check_optimizer(cfg)
+    _check_evaluation(cfg)
+
+
+def _find(cfg: Mapping[str, Any], path: str) -> Iterator[Any]:
+    """The value at a dotted path, where there is one."""
+    value: Any = cfg
+    for key in path.split('.'):
+        if not isinstance(value, Mapping) or key not in value:
+            return
+        value = value[key]
+    yield value
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and value >= least
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def _check_part(path: str, value: Any) -> None:
+    """A part that a registry builds names its type; or it is built."""
+    is_text = isinstance(value, (str, bytes, int, float, list, tuple))
+    if value is None or is_text:
+        raise ConfigError(
+            f'`{path}` must be a part, dict(type=...), got {value!r}'
+        )
+    if isinstance(value, Mapping) and not value.get('type'):
+        raise ConfigError(f'`{path}` has no `type`; set `{path}.type`')
+
+
+def _check_model(cfg: Mapping[str, Any]) -> None:
+    """The parts of the model, and what its constructors do not look at."""
+    model = cfg.get('model') or {}
+    distills = str(model.get('type')).endswith('HGKD')
+    for name in ('backbone', 'teacher', 'head') if distills else ('backbone',):
+        if name in model:
+            _check_part(f'model.{name}', model[name])
+        elif distills:
+            raise ConfigError(f'the model has no `{name}`; set `model.{name}`')
+    backbone = model.get('backbone')
+    if not isinstance(backbone, Mapping):
+        return
+    rate = backbone.get('drop_path_rate')
+    if rate is not None and not (_is_number(rate) and 0 <= rate < 1):
+        raise ConfigError(
+            f'`model.backbone.drop_path_rate` must lie in [0, 1), got {rate!r}'
+        )
+    if 'style' in backbone and 'ResNe' in str(backbone['type']):
+        one_of(
+            '`model.backbone.style`', backbone['style'], ('pytorch', 'caffe')
+        )
+    norm = {
+        **(cfg.get('data_preprocessor') or {}),
+        **(model.get('data_preprocessor') or {}),
+    }
+    channels, mean = backbone.get('in_channels', 3), norm.get('mean')
+    if isinstance(mean, Sequence) and len(mean) == 3 and channels != 3:
+        raise ConfigError(
+            f'`model.backbone.in_channels` is {channels!r}, but the images '
+            'have the 3 channels of `data_preprocessor.mean`; set '
+            '`model.backbone.in_channels=3`'
+        )
+
+
+def _check_loader(cfg: Mapping[str, Any], loader: str) -> None:
+    settings = cfg.get(loader)
+    if settings is None:
+        return
+    if 'dataset' not in settings:
+        raise ConfigError(f'`{loader}` has no `dataset`')
+    _check_part(f'{loader}.dataset', settings['dataset'])
+    if settings.get('batch_sampler') is None:
+        # Without one MMEngine reads the data in their order, each rank all.
+        _check_part(f'{loader}.sampler', settings.get('sampler'))
+    for pipeline in _find(settings, 'dataset.pipeline'):
+        if not isinstance(pipeline, (list, tuple)) or not pipeline:
+            raise ConfigError(
+                f'`{loader}.dataset.pipeline` must be a list of at least one '
+                f'transform, got {pipeline!r}'
+            )
+        for index, step in enumerate(pipeline):
+            _check_part(f'{loader}.dataset.pipeline.{index}', step)
+    for extensions in _find(settings, 'dataset.extensions'):
+        if isinstance(extensions, str) or not all(
+            isinstance(item, str) for item in extensions or ()
+        ):
+            raise ConfigError(
+                f'`{loader}.dataset.extensions` must be a list such as '
+                f"['.jpg', '.png'], got {extensions!r}"
+            )
+
+
+def _check_surroundings(cfg: Mapping[str, Any]) -> None:
+    """Seed, processes and log."""
+    randomness = cfg.get('randomness') or {}
+    for key in randomness:
+        one_of('a key of `randomness`', key, _SEED_KEYS)
+    seed = randomness.get('seed')
+    if seed is not None and not (_is_count(seed, 0) and seed <= _MAX_SEED):
+        raise ConfigError(
+            '`randomness.seed` must be a whole number from 0 to '
+            f'{_MAX_SEED}, or None, got {seed!r}'
+        )
+    launchers = ('none', 'pytorch', 'slurm', 'mpi')
+    launcher = cfg.get('launcher', 'none')
+    one_of('`launcher`', launcher, launchers)
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise ConfigError(
+            '`--launcher pytorch` is for processes that torchrun starts, but '
+            'RANK is not set; use `tools/dist_train.sh` or '
+            '`tools/dist_test.sh`, or `--launcher none`'
+        )
+    for method in _find(cfg, 'env_cfg.mp_cfg.mp_start_method'):
+        known = multiprocessing.get_all_start_methods()
+        one_of('`env_cfg.mp_cfg.mp_start_method`', method, known)
+    level = cfg.get('log_level', 'INFO')
+    if not isinstance(logging.getLevelName(level), int):
+        raise ConfigError(
+            '`log_level` must be DEBUG, INFO, WARNING, ERROR or '
+            f'CRITICAL, got {level!r}'
+        )
+    compiled = cfg.get('compile', False)
+    if not isinstance(compiled, (bool, Mapping)):
+        raise ConfigError(
+            '`compile` must be True, False or a dict of options of '
+            f'torch.compile, got {compiled!r}'
+        )
+
+
+def _check_files(cfg: Mapping[str, Any]) -> None:
+    """Work folder, and the checkpoint to start from."""
+    work_dir = cfg.get('work_dir')
+    if work_dir is not None and not (work_dir and isinstance(work_dir, str)):
+        raise ConfigError(
+            f'`work_dir` must be the name of a folder, got {work_dir!r}; set '
+            '`--work-dir`'
+        )
+    if work_dir and os.path.exists(work_dir) and not os.path.isdir(work_dir):
+        raise ConfigError(
+            f'the work folder `{work_dir}` is a file; set '
+            '`--work-dir` to a folder'
+        )
+    load_from = cfg.get('load_from')
+    if load_from is not None and not isinstance(load_from, (str, os.PathLike)):
+        raise ConfigError(
+            f'`load_from` must be a file or None, got {load_from!r}'
+        )
+    if load_from and os.path.isdir(os.path.expanduser(load_from)):
+        raise ConfigError(
+            f'`{load_from}` of `load_from` is a folder; name the checkpoint '
+            'in it, or use `--work-dir FOLDER --resume` to go on with a run'
+        )
+    one_of('`resume`', cfg.get('resume') or False, (True, False, 'auto'))
+
+
+def _check_optimizer(cfg: Mapping[str, Any]) -> None:
+    """What PyTorch's optimizers do not look at themselves."""
+    for clip in _find(cfg, 'optim_wrapper.clip_grad'):
+        if clip is not None and not isinstance(clip, Mapping):
+            raise ConfigError(
+                '`optim_wrapper.clip_grad` must be None or a dict such as '
+                f'dict(max_norm=5.0), got {clip!r}'
+            )
+    for name in ('max_norm', 'clip_value'):
+        for value in _find(cfg, f'optim_wrapper.clip_grad.{name}'):
+            if not _is_number(value) or value <= 0:
+                raise ConfigError(
+                    f'`optim_wrapper.clip_grad.{name}` must be a positive '
+                    f'number, got {value!r}'
+                )
+    for value in _find(cfg, 'optim_wrapper.optimizer.lr'):
+        if not _is_number(value) or value < 0:
+            raise ConfigError(
+                '`optim_wrapper.optimizer.lr` must be a number of at least 0,'
+                f' got {value!r}'
+            )
+
+
+def _check_evaluation(cfg: Mapping[str, Any]) -> None:
+    """An evaluation has all its parts, or none."""
+    for kind in ('val', 'test'):
+        names = [f'{kind}_{part}' for part in ('dataloader', 'cfg')]
+        names.append(f'{kind}_evaluator')
+        absent = [name for name in names if cfg.get(name) is None]
+        if absent and len(absent) < 3:
+            without = ', or add `--no-validate`' if kind == 'val' else ''
+            raise ConfigError(
+                f'`{absent[0]}` is not set, but '
+                f'`{min(set(names) - set(absent))}` is; an evaluation needs '
+                f'{", ".join(f"`{name}`" for name in names)}{without}'
+            )
