@@ -65,8 +65,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_dataloader = None
         cfg.val_evaluator = None
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        if cfg.optim_wrapper.get('type') not in preflight.MIXED_PRECISION:
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        if cfg.optim_wrapper.type == 'AmpOptimWrapper':
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
         fall_back_to_full_precision(cfg)
     if args.resume == 'auto' and command_line.takes_auto_resume(cfg):

@@ -45,6 +45,12 @@ class InvalidLossHook(Hook):
             for name, value in outputs.items()
             if 'loss' in name
         }
+        norm = getattr(
+            getattr(runner, 'optim_wrapper', None), 'last_norm', None
+        )
+        if norm is not None:
+            # No scaler passes over a step whose gradient is not finite.
+            losses['norm of the gradient'] = norm
         self._recent.append((runner.iter, losses, image_files(data_batch)))
         last = batch_idx + 1 == len(runner.train_dataloader)
         if not (last or self.every_n_train_iters(runner, self.interval)):

@@ -9,12 +9,14 @@ from mmengine.logging import print_log
 from torch import distributed
 
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.preflight import MIXED_PRECISION
 
 
 def fall_back_to_full_precision(cfg: Config) -> None:
     """Let a config that asks for mixed precision train without a GPU.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to work on a CPU.
+    MMEngine's ``AmpOptimWrapper`` refuses to work on a CPU, and half
+    precision saves no time on most.
 
     Args:
         cfg (Config): The config; changed in place.
@@ -22,7 +24,7 @@ def fall_back_to_full_precision(cfg: Config) -> None:
     wrapper = cfg.get('optim_wrapper')
     if (
         wrapper is None
-        or wrapper.get('type') != 'AmpOptimWrapper'
+        or wrapper.get('type') not in MIXED_PRECISION
         or get_device() != 'cpu'
     ):
         return

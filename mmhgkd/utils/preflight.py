@@ -18,6 +18,9 @@ from .detection_checks import check_detection
 from .errors import ConfigError
 from .segmentation_checks import check_segmentation
 
+#: Optimizer wrappers that compute in half precision.
+MIXED_PRECISION = ('AmpOptimWrapper', 'mmhgkd.AutocastOptimWrapper')
+
 
 def check_config(cfg: Config, sections: Sequence[str]) -> None:
     """Run all checks.
@@ -106,9 +109,9 @@ def check_model_checkpoints(cfg: Config) -> None:
 
 
 def check_mixed_precision(cfg: Config) -> None:
-    """``AmpOptimWrapper`` has a device that it works on."""
+    """Mixed precision has a device that it is for."""
     wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+    if wrapper.get('type') in MIXED_PRECISION and get_device() == 'cpu':
         raise ConfigError(
             'mixed precision training needs a GPU; leave `--amp` out, or add '
             '`--cfg-options optim_wrapper.type=OptimWrapper`'

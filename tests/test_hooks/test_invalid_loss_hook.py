@@ -45,6 +45,21 @@ def test_stops_with_the_mend(tmp_path: Path, value: float) -> None:
     assert 'loss_feat' not in message and 'pearson' not in message
 
 
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_stops_at_a_gradient_that_is_not_finite(
+    tmp_path: Path, value: float
+) -> None:
+    """It has spoiled the weights; the loss shows that a step later."""
+    state = runner(6, tmp_path)
+    state.optim_wrapper = SimpleNamespace(last_norm=torch.tensor(value))
+    with pytest.raises(FloatingPointError, match='norm of the gradient'):
+        InvalidLossHook(interval=1).after_train_iter(
+            state, 6, None, outputs(1.0)
+        )
+    state.optim_wrapper.last_norm = torch.tensor(3.0)
+    InvalidLossHook(interval=1).after_train_iter(state, 6, None, outputs(1.0))
+
+
 def test_finite_loss_goes_on(tmp_path: Path) -> None:
     InvalidLossHook(interval=1).after_train_iter(
         runner(6, tmp_path), 6, None, outputs(1.0)

@@ -223,7 +223,8 @@ def _train_size(config: Mapping[str, Any]) -> int:
     """Side of the random crops of the training."""
     for step in config.get('train_pipeline') or []:
         scale = step.get('scale')
-        if step['type'] == 'RandomResizedCrop' and isinstance(scale, int):
+        kind = unscoped(str(step['type']))
+        if kind == 'RandomResizedCrop' and isinstance(scale, int):
             return scale
     return 224
 
