@@ -73,8 +73,7 @@ def test_trains_as_uncompiled_in_one_graph_a_part() -> None:
 def test_a_smaller_batch_takes_no_graph_of_its_own() -> None:
     model = build_small(dict(backend='eager', fullgraph=True))
     reference = build_small(False)
-    # The last batches of two epochs.
-    for index, count in enumerate((4, 4, 3, 4, 2)):
+    for index, count in enumerate((4, 3, 4)):
         with torch._dynamo.config.patch(error_on_recompile=index > 0):
             losses, gradients = step(model, index, count)
         expected_losses, expected_gradients = step(reference, index, count)

@@ -109,7 +109,7 @@ def test_kernels_under_the_interpreter(tmp_path: Path) -> None:
     assert len(kernels) == 12
     for row in kernels.values():
         assert row['fp32'] < 5e-6 and row['fp16'] < 1e-3
-        assert row['repeats'] == 'yes' and row['shapes'] >= 4
+        assert row['repeats'] == 'yes' and row['launches'] >= 4
     assert 'packed, Triton' in rows['3']
     assert len(rows['7']) == 4
     assert all(row['tried'] == 2 for row in rows['7'].values())
@@ -165,6 +165,19 @@ def hang(results: Any) -> None:
     time.sleep(600)
 
 
+def ends(process: int) -> bool:
+    """Whether it runs no more; nobody may have asked for its exit code."""
+    status = Path(f'/proc/{process}/status')
+    for _ in range(100):
+        try:
+            if 'State:\tZ' in status.read_text():
+                return True
+        except OSError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def fail(results: Any) -> None:
     results.check('second', False, 'too slow')
     results.check('second', True, 'fine')
@@ -217,9 +230,7 @@ def test_a_part_loses_only_itself(
     if act is fail:
         assert 'failed: too slow; too large;' in page
     if act is hang:
-        child = content['1']['rows']['second']['value']
-        with pytest.raises(ProcessLookupError):
-            os.kill(child, 0)
+        assert ends(content['1']['rows']['second']['value'])
 
 
 def test_page_keeps_what_is_around_the_tables(
