@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmhgkd.registry import HOOKS
+from mmhgkd.utils.late_scalars import read_scalars
 
 
 @HOOKS.register_module()
@@ -56,9 +57,14 @@ class InvalidLossHook(Hook):
         if not (last or self.every_n_train_iters(runner, self.interval)):
             return
         recent, self._recent = self._recent, []
-        for record in recent:
-            if not all(v.isfinite().all() for v in record[1].values()):
-                self._stop(runner, *record, data_batch)
+        # All at once, as each look waits for the device.
+        places = [i for i, x in enumerate(recent) for _ in x[1]]
+        finite = read_scalars(
+            [value.isfinite().all() for x in recent for value in x[1].values()]
+        )
+        for place, good in zip(places, finite, strict=True):
+            if not good:
+                self._stop(runner, *recent[place], data_batch)
 
     def _stop(
         self,

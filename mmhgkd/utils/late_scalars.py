@@ -12,7 +12,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from torch import Tensor
 
-__all__ = ['LateHistory', 'record_scalar']
+__all__ = ['LateHistory', 'read_scalars', 'record_scalar']
 
 # Reads that often even where nothing looks: a run may have no logger.
 _MOST = 1000
@@ -59,7 +59,7 @@ class LateHistory(HistoryBuffer):
 
     def _read(self) -> None:
         late, self._late = self._late, []
-        for value in _numbers(late):
+        for value in read_scalars(late):
             self.update(value)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,8 +88,16 @@ def record_scalar(hub: MessageHub, name: str, value: Any) -> None:
     history.update_late(value)
 
 
-def _numbers(scalars: Sequence[Tensor]) -> list[float]:
-    """Values of scalars, with one wait for the device."""
+def read_scalars(scalars: Sequence[Tensor]) -> list[Any]:
+    """Values of scalars, with one wait for the device.
+
+    Args:
+        scalars (Sequence[Tensor]): Each with one element. Those of several
+            devices or types are read one by one.
+
+    Returns:
+        list: Python's numbers, or booleans.
+    """
     kinds = {(x.device, x.dtype) for x in scalars}
     if len(kinds) == 1:
         return torch.stack([x.reshape(()) for x in scalars]).tolist()

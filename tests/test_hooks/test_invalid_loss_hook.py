@@ -78,6 +78,26 @@ def test_checks_at_the_interval_and_before_the_checkpoint(
             )
 
 
+def test_waits_once_for_all_losses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    for name in ('item', 'tolist', '__bool__', '__float__'):
+        plain = getattr(torch.Tensor, name)
+        monkeypatch.setattr(
+            torch.Tensor,
+            name,
+            lambda x, plain=plain, name=name: (reads.append(name), plain(x))[
+                1
+            ],
+        )
+    hook = InvalidLossHook(interval=4)
+    for iteration in range(4):
+        state = runner(iteration, tmp_path)
+        hook.after_train_iter(state, iteration, None, outputs(1.0))
+    assert reads == ['tolist']
+
+
 def test_names_and_dumps_the_first_bad_batch(tmp_path: Path) -> None:
     """Not the one at which the check takes place."""
     hook = InvalidLossHook(interval=4)

@@ -20,14 +20,14 @@ def hub() -> MessageHub:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many values are read at once, each time."""
     found: list[int] = []
-    numbers = late_scalars._numbers
+    numbers = late_scalars.read_scalars
 
     def read(scalars: list) -> list[float]:
         if scalars:
             found.append(len(scalars))
         return numbers(scalars)
 
-    monkeypatch.setattr(late_scalars, '_numbers', read)
+    monkeypatch.setattr(late_scalars, 'read_scalars', read)
     return found
 
 
