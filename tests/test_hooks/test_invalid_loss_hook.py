@@ -81,16 +81,19 @@ def test_checks_at_the_interval_and_before_the_checkpoint(
 def test_waits_once_for_all_losses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads = []
-    for name in ('item', 'tolist', '__bool__', '__float__'):
+    reads: list[str] = []
+
+    def watch(name: str) -> None:
         plain = getattr(torch.Tensor, name)
-        monkeypatch.setattr(
-            torch.Tensor,
-            name,
-            lambda x, plain=plain, name=name: (reads.append(name), plain(x))[
-                1
-            ],
-        )
+
+        def read(x: torch.Tensor) -> object:
+            reads.append(name)
+            return plain(x)
+
+        monkeypatch.setattr(torch.Tensor, name, read)
+
+    for name in ('item', 'tolist', '__bool__', '__float__'):
+        watch(name)
     hook = InvalidLossHook(interval=4)
     for iteration in range(4):
         state = runner(iteration, tmp_path)

@@ -193,6 +193,8 @@ def busy_share(step: Callable[[], object]) -> float:
         (event.time_range.start, event.time_range.end)
         for event in profiler.events() or ()
         if event.device_type == torch.autograd.DeviceType.CUDA
+        # One of these spans what it encloses, with all gaps.
+        and not getattr(event, 'is_user_annotation', False)
     ]
     return covered(spans) / microseconds
 

@@ -116,10 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def machine(device: str) -> dict[str, str]:
-    """What the numbers depend on.
-
-    It runs in a process of its own: parts fork no process that knows a GPU.
-    """
+    """What the numbers depend on."""
     found = dict(torch=torch.__version__, gpu='none')
     if device.startswith('cuda'):
         found['cuda'] = str(torch.version.cuda)
