@@ -9,6 +9,7 @@ from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
@@ -20,6 +21,7 @@ __all__ = [
     'METRICS',
     'MODELS',
     'OPTIMIZERS',
+    'OPTIM_WRAPPERS',
     'TRANSFORMS',
 ]
 
@@ -52,6 +54,12 @@ MODELS = Registry(
 OPTIMIZERS = Registry(
     'optimizer',
     parent=MMENGINE_OPTIMIZERS,
+    scope='mmhgkd',
+    locations=['mmhgkd.optimizers'],
+)
+OPTIM_WRAPPERS = Registry(
+    'optimizer wrapper',
+    parent=MMENGINE_OPTIM_WRAPPERS,
     scope='mmhgkd',
     locations=['mmhgkd.optimizers'],
 )

@@ -69,8 +69,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
         checkpoint.pop('save_best', None)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        if cfg.optim_wrapper.get('type') not in preflight.MIXED_PRECISION:
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        if cfg.optim_wrapper.type == 'AmpOptimWrapper':
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
         fall_back_to_full_precision(cfg)
     if args.resume == 'auto' and command_line.takes_auto_resume(cfg):

@@ -1,4 +1,5 @@
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ class HGKD(BaseSelfSupervisor):
             call; a dict is passed on as its options, such as
             ``dict(mode='reduce-overhead')``, which asks for CUDA graphs.
             State dicts stay the same, and a copy (the average of ``EMAHook``)
-            is not compiled. Defaults to False.
+            is not compiled. A batch that is smaller than an earlier one, as
+            the last of an epoch is without ``drop_last``, is computed
+            uncompiled: another graph would take minutes. Defaults to False.
         init_cfg (dict, optional): Config of the initialization. Defaults to
             None.
 
@@ -99,6 +102,7 @@ class HGKD(BaseSelfSupervisor):
                 f'of options of torch.compile, got {compile!r}'
             )
         self.compiled = compile is not False
+        self._largest: dict[tuple, int] = {}
         if compile is not False:
             self._compile_parts({} if compile is True else compile)
 
@@ -111,8 +115,8 @@ class HGKD(BaseSelfSupervisor):
         Returns:
             tuple[Tensor]: One map a stage, ``(B, C, h, w)``.
         """
-        self._begin_step()
-        return super().extract_feat(inputs)
+        with self._begin_step(inputs, 'features'):
+            return super().extract_feat(inputs)
 
     def loss(
         self, inputs: Tensor, data_samples: list[DataSample], **kwargs: Any
@@ -229,17 +233,17 @@ class HGKD(BaseSelfSupervisor):
         self, inputs: Tensor, mask: UnitMask, views: int = 1
     ) -> tuple[Tensor, Tensor | None, Any]:
         self._check_grid(*inputs.shape[2:])
-        self._begin_step()
-        target = self.teacher(inputs, mask)
-        if views > 1:
-            grid = self.teacher.grid(*inputs.shape[2:])
-            mirrored = target.unflatten(1, grid).flip(2).flatten(1, 2)
-            target = _alternate(target, mirrored, views)
-            inputs = _alternate(inputs, inputs.flip(3), views)
-        features = self.backbone(inputs, mask)
-        tokens = None
-        if self.neck is not None:
-            tokens = self.neck(features).flatten(2).transpose(1, 2)
+        with self._begin_step(inputs, 'tokens'):
+            target = self.teacher(inputs, mask)
+            if views > 1:
+                grid = self.teacher.grid(*inputs.shape[2:])
+                mirrored = target.unflatten(1, grid).flip(2).flatten(1, 2)
+                target = _alternate(target, mirrored, views)
+                inputs = _alternate(inputs, inputs.flip(3), views)
+            features = self.backbone(inputs, mask)
+            tokens = None
+            if self.neck is not None:
+                tokens = self.neck(features).flatten(2).transpose(1, 2)
         return target, tokens, features
 
     def _direct_tokens(self, features: Any) -> Tensor:
@@ -255,11 +259,21 @@ class HGKD(BaseSelfSupervisor):
         )
         return grid.flatten(2).transpose(1, 2)
 
-    def _begin_step(self) -> None:
-        if self.compiled:
-            # Else CUDA graphs take each part for a step of its own, and free
-            # the teacher's tokens when the student starts.
-            torch.compiler.cudagraph_mark_step_begin()
+    def _begin_step(
+        self, inputs: Tensor, output: str
+    ) -> AbstractContextManager[Any]:
+        """In which context the parts compute the output of a batch."""
+        if not self.compiled:
+            return nullcontext()
+        # Else CUDA graphs take each part for a step of its own, and free
+        # the teacher's tokens when the student starts.
+        torch.compiler.cudagraph_mark_step_begin()
+        key = output, self.training, inputs.shape[2:]
+        largest = self._largest.get(key, 0)
+        self._largest[key] = max(largest, len(inputs))
+        if len(inputs) >= largest:
+            return nullcontext()
+        return torch.compiler.set_stance('force_eager')
 
     def _compile_parts(self, options: dict) -> None:
         parts = (self.teacher, self.backbone, self.neck)

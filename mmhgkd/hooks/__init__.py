@@ -1,4 +1,5 @@
 from .invalid_loss_hook import InvalidLossHook
+from .late_runtime_info_hook import LateRuntimeInfoHook
 from .loss_gradient_hook import LossGradientHook
 from .panel_hook import PanelHook
 from .pretrained_check_hook import PretrainedCheckHook
@@ -9,6 +10,7 @@ from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
     'InvalidLossHook',
+    'LateRuntimeInfoHook',
     'LossGradientHook',
     'PanelHook',
     'PretrainedCheckHook',

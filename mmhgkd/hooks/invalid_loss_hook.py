@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmhgkd.registry import HOOKS
+from mmhgkd.utils.late_scalars import read_scalars
 
 from .finite_state import find_not_finite, not_finite_buffers
 
@@ -63,6 +64,12 @@ class InvalidLossHook(Hook):
             for name, value in outputs.items()
             if 'loss' in name
         }
+        norm = getattr(
+            getattr(runner, 'optim_wrapper', None), 'last_norm', None
+        )
+        if norm is not None:
+            # No scaler passes over a step whose gradient is not finite.
+            losses['norm of the gradient'] = norm
         self._recent.append((runner.iter, losses, image_files(data_batch)))
         last = batch_idx + 1 == len(
             runner.train_dataloader
@@ -83,9 +90,14 @@ class InvalidLossHook(Hook):
             FloatingPointError: If one is not finite.
         """
         recent, self._recent = self._recent, []
-        for record in recent:
-            if not all(v.isfinite().all() for v in record[1].values()):
-                self._stop(runner, *record, data_batch)
+        # All at once, as each look waits for the device.
+        places = [i for i, x in enumerate(recent) for _ in x[1]]
+        finite = read_scalars(
+            [value.isfinite().all() for x in recent for value in x[1].values()]
+        )
+        for place, good in zip(places, finite, strict=True):
+            if not good:
+                self._stop(runner, *recent[place], data_batch)
 
     def _stop(
         self,

@@ -1,6 +1,7 @@
 import atexit
 import logging
 import sys
+import time
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from mmhgkd.registry import HOOKS
 class ProgressHook(Hook):
     """Shows a bar of the whole training in a terminal.
 
-    With iterations, images a second over all ranks, loss, memory, and the
-    time that has passed and is left. Where the output is no terminal it
+    With iterations, images a second over all ranks, the share of the time in
+    which this rank waited for data, loss, memory, and the time that has
+    passed and is left. Where the output is no terminal it
     shows nothing; the log has the figures.
 
     Args:
@@ -36,6 +38,8 @@ class ProgressHook(Hook):
         self.console = console
         self._progress: progress.Progress | None = None
         self._images = 0
+        self._waited = 0.0
+        self._ready = 0.0
 
     def before_train(self, runner: Runner) -> None:
         """Show the bar."""
@@ -47,6 +51,7 @@ class ProgressHook(Hook):
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TextColumn('{task.fields[rate]:.1f} images/s'),
+            progress.TextColumn('data {task.fields[waiting]:.0%}'),
             progress.TextColumn('loss {task.fields[loss]}'),
             progress.TextColumn('{task.fields[memory]:.2f} GiB'),
             progress.TimeElapsedColumn(),
@@ -59,13 +64,31 @@ class ProgressHook(Hook):
             completed=runner.iter,
             epoch=runner.epoch + 1,
             rate=0.0,
+            waiting=0.0,
             loss='-',
             memory=used_memory(),
         )
         self._progress.start()
+        self._ready = time.perf_counter()
         # An error must not leave a terminal without a cursor behind.
         atexit.register(self._progress.stop)
         _print_to(runner, sys.stdout)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Leave what came between two epochs out of the time of waiting."""
+        self._ready = time.perf_counter()
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Count the time since the last step as waiting for data."""
+        self._waited += time.perf_counter() - self._ready
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Leave the validation out of it."""
+        self._ready = time.perf_counter()
 
     def after_train_iter(
         self,
@@ -88,9 +111,11 @@ class ProgressHook(Hook):
             completed=runner.iter + 1,
             epoch=runner.epoch + 1,
             rate=self._images / max(task.elapsed or 0.0, 1e-3),
+            waiting=min(self._waited / max(task.elapsed or 0.0, 1e-3), 1.0),
             memory=used_memory(),
             **fields,
         )
+        self._ready = time.perf_counter()
 
     def after_train(self, runner: Runner) -> None:
         """Take the bar away."""

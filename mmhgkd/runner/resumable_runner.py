@@ -3,6 +3,7 @@ import uuid
 from functools import partial
 from typing import Any
 
+from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS, LOOPS, OPTIMIZERS
@@ -120,6 +121,9 @@ class ResumableRunner(Runner):
         With ``diff_rank_seed`` MMEngine draws the seed of the sampler from
         NumPy's state, that is, from everything that was built before.
         """
+        if isinstance(dataloader, dict) and get_device() == 'cpu':
+            # PyTorch warns of what has no use without a GPU.
+            dataloader = {**dataloader, 'pin_memory': False}
         with building('dataloader'):
             return Runner.build_dataloader(dataloader, self.base_seed, False)
 
@@ -164,6 +168,9 @@ class ResumableRunner(Runner):
                 **checkpoint,
                 'type': 'mmhgkd.WholeCheckpointHook',
             }
+        hooks.setdefault(
+            'runtime_info', dict(type='mmhgkd.LateRuntimeInfoHook')
+        )
         hooks.setdefault('stop', dict(type='mmhgkd.StopOnSignalHook'))
         super().register_default_hooks(hooks)
 

@@ -7,29 +7,23 @@ from datetime import timedelta
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.optim import AmpOptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
 from torch import distributed
 
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.find_type import find_type
+from mmhgkd.utils.preflight import is_mixed_precision
 
 
 def fall_back_to_full_precision(cfg: Config) -> None:
     """Let a config that asks for mixed precision train without a GPU.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to work on a CPU.
+    MMEngine's ``AmpOptimWrapper`` refuses to work on a CPU, and half
+    precision saves no time on most.
 
     Args:
         cfg (Config): The config; changed in place.
     """
     wrapper = cfg.get('optim_wrapper')
-    if wrapper is None or get_device() != 'cpu':
-        return
-    kind = find_type(
-        OPTIM_WRAPPERS, wrapper.get('type'), cfg.get('default_scope')
-    )
-    if kind is not AmpOptimWrapper:
+    if not is_mixed_precision(cfg) or get_device() != 'cpu':
         return
     wrapper.type = 'OptimWrapper'
     for option in ('dtype', 'loss_scale', 'use_fsdp'):

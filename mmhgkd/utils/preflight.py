@@ -12,7 +12,6 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 
 from .build_errors import check_type
@@ -23,6 +22,9 @@ from .errors import ConfigError
 from .find_type import find_type
 from .run_checks import check_kinds, check_settings
 from .segmentation_checks import check_segmentation
+
+#: Optimizer wrappers that compute in half precision.
+MIXED_PRECISION = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 
 
 def check_config(cfg: Config, sections: Sequence[str]) -> None:
@@ -123,11 +125,16 @@ def check_writing(cfg: Config) -> None:
         ) from error
 
 
-def check_mixed_precision(cfg: Config) -> None:
-    """``AmpOptimWrapper`` has a device that it works on."""
+def is_mixed_precision(cfg: Config) -> bool:
+    """Whether the optimizer wrapper computes in half precision."""
     kind = (cfg.get('optim_wrapper') or {}).get('type')
     found = find_type(OPTIM_WRAPPERS, kind, cfg.get('default_scope'))
-    if found is AmpOptimWrapper and get_device() == 'cpu':
+    return getattr(found, '__name__', '') in MIXED_PRECISION
+
+
+def check_mixed_precision(cfg: Config) -> None:
+    """Mixed precision has a device that it is for."""
+    if is_mixed_precision(cfg) and get_device() == 'cpu':
         raise ConfigError(
             'mixed precision training needs a GPU; leave `--amp` out, or add '
             '`--cfg-options optim_wrapper.type=OptimWrapper`'

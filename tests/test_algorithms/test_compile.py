@@ -42,9 +42,11 @@ def build_small(compile: bool | dict) -> Any:
     ).double()
 
 
-def step(model: Any, seed: int) -> tuple[dict[str, Tensor], list[Tensor]]:
+def step(
+    model: Any, seed: int, count: int = 4
+) -> tuple[dict[str, Tensor], list[Tensor]]:
     torch.manual_seed(seed)  # of drop path
-    losses = model.loss(images().double(), [])
+    losses = model.loss(images(count).double(), [])
     total = losses['loss_feat'] + losses['loss_sim']
     return losses, list(torch.autograd.grad(total, model.parameters()))
 
@@ -66,6 +68,30 @@ def test_trains_as_uncompiled_in_one_graph_a_part() -> None:
     for name, value in reference.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value)
     assert counters['stats']['unique_graphs'] == 3
+
+
+def test_a_smaller_batch_takes_no_graph_of_its_own() -> None:
+    model = build_small(dict(backend='eager', fullgraph=True))
+    reference = build_small(False)
+    for index, count in enumerate((4, 3, 4)):
+        with torch._dynamo.config.patch(error_on_recompile=index > 0):
+            losses, gradients = step(model, index, count)
+        expected_losses, expected_gradients = step(reference, index, count)
+        for name, loss in losses.items():
+            assert loss.item() == pytest.approx(
+                expected_losses[name].item(), abs=1e-12
+            ), name
+        for x, y in zip(gradients, expected_gradients, strict=True):
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-12)
+        assert counters['stats']['unique_graphs'] == 3
+
+
+def test_dense_features_of_a_smaller_batch() -> None:
+    model = build_small(dict(backend='eager', fullgraph=True)).eval()
+    for count in (4, 1, 4):
+        x = images(count).double()
+        assert len(model.extract_feat(x)[0]) == count
+        assert counters['stats']['unique_graphs'] == 1
 
 
 def test_dense_features_and_copies() -> None:

@@ -147,7 +147,8 @@ def test_builds_data(
 def _crop(pipeline: list[dict]) -> tuple[int, int]:
     """Size of the images that a pipeline of mmpretrain makes."""
     for step in pipeline:
-        if step.type in ('RandomResizedCrop', 'CenterCrop'):
+        kind = step.type.rpartition('.')[2]
+        if kind in ('RandomResizedCrop', 'CenterCrop'):
             size = step.get('scale', step.get('crop_size'))
     return (size, size)
 

@@ -50,6 +50,21 @@ def test_stops_with_the_mend(tmp_path: Path, value: float) -> None:
     assert 'loss_feat' not in message and 'pearson' not in message
 
 
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_stops_at_a_gradient_that_is_not_finite(
+    tmp_path: Path, value: float
+) -> None:
+    """It has spoiled the weights; the loss shows that a step later."""
+    state = runner(6, tmp_path)
+    state.optim_wrapper = SimpleNamespace(last_norm=torch.tensor(value))
+    with pytest.raises(FloatingPointError, match='norm of the gradient'):
+        InvalidLossHook(interval=1).after_train_iter(
+            state, 6, None, outputs(1.0)
+        )
+    state.optim_wrapper.last_norm = torch.tensor(3.0)
+    InvalidLossHook(interval=1).after_train_iter(state, 6, None, outputs(1.0))
+
+
 def test_finite_loss_goes_on(tmp_path: Path) -> None:
     InvalidLossHook(interval=1).after_train_iter(
         runner(6, tmp_path), 6, None, outputs(1.0)
@@ -127,6 +142,30 @@ def test_buffer_that_is_infinite_on_purpose(tmp_path: Path) -> None:
     hook = InvalidLossHook(interval=1)
     hook.before_train(run)
     hook.after_train_iter(run, 6, None, outputs(1.0))
+
+
+def test_waits_once_an_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+
+    def watch(name: str) -> None:
+        plain = getattr(torch.Tensor, name)
+
+        def read(x: torch.Tensor) -> object:
+            reads.append(name)
+            return plain(x)
+
+        monkeypatch.setattr(torch.Tensor, name, read)
+
+    for name in ('item', 'tolist', '__bool__', '__float__'):
+        watch(name)
+    hook = InvalidLossHook(interval=4)
+    for iteration in range(4):
+        state = runner(iteration, tmp_path)
+        hook.after_train_iter(state, iteration, None, outputs(1.0))
+    # Once for the losses of all steps, once for what the last one has left.
+    assert reads == ['tolist', '__bool__']
 
 
 def test_names_and_dumps_the_first_bad_batch(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import io
 import logging
+import time
 from types import SimpleNamespace
 
 import torch
@@ -21,6 +22,11 @@ def train(console: Console) -> None:
     hook.before_train(runner)
     for iteration in range(2):
         runner.iter = iteration
+        if not iteration:
+            hook.before_train_epoch(runner)
+        time.sleep(0.05)
+        hook.before_train_iter(runner, iteration)
+        time.sleep(0.01)
         hook.after_train_iter(
             runner,
             iteration,
@@ -32,6 +38,8 @@ def train(console: Console) -> None:
         # 4 images on each of 2 ranks in each of 2 iterations
         assert hook._images == 16
         assert task.fields['rate'] > 0
+        assert 0.5 < task.fields['waiting'] <= 1
+        assert hook._waited >= 0.1
     hook.after_train(runner)
 
 
@@ -39,7 +47,7 @@ def test_shows_the_state_of_the_run() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     train(console)
     text = console.file.getvalue()
-    for part in ('epoch 1', '2/8', 'images/s', 'loss 1.2500', 'GiB'):
+    for part in ('epoch 1', '2/8', 'images/s', 'data ', 'loss 1.2500', 'GiB'):
         assert part in text
 
 

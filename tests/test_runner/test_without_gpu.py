@@ -50,11 +50,14 @@ def test_tasks_of_slurm_find_each_other(
     run_ranks(start_task, group=False)
 
 
-def config() -> Config:
+TYPES = ('AmpOptimWrapper', 'mmhgkd.AutocastOptimWrapper')
+
+
+def config(kind: str = TYPES[0]) -> Config:
     return Config(
         dict(
             optim_wrapper=dict(
-                type='AmpOptimWrapper',
+                type=kind,
                 dtype='bfloat16',
                 optimizer=dict(type='SGD', lr=1),
             )
@@ -62,9 +65,12 @@ def config() -> Config:
     )
 
 
-def test_cpu_trains_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('kind', TYPES)
+def test_cpu_trains_in_fp32(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(without_gpu, 'get_device', lambda: 'cpu')
-    cfg = config()
+    cfg = config(kind)
     without_gpu.fall_back_to_full_precision(cfg)
     assert cfg.optim_wrapper == dict(
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1)

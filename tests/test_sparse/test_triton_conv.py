@@ -14,6 +14,7 @@ from mmhgkd.sparse.gather_conv import gather_conv
 from mmhgkd.sparse.geometry import Geometry
 from mmhgkd.sparse.table_conv import table_conv
 from mmhgkd.sparse.triton import use_triton
+from mmhgkd.sparse.triton.tuning import Blocks, use_blocks
 from mmhgkd.sparse.window import Window
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
@@ -155,11 +156,35 @@ def dense_conv(
         (9, 5, 130, 7, 4),
         (70, 200, 64, 140, 2),
         (1, 4, 16, 16, 1),
+        (30, 40, 96, 90, 2),
+        (20, 20, 150, 192, 1),
     ],
 )
 def test_products_equal_loops(
     sizes: tuple[int, ...], dtype: torch.dtype
 ) -> None:
+    check_products(sizes, dtype)
+
+
+@pytest.mark.parametrize(
+    'blocks',
+    [
+        Blocks(128, 256, 64, 8, 5),
+        Blocks(16, 32, 16, 4, 2, 16),
+        Blocks(64, 16, 32, 4, 3, 32),
+    ],
+)
+def test_products_of_other_blocks_equal_loops(blocks: Blocks) -> None:
+    sizes = (40, 50, 70, 300, 2)
+    products = [
+        (kernel, *sizes[2:4], 2)
+        for kernel in ('gather_gemm', 'weight_gradient')
+    ]
+    with use_blocks(products[0], blocks), use_blocks(products[1], blocks):
+        check_products(sizes, torch.float16)
+
+
+def check_products(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
     num_in, num_out, c_in, c_out, taps = sizes
     rows = draw(num_in, c_in, dtype=dtype)
     weight = draw(taps, c_in, c_out, seed=1, dtype=dtype)

@@ -211,6 +211,11 @@ OPTIONS = [
     ),
     (f'{TRAIN}.dataset.type=ImageFoldr', 'there is no dataset `ImageFoldr`'),
     (f'{TRAIN}.dataset.pipeline.1.type=Crop', 'there is no transform `Crop`'),
+    (
+        f'{TRAIN}.dataset.pipeline.1.backend=pillow '
+        f'{TRAIN}.dataset.pipeline.1.antialias=False',
+        "leave out `antialias=False`, or set `backend='cv2'`",
+    ),
     (f'{TRAIN}.sampler.type=Sampler', 'there is no data sampler `Sampler`'),
     (f'{TRAIN}.batch_size=0', 'must be a whole number of at least 1, got 0'),
     (f'{TRAIN}.num_workers=-1', 'must be a whole number of at least 0, got'),

@@ -267,6 +267,8 @@ def test_profile_wants_a_student(
         ('--profile x.py --mask-ratio 0.5', '--mask-ratio is in the config'),
         ('--profile x.py --rows dense', 'takes one of the rows masked'),
         ('--profile x.py --rows masked packed', 'got masked packed'),
+        ('--profile x.py --busy', '--busy is not for --profile'),
+        ('--busy --device cpu', '--busy looks at a GPU'),
         ('--images 3', '--images belongs to --profile'),
         ('--data-root images', '--data-root belongs to --profile'),
     ],

@@ -150,6 +150,14 @@ def test_run_in_processes(tmp_path: Path) -> None:
     assert '| packed |' in result.stdout
 
 
+def test_busy_share_is_for_one_mask_ratio(
+    tool: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        tool.parse_args(['--busy', '--mask-ratio', '0', '0.5'])
+    assert 'for one mask ratio' in capsys.readouterr().err
+
+
 def test_picture_needs_several_mask_ratios(
     tool: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,15 @@ def test_amp(train: ModuleType, toy: Path) -> None:
         'optim_wrapper.loss_scale=512.',
     )
     assert kept.optim_wrapper.loss_scale == 512
+    bfloat16 = merged(
+        train,
+        str(toy),
+        '--amp',
+        '--cfg-options',
+        'optim_wrapper.type=mmhgkd.AutocastOptimWrapper',
+    )
+    assert bfloat16.optim_wrapper.type == 'mmhgkd.AutocastOptimWrapper'
+    assert 'loss_scale' not in bfloat16.optim_wrapper
 
 
 def test_auto_scale_lr(train: ModuleType, toy: Path) -> None:

@@ -9,7 +9,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,6 +38,7 @@ COLUMNS = dict(
     step_ms=('step ms', '.0f'),
     images_per_second=('images/s', '.1f'),
     peak_gib=('peak GiB', '.2f'),
+    busy=('busy', '.0%'),
     times_dense=('x dense', '.2f'),
     times_mmpretrain=('x mmpretrain', '.2f'),
 )
@@ -68,6 +69,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add('--compile', action='store_true', help='compile all networks')
     names = f'to time, by default all that can run of: {", ".join(ROWS)}'
     add('--rows', nargs='+', choices=ROWS, metavar='ROW', help=names)
+    busy = 'also show how much of a step the GPU computes, by the profiler'
+    add('--busy', action='store_true', help=busy)
     add('--json', metavar='OUT', help='file for the numbers')
     add('--plot', metavar='PNG', help='file for a picture')
     return parser
@@ -79,6 +82,8 @@ def choose_rows(
     is_resnet: bool = True,
 ) -> None:
     """Choose the rows that run, or refuse those that were asked for."""
+    if args.busy and not args.device.startswith('cuda'):
+        parser.error('--busy looks at a GPU; leave it out on another device')
     reasons = {}
     has_spconv = importlib.util.find_spec('spconv') is not None
     if not args.device.startswith('cuda') or not has_spconv:
@@ -167,7 +172,40 @@ def _serve(
     while pipe.recv():
         numbers = step()
         peak = (peak_memory(args.device) - before) / GIB
+        if args.busy and args.device.startswith('cuda'):
+            # Not in the step that is timed, which the profiler slows down.
+            numbers['busy'] = busy_share(step)
         pipe.send({**numbers, 'peak_gib': peak})
+
+
+def busy_share(step: Callable[[], object]) -> float:
+    """Share of a step in which the GPU computes."""
+    activities = [
+        torch.profiler.ProfilerActivity.CPU,
+        torch.profiler.ProfilerActivity.CUDA,
+    ]
+    with torch.profiler.profile(activities=activities) as profiler:
+        start = time.perf_counter()
+        step()
+        torch.cuda.synchronize()
+        microseconds = 1e6 * (time.perf_counter() - start)
+    spans = [
+        (event.time_range.start, event.time_range.end)
+        for event in profiler.events() or ()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+        # One of these spans what it encloses, with all gaps.
+        and not getattr(event, 'is_user_annotation', False)
+    ]
+    return covered(spans) / microseconds
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of spans, which may overlap."""
+    total, reached = 0.0, float('-inf')
+    for start, end in sorted(spans):
+        total += max(end - max(start, reached), 0.0)
+        reached = max(reached, end)
+    return total
 
 
 def medians(steps: Sequence[Numbers]) -> Numbers:

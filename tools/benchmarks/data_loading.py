@@ -25,9 +25,15 @@ KINDS = dict(decode='decode, images/s', pipeline='whole pipeline, images/s')
 
 @contextmanager
 def image_folder(
-    data_root: str | None, count: int, side: int
+    data_root: str | None,
+    count: int,
+    side: int,
+    height: int | None = None,
 ) -> Iterator[str]:
-    """A folder of images, drawn in a temporary place if there is none."""
+    """A folder of images, drawn in a temporary place if there is none.
+
+    They are squares, or the upper rows of squares.
+    """
     if data_root is not None:
         yield data_root
         return
@@ -36,7 +42,7 @@ def image_folder(
         for index in range(count):
             write_image(
                 Path(folder) / f'{index:04}.jpg',
-                scenes.scene('train', index).image,
+                scenes.scene('train', index).image[:height],
             )
         yield folder
 

@@ -40,8 +40,8 @@ PARTS = (
     'optimizer',
     'other',
 )
-# Side of the images that are drawn.
-SOURCE_SIZE = 480
+# Height and width of the images that are drawn.
+SOURCE_SIZE = (480, 640)
 
 
 class Stopwatch:
@@ -161,6 +161,10 @@ def render(
         for kind, heading in data_loading.KINDS.items():
             found = kind in speeds
             backend[heading] = f'{speeds[kind]:.0f}' if found else '-'
+        found = 'pipeline' in speeds
+        backend['whole pipeline, ms an image'] = (
+            f'{1e3 / speeds["pipeline"]:.2f}' if found else '-'
+        )
         backends.append(backend)
     return (
         f'{to_markdown(shares)}\n{to_markdown(backends)}\n'
@@ -195,7 +199,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         cfg = read_config(args)
         with data_loading.image_folder(
-            args.data_root, args.images, SOURCE_SIZE
+            args.data_root, args.images, SOURCE_SIZE[1], SOURCE_SIZE[0]
         ) as data_root:
             parts = measure(cfg, data_root, args)
             loading = data_loading.measure(

@@ -115,6 +115,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                 if args.profile
                 else f'{option} belongs to --profile; add it'
             )
+    if args.profile and args.busy:
+        parser.error('--busy is not for --profile; leave it out')
     if not args.profile:
         common.choose_rows(parser, args)
     elif args.rows and (len(args.rows) > 1 or args.rows[0] not in BACKENDS):

@@ -69,6 +69,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.plot and len(args.mask_ratio) == 1:
         parser.error('--plot draws several mask ratios; add --mask-ratio')
+    if args.busy and len(args.mask_ratio) > 1:
+        parser.error('--busy is for one mask ratio; leave it out')
     common.choose_rows(parser, args, args.student == RESNET)
     return args
 

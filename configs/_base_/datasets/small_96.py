@@ -4,11 +4,9 @@ _base_ = 'imagenet_224.py'
 train_pipeline = [
     dict(type='mmhgkd.LoadImage'),
     dict(
-        type='RandomResizedCrop',
+        type='mmhgkd.RandomResizedCrop',
         scale=96,
         crop_ratio_range=(0.67, 1.0),
-        backend='pillow',
-        interpolation='bicubic',
     ),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackInputs'),

@@ -1,7 +1,7 @@
 # RSB A2 (arXiv 2110.00476). SparK fine-tunes at 0.016, where users report
 # that ResNet-50 diverges; if it does so here as well, go down from 0.005.
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
+    type='mmhgkd.AutocastOptimWrapper',
     dtype='bfloat16',
     optimizer=dict(
         type='mmhgkd.TimmLamb', lr=0.005, weight_decay=0.02, foreach=True

@@ -1,5 +1,5 @@
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
+    type='mmhgkd.AutocastOptimWrapper',
     dtype='bfloat16',
     optimizer=dict(
         type='mmhgkd.TimmLamb',

@@ -1,6 +1,6 @@
 # The linear probe of MAE (arXiv 2111.06377), table 10, at a batch of 4096.
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
+    type='mmhgkd.AutocastOptimWrapper',
     dtype='bfloat16',
     optimizer=dict(
         type='LARS', lr=0.1 * 4096 / 256, momentum=0.9, weight_decay=0.0

@@ -1,6 +1,6 @@
 # The recipe of MAE (arXiv 2111.06377), table 8, with 300 epochs.
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
+    type='mmhgkd.AutocastOptimWrapper',
     dtype='bfloat16',
     optimizer=dict(
         type='AdamW',

@@ -33,7 +33,7 @@ def gather_gemm(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     out = rows.new_empty(num_out, c_out)
     blocks = gather_gemm_blocks(c_in, c_out, rows.element_size())
     tiles = triton.cdiv(num_out, blocks.height) * triton.cdiv(
-        c_out, blocks.width
+        c_out, blocks.width + blocks.extra
     )
     launch(
         _gather_gemm,
@@ -47,6 +47,7 @@ def gather_gemm(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
         C_IN=c_in,
         C_OUT=c_out,
         TAPS=taps,
+        EXTRA=blocks.extra,
         PRECISION=precision(),
         **blocks.options(),
     )
@@ -102,18 +103,25 @@ def _gather_gemm(
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
     DEPTH: tl.constexpr,
+    EXTRA: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     # Tiles of the same rows come one after another and share them in L2.
     tile = tl.program_id(0)
-    column_tiles = tl.cdiv(C_OUT, WIDTH)
+    column_tiles = tl.cdiv(C_OUT, WIDTH + EXTRA)
     row = (tile // column_tiles).to(tl.int64) * HEIGHT + tl.arange(0, HEIGHT)
-    column = tile % column_tiles * WIDTH + tl.arange(0, WIDTH)
+    first = tile % column_tiles * (WIDTH + EXTRA)
+    column = first + tl.arange(0, WIDTH)
     in_rows, in_columns = row < num_out, column < C_OUT
     # One loop over taps and channels, so that its loads are pipelined across
     # taps.
     steps: tl.constexpr = (C_IN + DEPTH - 1) // DEPTH
     total = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
+    if EXTRA > 0:
+        # Columns that make the tile as wide as no power of two is.
+        extra = first + WIDTH + tl.arange(0, EXTRA)
+        in_extra = extra < C_OUT
+        extra_total = tl.zeros((HEIGHT, EXTRA), dtype=tl.float32)
     for step in range(TAPS * steps):
         tap = step // steps
         channel = step % steps * DEPTH + tl.arange(0, DEPTH)
@@ -128,20 +136,27 @@ def _gather_gemm(
             mask=visible,
             other=0.0,
         )
-        b = tl.load(
-            weight
-            + tap * C_IN * C_OUT
-            + channel[:, None] * C_OUT
-            + column[None, :],
-            mask=inside,
-            other=0.0,
-        )
+        place = weight + tap * C_IN * C_OUT + channel[:, None] * C_OUT
+        b = tl.load(place + column[None, :], mask=inside, other=0.0)
         total = tl.dot(a, b, total, input_precision=PRECISION)
+        if EXTRA > 0:
+            inside = in_extra[None, :]
+            if C_IN % DEPTH != 0:
+                inside = inside & (channel < C_IN)[:, None]
+            b = tl.load(place + extra[None, :], mask=inside, other=0.0)
+            extra_total = tl.dot(a, b, extra_total, input_precision=PRECISION)
+    place = out + row[:, None] * C_OUT
     tl.store(
-        out + row[:, None] * C_OUT + column[None, :],
+        place + column[None, :],
         total.to(out.dtype.element_ty),
         mask=in_rows[:, None] & in_columns[None, :],
     )
+    if EXTRA > 0:
+        tl.store(
+            place + extra[None, :],
+            extra_total.to(out.dtype.element_ty),
+            mask=in_rows[:, None] & in_extra[None, :],
+        )
 
 
 @triton.jit

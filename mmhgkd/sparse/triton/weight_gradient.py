@@ -38,7 +38,7 @@ def weight_gradient(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
     blocks = weight_gradient_blocks(c_in, c_out, rows.element_size())
     tiles = (
         taps
-        * triton.cdiv(c_in, blocks.height)
+        * triton.cdiv(c_in, blocks.height + blocks.extra)
         * triton.cdiv(c_out, blocks.width)
     )
     splits, chunk = split_rows(num_out, tiles, blocks.depth)
@@ -56,6 +56,7 @@ def weight_gradient(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
         C_IN=c_in,
         C_OUT=c_out,
         TAPS=taps,
+        EXTRA=blocks.extra,
         PRECISION=precision(),
         **blocks.options(),
     )
@@ -119,6 +120,7 @@ def _weight_gradient(
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
     DEPTH: tl.constexpr,
+    EXTRA: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     # Tiles of one chunk of rows run together and share it in L2.
@@ -126,16 +128,23 @@ def _weight_gradient(
     column_tiles = tl.cdiv(C_OUT, WIDTH)
     tap = tile % TAPS
     column = tile // TAPS % column_tiles * WIDTH + tl.arange(0, WIDTH)
-    channel = tile // (TAPS * column_tiles) * HEIGHT + tl.arange(0, HEIGHT)
+    first = tile // (TAPS * column_tiles) * (HEIGHT + EXTRA)
+    channel = first + tl.arange(0, HEIGHT)
     in_channels, in_columns = channel < C_IN, column < C_OUT
     total = tl.zeros((HEIGHT, WIDTH), dtype=tl.float32)
+    if EXTRA > 0:
+        extra = first + HEIGHT + tl.arange(0, EXTRA)
+        in_extra = extra < C_IN
+        extra_total = tl.zeros((EXTRA, WIDTH), dtype=tl.float32)
     for start in range(0, chunk, DEPTH):
         row = split * chunk + start + tl.arange(0, DEPTH)
         in_rows = row < num_out
         read = tl.load(table + row * TAPS + tap, mask=in_rows, other=num_in)
+        place = rows + read.to(tl.int64)[:, None] * C_IN
+        visible = (read < num_in)[:, None]
         a = tl.load(
-            rows + read.to(tl.int64)[:, None] * C_IN + channel[None, :],
-            mask=(read < num_in)[:, None] & in_channels[None, :],
+            place + channel[None, :],
+            mask=visible & in_channels[None, :],
             other=0.0,
         )
         b = tl.load(
@@ -144,13 +153,27 @@ def _weight_gradient(
             other=0.0,
         )
         total = tl.dot(tl.trans(a), b, total, input_precision=PRECISION)
+        if EXTRA > 0:
+            a = tl.load(
+                place + extra[None, :],
+                mask=visible & in_extra[None, :],
+                other=0.0,
+            )
+            extra_total = tl.dot(
+                tl.trans(a), b, extra_total, input_precision=PRECISION
+            )
+    place = partial + (split * TAPS + tap) * C_IN * C_OUT + column[None, :]
     tl.store(
-        partial
-        + ((split * TAPS + tap) * C_IN + channel[:, None]) * C_OUT
-        + column[None, :],
+        place + channel[:, None] * C_OUT,
         total,
         mask=in_channels[:, None] & in_columns[None, :],
     )
+    if EXTRA > 0:
+        tl.store(
+            place + extra[:, None] * C_OUT,
+            extra_total,
+            mask=in_extra[:, None] & in_columns[None, :],
+        )
 
 
 @triton.jit
