@@ -14,6 +14,7 @@ from mmhgkd.utils.safe_files import safe_loading
 from .find_checkpoint import find_checkpoint, read_checkpoint
 from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
 from .seeding import seed_samples
+from .without_gpu import words_without_gpu
 
 _LOOPS = {
     'EpochBasedTrainLoop': ResumableEpochLoop,
@@ -122,7 +123,9 @@ class ResumableRunner(Runner):
     ) -> None:
         """Register the default hooks and those of a safe run."""
         hooks = dict(hooks or {})
-        checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
+        checkpoint = hooks.get(
+            'checkpoint', dict(type='CheckpointHook', interval=1)
+        )
         if (
             isinstance(checkpoint, dict)
             and str(checkpoint['type']).split('.')[-1] == 'CheckpointHook'
@@ -149,6 +152,10 @@ class ResumableRunner(Runner):
         """Resume a checkpoint, without running the config in it."""
         with safe_loading():
             super().resume(*args, **kwargs)
+
+    def _log_env(self, env_cfg: dict) -> None:
+        with words_without_gpu(self.logger):
+            super()._log_env(env_cfg)
 
     def _choose_checkpoint(self) -> None:
         """Find the checkpoint to go on from, the same for all ranks."""
