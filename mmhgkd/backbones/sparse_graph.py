@@ -257,11 +257,21 @@ def _fill(argument: Any, values: dict[str, Any]) -> Any:
         return tuple(_fill(x, values) for x in argument)
     if isinstance(argument, list):
         return [_fill(x, values) for x in argument]
+    if isinstance(argument, dict):
+        return {key: _fill(x, values) for key, x in argument.items()}
     return argument
 
 
 def _outputs(result: Any) -> tuple[SparseFeature, ...]:
     maps = [result] if isinstance(result, (SparseMap, Tensor)) else result
+    if isinstance(maps, dict):
+        maps = list(maps.values())
+    if not maps:
+        raise NoSparseForm(
+            'it returns no feature map that can be recorded, as where hooks '
+            'collect them; choose a network that returns the maps of its '
+            'stages'
+        )
     features = []
     for index, x in enumerate(maps):
         if not isinstance(x, SparseMap) or x.channels_last:

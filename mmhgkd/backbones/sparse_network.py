@@ -67,6 +67,7 @@ class SparseNetwork(nn.Module):
                 BACKENDS[self.backend].from_images(x, mask)
             )
         maps = self.dense_forward(x)
+        maps = maps.values() if isinstance(maps, dict) else maps
         maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
         if mask is None:
             return maps

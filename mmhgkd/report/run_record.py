@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmhgkd.runner.without_gpu import GPUS, PROCESSES
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.stored_config import parse_config
 
@@ -126,7 +127,10 @@ class RunRecord:
         batch = (self.config.get('train_dataloader') or {}).get('batch_size')
         if not seconds or not batch:
             return None
-        return batch * int(self.environment.get('GPU number', 1)) / seconds
+        processes = (
+            self.environment.get(name, 1) for name in (GPUS, PROCESSES)
+        )
+        return batch * max(map(int, processes)) / seconds
 
     @property
     def pictures(self) -> list[Path]:

@@ -24,7 +24,7 @@ from mmhgkd.utils.safe_files import safe_loading
 
 from .end_with_parent import end_with_parent
 from .resumable_runner import ResumableRunner
-from .without_gpu import set_up_cpu_distributed
+from .without_gpu import leave_gpu_settings_out, set_up_cpu_distributed
 
 _FLAGS = {
     '--no-pin-memory': 'do not copy batches to page-locked memory',
@@ -108,8 +108,9 @@ def takes_auto_resume(cfg: Config) -> bool:
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config asks for."""
-    _make_work_dir(cfg)
+    leave_gpu_settings_out(cfg)
     set_up_cpu_distributed(cfg)
+    _make_work_dir(cfg)
     kind = _runner_type(cfg)
     with building(kind.__name__):
         return kind.from_cfg(cfg)

@@ -28,6 +28,7 @@ from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
 from .resume_run import check_model, optimizer_names, resume_run
 from .run_lock import claimed
 from .seeding import seed_samples
+from .without_gpu import words_without_gpu
 
 _LOOPS = {
     EpochBasedTrainLoop: ResumableEpochLoop,
@@ -159,7 +160,9 @@ class ResumableRunner(Runner):
     ) -> None:
         """Register the default hooks and those of a safe run."""
         hooks = dict(hooks or {})
-        checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
+        checkpoint = hooks.get(
+            'checkpoint', dict(type='CheckpointHook', interval=1)
+        )
         if (
             isinstance(checkpoint, dict)
             and find_type(HOOKS, checkpoint.get('type')) is CheckpointHook
@@ -224,6 +227,10 @@ class ResumableRunner(Runner):
                 name = osp.basename(self.work_dir.rstrip(osp.sep))
                 return osp.join(hook.out_dir, name)
         return None
+
+    def _log_env(self, env_cfg: dict) -> None:
+        with words_without_gpu(self.logger):
+            super()._log_env(env_cfg)
 
     def _choose_checkpoint(self) -> None:
         """Find the checkpoint to go on from, the same for all ranks."""

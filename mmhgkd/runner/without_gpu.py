@@ -1,7 +1,10 @@
 """What a config that is written for GPUs needs on a machine without one."""
 
+import logging
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from mmengine.config import Config
@@ -11,6 +14,9 @@ from torch import distributed
 
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.preflight import is_mixed_precision
+
+#: Name of the number of processes in MMEngine's log, and the one without GPU.
+GPUS, PROCESSES = 'GPU number', 'Number of processes'
 
 
 def fall_back_to_full_precision(cfg: Config) -> None:
@@ -29,6 +35,40 @@ def fall_back_to_full_precision(cfg: Config) -> None:
     for option in ('dtype', 'loss_scale', 'use_fsdp'):
         wrapper.pop(option, None)
     print_log('No GPU found: training in fp32 instead of mixed precision.')
+
+
+def leave_gpu_settings_out(cfg: Config) -> None:
+    """Leave out what only a GPU uses, and what is warned of without one.
+
+    Args:
+        cfg (Config): The final config; changed in place.
+    """
+    if get_device() != 'cpu':
+        return
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if (cfg.get(name) or {}).get('pin_memory'):
+            cfg[name].pin_memory = False
+    backend = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+    if cfg.get('launcher', 'none') == 'none' and backend.get('backend'):
+        backend['backend'] = 'gloo'
+
+
+@contextmanager
+def words_without_gpu(logger: logging.Logger) -> Iterator[None]:
+    """Let a log speak of processes where MMEngine counts them as GPUs."""
+
+    def rename(record: logging.LogRecord) -> bool:
+        if get_device() == 'cpu' and isinstance(record.msg, str):
+            record.msg = record.msg.replace(
+                f'    {GPUS}:', f'    {PROCESSES}:'
+            )
+        return True
+
+    logger.addFilter(rename)
+    try:
+        yield
+    finally:
+        logger.removeFilter(rename)
 
 
 def set_up_cpu_distributed(cfg: Config) -> None:

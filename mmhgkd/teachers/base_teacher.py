@@ -164,6 +164,16 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             ConfigError: If the teacher cannot work on such images.
         """
         size = self.input_size or (height, width)
+        if self.fixed_grid is not None:
+            rows, columns = self.fixed_grid
+            if height * columns != width * rows:
+                raise ConfigError(
+                    f'this teacher takes images of {rows * self.patch_size}x'
+                    f'{columns * self.patch_size} px only, and {height}x'
+                    f'{width} px have another shape; let the pipeline crop '
+                    'such a shape, or take a teacher for any size, such as '
+                    'MAE'
+                )
         if height * size[1] != width * size[0]:
             raise ConfigError(
                 f'resizing {height}x{width} px to `teacher.input_size` '

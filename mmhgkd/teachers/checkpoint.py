@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from mmhgkd.utils import ConfigError, safe_files
 
+from .huggingface import from_huggingface
+
 State = dict[str, Tensor]
 
 #: Renames keys of the MAE, BEiT and timm layout to those of mmpretrain.
@@ -65,7 +67,8 @@ def load_weights(
     Args:
         network (nn.Module): The encoder.
         source (str): File or URL: a PyTorch or safetensors checkpoint of
-            facebookresearch/mae, unilm, timm, mmpretrain or MMEngine.
+            facebookresearch/mae, unilm, timm, mmpretrain, MMEngine or
+            transformers (ViTMAE, DINOv2).
         names (Sequence[tuple[str, str]]): Patterns and replacements that
             turn the keys of other layouts into those of ``network``.
         adapt (Callable, optional): Adapts the renamed weights to the shapes
@@ -75,7 +78,7 @@ def load_weights(
         FileNotFoundError: If there is no such file.
         ConfigError: If the file is no checkpoint, or does not fit.
     """
-    state = read_state_dict(source)
+    state = from_huggingface(read_state_dict(source))
     labelled = [key for key in state if _LABELLED.search(key)]
     if labelled:
         warnings.warn(
@@ -122,6 +125,8 @@ def read_state_dict(source: str) -> State:
         'save the state dict of the encoder alone, and set '
         '`teacher.checkpoint` to that file',
     )
+    # `torch.compile` puts it in front of what it has wrapped.
+    state = {key.replace('_orig_mod.', ''): x for key, x in state.items()}
     if all(key.startswith('module.') for key in state):
         state = strip_prefix(state, 'module.')
     return state
@@ -209,13 +214,34 @@ def _check_fit(network: nn.Module, state: State, source: str) -> None:
         for key, value in network.state_dict().items()
         if not _UNUSED.search(key)
     }
-    lines = summarize(find_differences(own, state))
+    differences = find_differences(own, state)
+    lines = summarize(differences)
     if lines:
         raise ConfigError(
             f'{source}: the weights do not fit {type(network).__name__}, '
-            'choose its architecture as in the pre-training\n'
+            f'{_advice(differences)}\n'
             + '\n'.join(f'  {line}' for line in lines)
         )
+
+
+def _advice(differences: Mapping[str, Sequence[str]]) -> str:
+    """What to change so that weights fit, as far as the keys tell."""
+    if 'reg_token' in differences['unexpected']:
+        return (
+            'which has no register tokens, but they have; choose a network '
+            "with them, such as 'vit_base_patch14_reg4_dinov2.lvd142m'"
+        )
+    if 'reg_token' in differences['missing']:
+        return (
+            'which has register tokens, but they have none; choose a network '
+            "without `reg4`, such as 'vit_base_patch14_dinov2.lvd142m'"
+        )
+    if any(key.endswith('qkv.bias') for key in differences['unexpected']):
+        return (
+            'whose queries and values have no bias, but theirs do; choose a '
+            'network with it, such as by `model_args=dict(qkv_bias=True)`'
+        )
+    return 'choose its architecture as in the pre-training'
 
 
 def find_differences(

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from mmhgkd.registry import MODELS
@@ -177,9 +178,31 @@ def _build(model_name: str, model_args: dict) -> Any:
 def _adapt(network: nn.Module, state: State) -> State:
     """Let timm bring position tables to the size of the network."""
     module = sys.modules[type(network).__module__]
+    source = dict(state)
+    if 'register_tokens' in state or any('.mlp.w12.' in key for key in state):
+        # By the mask token, which is no part of an encoder, timm knows the
+        # files of DINOv2's authors.
+        source['mask_token'] = torch.zeros(1, 1)
     try:
-        return module.checkpoint_filter_fn(dict(state), network)
+        adapted = module.checkpoint_filter_fn(source, network)
+        return {**adapted, **_lost_biases(state, adapted)}
     except (AttributeError, RuntimeError):
         # Weights of another architecture; the check of all keys and shapes
         # that follows says what differs.
         return state
+
+
+def _lost_biases(state: State, adapted: State) -> State:
+    """Biases that timm drops though they change the result.
+
+    It does so where the network has none, as those of most files of DINOv3
+    are zero. That of the keys is always masked out there.
+    """
+    lost = {}
+    for key, bias in state.items():
+        own = key.replace('qkv.bias', 'q_bias')
+        if key.endswith('qkv.bias') and not {key, own} & set(adapted):
+            query, _, value = bias.chunk(3)
+            if query.any() or value.any():
+                lost[key] = bias
+    return lost

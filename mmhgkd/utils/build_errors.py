@@ -56,6 +56,9 @@ def building(name: str) -> Iterator[None]:
         if not text and isinstance(error, AssertionError):
             line = traceback.extract_tb(error.__traceback__)[-1].line
             text = f'`{line}` does not hold'
+        if not text and isinstance(error, NotImplementedError):
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            text = f'`{frame.name}` is not implemented for this model'
         raise ConfigError(
             f'cannot build `{name}` of the config: {text} '
             f'({type(error).__name__})'

@@ -5,13 +5,19 @@ words about its own code, and lives with some values that no one means.
 """
 
 import logging
-import math
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import ConfigError, one_of
+from .value_checks import (
+    check_files,
+    check_optimizer,
+    find,
+    is_count,
+    is_number,
+)
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _MAPPINGS = (
@@ -79,19 +85,19 @@ def check_kinds(cfg: Mapping[str, Any]) -> None:
         ConfigError: It names the section.
     """
     for path in _MAPPINGS:
-        for value in _find(cfg, path):
+        for value in find(cfg, path):
             if value is not None and not isinstance(value, Mapping):
                 raise ConfigError(
                     f'`{path}` must be a dict of settings, got {value!r}'
                 )
     for path in ('model', 'optim_wrapper.optimizer'):
-        for value in _find(cfg, path):
+        for value in find(cfg, path):
             _check_part(path, value)
     for path in ('visualizer', 'model.neck', 'model.mask'):
-        for value in _find(cfg, path):
+        for value in find(cfg, path):
             if value is not None:
                 _check_part(path, value)
-    for value in _find(cfg, 'default_hooks'):
+    for value in find(cfg, 'default_hooks'):
         for name, hook in (value or {}).items():
             if hook is not None:
                 _check_part(f'default_hooks.{name}', hook)
@@ -118,21 +124,21 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
         ConfigError: It names the setting.
     """
     for path, least in _COUNTS.items():
-        for value in _find(cfg, path):
-            if not _is_count(value, least):
+        for value in find(cfg, path):
+            if not is_count(value, least):
                 raise ConfigError(
                     f'`{path}` must be a whole number of at least {least}, '
                     f'got {value!r}'
                 )
     for path in _OPTIONAL_COUNTS:
-        for value in _find(cfg, path):
-            if value != -1 and not _is_count(value, 1):
+        for value in find(cfg, path):
+            if value != -1 and not is_count(value, 1):
                 raise ConfigError(
                     f'`{path}` must be a whole number of at least 1, or -1, '
                     f'got {value!r}'
                 )
     for path in _FLAGS:
-        for value in _find(cfg, path):
+        for value in find(cfg, path):
             if not isinstance(value, bool):
                 raise ConfigError(
                     f'`{path}` must be True or False, got {value!r}'
@@ -140,35 +146,9 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     for loader in LOADERS:
         _check_loader(cfg, loader)
     _check_surroundings(cfg)
-    _check_files(cfg)
-    _check_optimizer(cfg)
+    check_files(cfg)
+    check_optimizer(cfg)
     _check_evaluation(cfg)
-
-
-def _find(cfg: Mapping[str, Any], path: str) -> Iterator[Any]:
-    """The value at a dotted path, where there is one."""
-    value: Any = cfg
-    for key in path.split('.'):
-        if not isinstance(value, Mapping) or key not in value:
-            return
-        value = value[key]
-    yield value
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and value >= least
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
 
 
 def _check_part(path: str, value: Any) -> None:
@@ -195,7 +175,7 @@ def _check_model(cfg: Mapping[str, Any]) -> None:
     if not isinstance(backbone, Mapping):
         return
     rate = backbone.get('drop_path_rate')
-    if rate is not None and not (_is_number(rate) and 0 <= rate < 1):
+    if rate is not None and not (is_number(rate) and 0 <= rate < 1):
         raise ConfigError(
             f'`model.backbone.drop_path_rate` must lie in [0, 1), got {rate!r}'
         )
@@ -226,7 +206,7 @@ def _check_loader(cfg: Mapping[str, Any], loader: str) -> None:
     if settings.get('batch_sampler') is None:
         # Without one MMEngine reads the data in their order, each rank all.
         _check_part(f'{loader}.sampler', settings.get('sampler'))
-    for pipeline in _find(settings, 'dataset.pipeline'):
+    for pipeline in find(settings, 'dataset.pipeline'):
         if not isinstance(pipeline, (list, tuple)) or not pipeline:
             raise ConfigError(
                 f'`{loader}.dataset.pipeline` must be a list of at least one '
@@ -234,7 +214,7 @@ def _check_loader(cfg: Mapping[str, Any], loader: str) -> None:
             )
         for index, step in enumerate(pipeline):
             _check_part(f'{loader}.dataset.pipeline.{index}', step)
-    for extensions in _find(settings, 'dataset.extensions'):
+    for extensions in find(settings, 'dataset.extensions'):
         if isinstance(extensions, str) or not all(
             isinstance(item, str) for item in extensions or ()
         ):
@@ -250,7 +230,7 @@ def _check_surroundings(cfg: Mapping[str, Any]) -> None:
     for key in randomness:
         one_of('a key of `randomness`', key, _SEED_KEYS)
     seed = randomness.get('seed')
-    if seed is not None and not (_is_count(seed, 0) and seed <= _MAX_SEED):
+    if seed is not None and not (is_count(seed, 0) and seed <= _MAX_SEED):
         raise ConfigError(
             '`randomness.seed` must be a whole number from 0 to '
             f'{_MAX_SEED}, or None, got {seed!r}'
@@ -264,7 +244,7 @@ def _check_surroundings(cfg: Mapping[str, Any]) -> None:
             'RANK is not set; use `tools/dist_train.sh` or '
             '`tools/dist_test.sh`, or `--launcher none`'
         )
-    for method in _find(cfg, 'env_cfg.mp_cfg.mp_start_method'):
+    for method in find(cfg, 'env_cfg.mp_cfg.mp_start_method'):
         known = multiprocessing.get_all_start_methods()
         one_of('`env_cfg.mp_cfg.mp_start_method`', method, known)
     level = cfg.get('log_level', 'INFO')
@@ -279,55 +259,6 @@ def _check_surroundings(cfg: Mapping[str, Any]) -> None:
             '`compile` must be True, False or a dict of options of '
             f'torch.compile, got {compiled!r}'
         )
-
-
-def _check_files(cfg: Mapping[str, Any]) -> None:
-    """Work folder, and the checkpoint to start from."""
-    work_dir = cfg.get('work_dir')
-    if work_dir is not None and not (work_dir and isinstance(work_dir, str)):
-        raise ConfigError(
-            f'`work_dir` must be the name of a folder, got {work_dir!r}; set '
-            '`--work-dir`'
-        )
-    if work_dir and os.path.exists(work_dir) and not os.path.isdir(work_dir):
-        raise ConfigError(
-            f'the work folder `{work_dir}` is a file; set '
-            '`--work-dir` to a folder'
-        )
-    load_from = cfg.get('load_from')
-    if load_from is not None and not isinstance(load_from, (str, os.PathLike)):
-        raise ConfigError(
-            f'`load_from` must be a file or None, got {load_from!r}'
-        )
-    if load_from and os.path.isdir(os.path.expanduser(load_from)):
-        raise ConfigError(
-            f'`{load_from}` of `load_from` is a folder; name the checkpoint '
-            'in it, or use `--work-dir FOLDER --resume` to go on with a run'
-        )
-    one_of('`resume`', cfg.get('resume') or False, (True, False, 'auto'))
-
-
-def _check_optimizer(cfg: Mapping[str, Any]) -> None:
-    """What PyTorch's optimizers do not look at themselves."""
-    for clip in _find(cfg, 'optim_wrapper.clip_grad'):
-        if clip is not None and not isinstance(clip, Mapping):
-            raise ConfigError(
-                '`optim_wrapper.clip_grad` must be None or a dict such as '
-                f'dict(max_norm=5.0), got {clip!r}'
-            )
-    for name in ('max_norm', 'clip_value'):
-        for value in _find(cfg, f'optim_wrapper.clip_grad.{name}'):
-            if not _is_number(value) or value <= 0:
-                raise ConfigError(
-                    f'`optim_wrapper.clip_grad.{name}` must be a positive '
-                    f'number, got {value!r}'
-                )
-    for value in _find(cfg, 'optim_wrapper.optimizer.lr'):
-        if not _is_number(value) or value < 0:
-            raise ConfigError(
-                '`optim_wrapper.optimizer.lr` must be a number of at least 0,'
-                f' got {value!r}'
-            )
 
 
 def _check_evaluation(cfg: Mapping[str, Any]) -> None:

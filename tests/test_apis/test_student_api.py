@@ -210,3 +210,18 @@ def test_schedules_follow_the_epochs() -> None:
         'StepLR',
     ]
     assert (cfg.param_scheduler[0].begin, cfg.param_scheduler[0].end) == (0, 3)
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    model = dict(type='HGKD', backbone=dict(type='ResNet', depth=18, **NARROW))
+    student = build_student('resnet18', **NARROW)
+    state = student.state_dict()
+    prefixed = {f'_orig_mod.{key}': value for key, value in state.items()}
+    path = tmp_path / 'a.pth'
+    torch.save(prefixed, path)
+    loaded = load_student(path, dict(model=model)).state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+    prefixed['_orig_mod.backbone.conv1.weight'][0, 0, 0, 0] = torch.nan
+    torch.save(prefixed, path)
+    with pytest.raises(ConfigError, match=r'not finite, backbone\.conv1'):
+        load_student(path, dict(model=model))

@@ -299,3 +299,49 @@ def test_images_need_not_have_three_channels() -> None:
     )
     features = student(torch.randn(1, 1, 64, 64), RandomUnitMask()(1, 64, 64))
     assert features[0].rows().size(1) == 16
+
+
+class DictNetwork(nn.Module):
+    """Returns its maps by name, as the extractors of torchvision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, 2, 1)
+        self.second = nn.Conv2d(4, 6, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.first(x)
+        return {'0': x, '1': self.second(x)}
+
+
+class Listed(nn.Module):
+    """The same maps in a list."""
+
+    def __init__(self, network: DictNetwork) -> None:
+        super().__init__()
+        self.first, self.second = network.first, network.second
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.first(x)
+        return [x, self.second(x)]
+
+
+def test_maps_by_name() -> None:
+    network = DictNetwork()
+    listed = sparsify(copy.deepcopy(Listed(network)))
+    student = sparsify(network)
+    assert student.feature_channels == (4, 6)
+    images, mask = torch.randn(2, 3, 64, 64), RandomUnitMask()(2, 64, 64)
+    for arguments in ((images,), (images, mask)):
+        for found, expected in zip(
+            student(*arguments), listed(*arguments), strict=True
+        ):
+            if len(arguments) > 1:
+                found, expected = found.rows(), expected.rows()
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_maps_of_hooks_are_refused() -> None:
+    """A network of timm whose maps the record does not see."""
+    with pytest.raises(ConfigError, match='as where hooks collect them'):
+        sparsify(dense_timm('xception41'))

@@ -1,8 +1,10 @@
 import base64
 import io
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -188,3 +190,108 @@ def test_port_in_use(
     port = url.rpartition(':')[2]
     assert demo.main([str(folder), '--port', port]) == 2
     assert '--port' in capsys.readouterr().err
+
+
+def send(url: str, request: bytes, timeout: float = 30) -> bytes:
+    """Send bytes as they are, and read the answer to its end."""
+    host, port = url.removeprefix('http://').split(':')
+    with socket.create_connection((host, int(port)), timeout) as connection:
+        connection.sendall(request)
+        answer = b''
+        while part := connection.recv(1 << 16):
+            answer += part
+    return answer
+
+
+@pytest.mark.parametrize('method', ['GET /settings', 'POST /explore'])
+@pytest.mark.parametrize(
+    'headers',
+    [
+        'Host: evil.example',
+        '',
+        'Host: {host}\r\nOrigin: http://evil.example',
+        'Host: {host}\r\nOrigin: null',
+    ],
+)
+def test_foreign_pages_are_refused(
+    url: str, method: str, headers: str
+) -> None:
+    host = url.removeprefix('http://')
+    lines = f'{method} HTTP/1.0\r\n{headers.format(host=host)}\r\n\r\n'
+    answer = send(url, lines.replace('\r\n\r\n\r\n', '\r\n\r\n').encode())
+    assert b' 403 ' in answer.splitlines()[0]
+    assert b'open the page as' in answer
+
+
+def test_own_page_under_both_names(url: str) -> None:
+    for name in ('127.0.0.1', 'localhost'):
+        host = f'{name}:{url.rpartition(":")[2]}'
+        request = Request(
+            f'{url}/settings',
+            headers={'Host': host, 'Origin': f'http://{host}'},
+        )
+        with urlopen(request) as response:
+            assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ('length', 'status'),
+    [
+        ('', 411),
+        ('Content-Length: abc\r\n', 411),
+        ('Content-Length: -5\r\n', 411),
+        (f'Content-Length: {"9" * 5000}\r\n', 411),
+        ('Content-Length: 0\r\n', 413),
+        ('Content-Length: 999999999\r\n', 413),
+        ('Content-Length: 100\r\n', 408),
+    ],
+)
+def test_wrong_lengths(
+    url: str, length: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo.DemoHandler, 'timeout', 1)
+    host = url.removeprefix('http://')
+    request = f'POST /explore HTTP/1.0\r\nHost: {host}\r\n{length}\r\nabc'
+    answer = send(url, request.encode())
+    assert f' {status} '.encode() in answer.splitlines()[0]
+    assert b'"error"' in answer
+
+
+def test_large_numbers(url: str) -> None:
+    for query in ('number=' + '9' * 5000, 'number=-1', 'number=%C2%B2'):
+        with pytest.raises(HTTPError) as error:
+            urlopen(f'{url}/sample?{query}')
+        assert error.value.code == 400
+        assert 'integer' in json.load(error.value)['error']
+
+
+def test_many_pixels_are_not_decoded(url: str) -> None:
+    file = io.BytesIO()
+    Image.new('1', (13000, 13000)).save(file, 'PNG')
+    with pytest.raises(HTTPError) as error:
+        post(url, '', file.getvalue())
+    assert '50 megapixels' in json.load(error.value)['error']
+
+
+def test_many_at_once(explorer: Explorer, url: str) -> None:
+    data = explorer.paths[0].read_bytes()
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda _: post(url, '', data), range(24)))
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_silent_clients(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo.DemoHandler, 'timeout', 2)
+    before = threading.active_count()
+    host, port = url.removeprefix('http://').split(':')
+    clients = [
+        socket.create_connection((host, int(port)), 30) for _ in range(100)
+    ]
+    # The last ones are told so, and the first ones are hung up on.
+    assert b'503' in clients[-1].recv(1 << 16)
+    assert threading.active_count() <= before + demo.MAX_CLIENTS
+    assert clients[0].recv(1) == b''
+    for client in clients:
+        client.close()
+    with urlopen(f'{url}/settings') as response:
+        assert response.status == 200

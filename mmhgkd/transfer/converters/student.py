@@ -129,6 +129,17 @@ def read_student(
             f'{checkpoint} holds no key that starts with `backbone.`; give a '
             'checkpoint of tools/train.py'
         )
+    broken = [
+        key
+        for key, value in kept.items()
+        if value.is_floating_point() and not value.isfinite().all()
+    ]
+    if broken:
+        raise ConfigError(
+            f'{checkpoint}: {len(broken)} tensors are not finite, '
+            f'{", ".join(broken[:3])}; take a checkpoint from before the '
+            'training went wrong'
+        )
     return Student(checkpoint, found, kept, _classes(meta))
 
 

@@ -1,0 +1,85 @@
+"""Checks of single settings of a run, for :mod:`run_checks`."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .errors import ConfigError, one_of
+
+
+def find(cfg: Mapping[str, Any], path: str) -> Iterator[Any]:
+    """The value at a dotted path, where there is one."""
+    value: Any = cfg
+    for key in path.split('.'):
+        if not isinstance(value, Mapping) or key not in value:
+            return
+        value = value[key]
+    yield value
+
+
+def is_count(value: Any, least: int) -> bool:
+    """Whether a value is a whole number, and at least so large."""
+    return (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and value >= least
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def check_files(cfg: Mapping[str, Any]) -> None:
+    """Work folder, and the checkpoint to start from."""
+    work_dir = cfg.get('work_dir')
+    if work_dir is not None and not (work_dir and isinstance(work_dir, str)):
+        raise ConfigError(
+            f'`work_dir` must be the name of a folder, got {work_dir!r}; set '
+            '`--work-dir`'
+        )
+    if work_dir and os.path.exists(work_dir) and not os.path.isdir(work_dir):
+        raise ConfigError(
+            f'the work folder `{work_dir}` is a file; set '
+            '`--work-dir` to a folder'
+        )
+    load_from = cfg.get('load_from')
+    if load_from is not None and not isinstance(load_from, (str, os.PathLike)):
+        raise ConfigError(
+            f'`load_from` must be a file or None, got {load_from!r}'
+        )
+    if load_from and os.path.isdir(os.path.expanduser(load_from)):
+        raise ConfigError(
+            f'`{load_from}` of `load_from` is a folder; name the checkpoint '
+            'in it, or use `--work-dir FOLDER --resume` to go on with a run'
+        )
+    one_of('`resume`', cfg.get('resume') or False, (True, False, 'auto'))
+
+
+def check_optimizer(cfg: Mapping[str, Any]) -> None:
+    """What PyTorch's optimizers do not look at themselves."""
+    for clip in find(cfg, 'optim_wrapper.clip_grad'):
+        if clip is not None and not isinstance(clip, Mapping):
+            raise ConfigError(
+                '`optim_wrapper.clip_grad` must be None or a dict such as '
+                f'dict(max_norm=5.0), got {clip!r}'
+            )
+    for name in ('max_norm', 'clip_value'):
+        for value in find(cfg, f'optim_wrapper.clip_grad.{name}'):
+            if not is_number(value) or value <= 0:
+                raise ConfigError(
+                    f'`optim_wrapper.clip_grad.{name}` must be a positive '
+                    f'number, got {value!r}'
+                )
+    for value in find(cfg, 'optim_wrapper.optimizer.lr'):
+        if not is_number(value) or value < 0:
+            raise ConfigError(
+                '`optim_wrapper.optimizer.lr` must be a number of at least 0,'
+                f' got {value!r}'
+            )
