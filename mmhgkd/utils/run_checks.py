@@ -153,6 +153,11 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
 
 def _check_part(path: str, value: Any) -> None:
     """A part that a registry builds names its type; or it is built."""
+    if path.endswith('.neck') and isinstance(value, list) and value:
+        # MMPretrain, MMDetection and MMSegmentation chain several.
+        for index, part in enumerate(value):
+            _check_part(f'{path}.{index}', part)
+        return
     is_text = isinstance(value, (str, bytes, int, float, list, tuple))
     if value is None or is_text:
         raise ConfigError(

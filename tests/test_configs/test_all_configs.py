@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from mmhgkd.datasets.scenes import SHAPES
+from mmhgkd.utils.run_checks import check_kinds, check_settings
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = sorted(
@@ -52,6 +53,13 @@ def _read(name: str) -> Config:
 
 def load(name: str) -> Config:
     return copy.deepcopy(_read(name))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_checks_of_settings_pass(name: str) -> None:
+    settings = load(name).to_dict()
+    check_kinds(settings)
+    check_settings(settings)
 
 
 @cache
