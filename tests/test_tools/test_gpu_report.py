@@ -191,8 +191,8 @@ def fail(results: Any) -> None:
         (fail, 'finished', 1),
         (lambda results: 1 / 0, 'ended with exit code 1', 1),
         (
-            lambda results: os.kill(os.getpid(), signal.SIGSEGV),
-            'ended with exit code -11',
+            lambda results: os.kill(os.getpid(), signal.SIGKILL),
+            'ended with exit code -9',
             1,
         ),
         (hang, 'ended after 1 s', 1),

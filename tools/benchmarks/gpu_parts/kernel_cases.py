@@ -78,18 +78,17 @@ def convolutions(
         grad = draw(table.size(0), c_out)
         weight = draw(window.taps, c_in, c_out)
         shape = f'{table.size(0)} rows, {c_in} to {c_out} channels'
-        inputs = (rows, weight, grad, table)
         yield Case(
             'gather_gemm',
             shape,
-            lambda x=inputs: [products.gather_gemm(x[0], x[1], x[3])],
-            lambda x=inputs: [_product(x[0], x[1], x[3])],
+            _of(products.gather_gemm, rows, weight, table),
+            _of(_product, rows, weight, table),
         )
         yield Case(
             'weight_gradient',
             shape,
-            lambda x=inputs: [gradients.weight_gradient(x[0], x[2], x[3])],
-            lambda x=inputs: [_weight_gradient(x[0], x[2], x[3])],
+            _of(gradients.weight_gradient, rows, grad, table),
+            _of(_weight_gradient, rows, grad, table),
         )
     for stride, width, window in (
         (4, 3 * channels // 2, Window((7, 7), 1, (3, 3))),
@@ -99,20 +98,17 @@ def convolutions(
         rows = draw(geometry.num_rows(stride), width)
         grad, weight = draw(table.size(0), width), draw(window.taps, width)
         shape = f'{table.size(0)} rows, {width} channels'
-        inputs = (rows, weight, grad, table)
         yield Case(
             'gather_depthwise',
             shape,
-            lambda x=inputs: [products.gather_depthwise(x[0], x[1], x[3])],
-            lambda x=inputs: [_depthwise(x[0], x[1], x[3])],
+            _of(products.gather_depthwise, rows, weight, table),
+            _of(_depthwise, rows, weight, table),
         )
         yield Case(
             'depthwise_weight_gradient',
             shape,
-            lambda x=inputs: [
-                gradients.depthwise_weight_gradient(x[0], x[2], x[3])
-            ],
-            lambda x=inputs: [_depthwise_gradient(x[0], x[2], x[3])],
+            _of(gradients.depthwise_weight_gradient, rows, grad, table),
+            _of(_depthwise_gradient, rows, grad, table),
         )
     window = Window((7, 7), 2, (3, 3))
     around = geometry.table(geometry.mask.unit, stems.AROUND)
@@ -139,12 +135,19 @@ def convolutions(
     )
 
 
+def _of(
+    function: Callable[..., Tensor], *inputs: Tensor
+) -> Callable[[], Sequence[Tensor]]:
+    """A call with these inputs, whatever becomes of their names."""
+    return lambda: [function(*inputs)]
+
+
 def _product(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     source = _padded(rows)
     return sum(
         source[read] @ factor.double()
         for read, factor in zip(table.unbind(1), weight, strict=True)
-    )  # type: ignore[return-value]
+    )
 
 
 def _weight_gradient(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:
@@ -157,7 +160,7 @@ def _depthwise(rows: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     return sum(
         source[read] * factor.double()
         for read, factor in zip(table.unbind(1), weight, strict=True)
-    )  # type: ignore[return-value]
+    )
 
 
 def _depthwise_gradient(rows: Tensor, grad: Tensor, table: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def options(args: argparse.Namespace, *more: str) -> list[str]:
     return [*found, *more]
 
 
-def widths(args: argparse.Namespace) -> dict[str, int]:
+def widths(args: argparse.Namespace) -> dict[str, Any]:
     """Options of the student, for the interpreter of Triton."""
     return dict(stem_channels=8, base_channels=8) if args.quick else {}
 

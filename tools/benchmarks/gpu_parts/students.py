@@ -1,6 +1,7 @@
 """The whole student: packed against masked, Triton against PyTorch."""
 
 import argparse
+from typing import Any
 
 import common
 import torch
@@ -48,7 +49,9 @@ def run(args: argparse.Namespace, results: Results) -> None:
         backend: str, dtype: torch.dtype
     ) -> tuple[list[Tensor], Tensor]:
         torch.manual_seed(0)
-        net = SparseResNet(args.depth, backend=backend, **steps.widths(args))
+        net: Any = SparseResNet(
+            args.depth, backend=backend, **steps.widths(args)
+        )
         with common.quiet():
             net.init_weights()
         net.to(args.device, dtype).train()
