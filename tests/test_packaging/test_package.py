@@ -110,6 +110,7 @@ def test_extras(wheel: zipfile.ZipFile) -> None:
         'seg',
         'spconv',
         'export',
+        'heif',
         'log',
         'docs',
         'dev',

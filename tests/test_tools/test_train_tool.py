@@ -9,6 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
 
+from mmhgkd.runner import command_line
+
 
 def merged(train: ModuleType, *argv: str) -> Any:
     args = train.parse_args(argv)
@@ -228,20 +230,17 @@ def test_full_disk_ends_in_one_message(
 
 
 def test_denied_file_ends_in_one_message(
-    train: ModuleType,
-    toy: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
 
-    def deny(handle: int) -> None:
-        raise PermissionError(13, 'Permission denied')
+    def deny() -> None:
+        raise PermissionError(13, 'Permission denied', 'run/config.py')
 
-    monkeypatch.setattr('os.fsync', deny)
-    assert train.main([str(toy), '--work-dir', 'run']) == 3
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith('error: cannot open ')
-    assert 'Permission denied; mend its permissions' in error
+    assert command_line.run_tool(deny) == 3
+    assert capsys.readouterr().err == (
+        'error: cannot open run/config.py: Permission denied; mend its '
+        'permissions or those of its folder, then add --resume\n'
+    )
 
 
 def test_unknown_runner_type(

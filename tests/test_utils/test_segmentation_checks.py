@@ -256,6 +256,8 @@ LABELS = np.array([[1, 2, 3], [1, 1, 1]])
 def test_images_turn_and_masks_do_not(
     root: Path, suffix: str, kind: str, said: list[str]
 ) -> None:
+    for file in (root / 'images').iterdir():
+        file.unlink()
     save_turned(root, [1, 6, 8], (3, 2), suffix)
     write_masks(root, LABELS)
     cfg = option(config(root, img_suffix=suffix), type=kind)
@@ -279,6 +281,8 @@ def test_masks_of_turned_images(
     root: Path, suffix: str, said: list[str]
 ) -> None:
     """Whoever drew on the image as a viewer shows it."""
+    for file in (root / 'images').iterdir():
+        file.unlink()
     save_turned(root, [5, 6, 8], (2, 3), suffix)
     write_masks(root, LABELS)
     cfg = config(root, img_suffix=suffix)
