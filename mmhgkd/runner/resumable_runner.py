@@ -186,8 +186,14 @@ class ResumableRunner(Runner):
             ConfigError: If the file cannot be read without running code, or
                 if the run is resumed and it is that of another model.
         """
-        with safe_loading():
-            content = super().load_checkpoint(filename, *args, **kwargs)
+        try:
+            with safe_loading():
+                content = super().load_checkpoint(filename, *args, **kwargs)
+        except RuntimeError:  # of the average of EMAHook, which comes first
+            if self._resume and '://' not in filename:
+                state = read_checkpoint(filename)['state_dict']
+                check_model(self.model, state, filename)
+            raise
         if self._resume:
             check_model(self.model, content['state_dict'], filename)
             self.resumed = content
