@@ -22,6 +22,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     off is repeated.
     """
 
+    _iter: int
     _skip = 0
 
     def run(self) -> nn.Module:
