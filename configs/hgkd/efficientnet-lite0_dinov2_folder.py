@@ -1,7 +1,5 @@
-# EfficientNet-Lite0, from random weights. To distil given weights further:
-#   model.backbone.init_cfg.type=Pretrained
-#   model.backbone.init_cfg.prefix=backbone.
-#   model.backbone.init_cfg.checkpoint=PATH
+# EfficientNet-Lite0, from random weights; `load_from=PATH` distils the weights
+# of a student further, at a tenth of the learning rate.
 _base_ = 'r18_dinov2_folder.py'
 
 model = dict(

