@@ -98,9 +98,10 @@ def check_model(
         ConfigError: If a weight or buffer is missing, left over, or of
             another shape.
     """
-    while is_model_wrapper(model):
-        model = model.module
-    own = model.state_dict()
+    inner: Any = model
+    while is_model_wrapper(inner):
+        inner = inner.module
+    own = inner.state_dict()
     state = {key.removeprefix('module.'): v for key, v in state.items()}
     faults = [
         f'`{key}` is {_shape(state[key])} there and {_shape(own[key])} here'
@@ -140,7 +141,7 @@ def _find_place(runner: Any, before: dict[str, Any]) -> None:
     loop: Any = runner.train_loop
     if before.get('anchor') is not None and hasattr(loop, 'anchor'):
         loop.anchor = tuple(before['anchor'])
-    data = before.get('data')
+    data = before.get('data') or {}
     changes = find_changes(data, runner.data_record) if data else []
     if not changes:
         return
