@@ -22,7 +22,6 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     off is repeated.
     """
 
-    _iter: int
     _skip = 0
     _epoch: int
     _iter: int
