@@ -271,10 +271,10 @@ RUN = [
         '`images` of `load_from` is a folder; name the checkpoint',
     ),
     ('launcher=foo', "`launcher` must be one of ('none', 'pytorch', "),
-    ('work_dir=/proc/x', 'the work folder `/proc/x` cannot be made'),
+    ('work_dir=/proc/x', 'cannot write into the work folder `/proc/x`'),
     (
         'load_from=http://127.0.0.1:9/a.pth',
-        'cannot download the checkpoint `http://127.0.0.1:9/a.pth`',
+        'http://127.0.0.1:9/a.pth: cannot be downloaded',
     ),
 ]
 SETTINGS = [*MODEL, *DATA, *RUN]

@@ -269,7 +269,7 @@ OPTIONS = [
         '`pipe` of `model.teacher.checkpoint` is no plain file',
     ),
     ('load_from=other.pth', 'no key starts with `backbone.`'),
-    ('load_from=notes.txt', 'cannot read the checkpoint `notes.txt`'),
+    ('load_from=notes.txt', 'notes.txt: cannot be read as a checkpoint'),
     (
         'resume=True load_from=notes.txt',
         'the checkpoint `notes.txt` cannot be read',

@@ -163,6 +163,8 @@ def step_config(row: str, args: argparse.Namespace) -> Config:
         model.backbone.type = DenseBackbone
         # One visible unit, the whole image, so that no row is reordered.
         model.mask.update(unit=args.image_size, mask_ratio=0.0)
+        if model.head.get('feature_loss'):
+            model.head.feature_loss.region = 'all'
     return cfg
 
 
