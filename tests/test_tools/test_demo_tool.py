@@ -12,15 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tool_loader import load_tool
 from toy_run import write_run
 
+from mmhgkd.cli import demo, demo_server
 from mmhgkd.report import RunRecord
 from mmhgkd.visualization import model_panel
 from mmhgkd.visualization.explorer import Explorer
 from mmhgkd.visualization.trained_model import prepare_image, set_mask_ratio
-
-demo = load_tool('demo')
 
 
 @pytest.fixture(scope='module')
@@ -33,7 +31,7 @@ def explorer(
 
 @pytest.fixture(scope='module')
 def url(explorer: Explorer) -> Iterator[str]:
-    server = demo.DemoServer(explorer, 0)
+    server = demo_server.DemoServer(explorer, 0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f'http://127.0.0.1:{server.server_port}'
