@@ -141,16 +141,22 @@ def distill(
         chosen = choose_teacher(teacher)
         if name == 'auto':
             name = chosen.config.get('model_name', SHIPPED)
+
+    def kept(option: str, value: Any) -> Any:
+        if value is None and old is not None:
+            return getattr(old, option)
+        return value
+
     plan, reasons = make_plan(
         photos,
         chosen,
         name,
-        student or (old and old.student),
-        epochs or (old and old.epochs),
-        batch_size or (old and old.batch_size),
-        image_size or (old and old.image_size),
+        kept('student', student),
+        kept('epochs', epochs),
+        kept('batch_size', batch_size),
+        kept('image_size', image_size),
         workers,
-        old.seed if old and seed is None else seed or 0,
+        kept('seed', seed) or 0,
     )
     cfg = distillation_config(plan, photos, chosen, folder, config, options)
     if student_weights is not None:
