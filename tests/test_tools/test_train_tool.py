@@ -10,11 +10,12 @@ from tensorboard.backend.event_processing.event_accumulator import (
 )
 
 from mmhgkd.runner import command_line
+from mmhgkd.utils import load_config
 
 
 def merged(train: ModuleType, *argv: str) -> Any:
     args = train.parse_args(argv)
-    cfg = train.load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     train.merge_args(cfg, args)
     return cfg
 
