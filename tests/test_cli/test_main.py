@@ -107,7 +107,9 @@ def test_no_libgl(
     def fail(name: str) -> None:
         raise ImportError('libGL.so.1: cannot open shared object file')
 
-    monkeypatch.setattr('mmhgkd.cli.main.import_module', fail)
+    # The function of that name hides the module.
+    module = sys.modules['mmhgkd.cli.main']
+    monkeypatch.setattr(module, 'import_module', fail)
     assert main(['train', 'x']) == 2
     assert '`mmhgkd doctor` says how to mend' in capsys.readouterr().err
 
