@@ -14,6 +14,7 @@ from mmhgkd.teachers.checkpoint import (
     strip_prefix,
     summarize,
 )
+from mmhgkd.transfer.converters.dense import dense_student
 from mmhgkd.transfer.converters.libraries import (
     TimmLayout,
     TorchvisionLayout,
@@ -74,7 +75,10 @@ def _renamed(state: State, own: State, config: Config) -> list[State]:
     The inverse of an export: both networks have their layers in one order.
     """
     found = []
-    student = Student('', student_config(config), {})
+    try:
+        student = dense_student(Student('', student_config(config), {}))
+    except ConfigError:  # a network that no library has
+        return []
     for layout in (TorchvisionLayout(), TimmLayout()):
         try:
             other = layout.build(student).state_dict()
