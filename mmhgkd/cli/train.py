@@ -71,7 +71,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def merge_args(cfg: 'Config', args: argparse.Namespace) -> None:
     """Put the command line options into the config."""
     from mmhgkd.runner import command_line, fall_back_to_full_precision
-    from mmhgkd.utils import preflight
 
     set_shortcuts(cfg, args)
     command_line.merge_common_arguments(cfg, args)
@@ -82,10 +81,7 @@ def merge_args(cfg: 'Config', args: argparse.Namespace) -> None:
         checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
         checkpoint.pop('save_best', None)
     if args.amp:
-        if cfg.optim_wrapper.get('type') not in preflight.MIXED_PRECISION:
-            cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        if cfg.optim_wrapper.type == 'AmpOptimWrapper':
-            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        set_mixed_precision(cfg)
     else:
         fall_back_to_full_precision(cfg)
     if args.resume == 'auto' and command_line.takes_auto_resume(cfg):
@@ -109,6 +105,22 @@ def merge_args(cfg: 'Config', args: argparse.Namespace) -> None:
                 'dict(base_batch_size=...)` to the config'
             )
         cfg.auto_scale_lr.enable = True
+
+
+def set_mixed_precision(cfg: 'Config') -> None:
+    """Train with mixed precision, of the kind of the config if it has one."""
+    from mmengine.optim import AmpOptimWrapper
+    from mmengine.registry import OPTIM_WRAPPERS
+
+    from mmhgkd.utils import preflight
+    from mmhgkd.utils.find_type import find_type
+
+    wrapper = cfg.optim_wrapper
+    if not preflight.is_mixed_precision(cfg):
+        wrapper.type = 'AmpOptimWrapper'
+    scope = cfg.get('default_scope')
+    if find_type(OPTIM_WRAPPERS, wrapper.type, scope) is AmpOptimWrapper:
+        wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def set_shortcuts(cfg: 'Config', args: argparse.Namespace) -> None:
