@@ -1,4 +1,5 @@
 import functools
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,11 @@ torch.set_num_threads(1)
 # A config that inherits `mmdet::` is looked up in all 400 metafiles there,
 # which are read again for each of its bases otherwise.
 config_utils.load = functools.cache(config_utils.load)
+# `nohup` and the background of a shell switch these off, for child processes
+# too. A handler of Python's in their place would be one for this process only.
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 GPUS = [pytest.param('cuda', marks=pytest.mark.gpu)]
 
 

@@ -63,6 +63,8 @@ def teacher_name(teacher: Config) -> str:
     """Such as 'MAE ViT-B/16'."""
     if teacher.type == 'mmhgkd.PixelTeacher':
         return 'none (pixels)'
+    if teacher.type == 'mmhgkd.TimmTeacher':
+        return f'{teacher.model_name} of timm'
     return transformer_name(teacher.backbone)
 
 
@@ -80,6 +82,8 @@ def transformer_name(backbone: Config) -> str:
 
 def network_name(backbone: Config) -> str:
     """Such as 'ResNet-50'."""
+    if 'network' in backbone:
+        return f'{backbone.network.model_name} of timm'
     name = backbone.type.split('.')[-1].removeprefix('Sparse')
     size = backbone.get('depth', backbone.get('arch'))
     width = backbone.get('base_channels')

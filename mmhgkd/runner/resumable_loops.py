@@ -22,8 +22,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     off is repeated.
     """
 
-    _iter: int
     _skip = 0
+    _epoch: int
+    _iter: int
 
     def run(self) -> nn.Module:
         """Train up to the last epoch."""
@@ -111,6 +112,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
 
     #: An iteration, and the pass over the data that begins with it.
     anchor = (0, 0)
+    _iter: int
 
     def run(self) -> nn.Module:
         """Train up to the last iteration."""

@@ -141,7 +141,7 @@ def _find_place(runner: Any, before: dict[str, Any]) -> None:
     loop: Any = runner.train_loop
     if before.get('anchor') is not None and hasattr(loop, 'anchor'):
         loop.anchor = tuple(before['anchor'])
-    data: Any = before.get('data')
+    data = before.get('data') or {}
     changes = find_changes(data, runner.data_record) if data else []
     if not changes:
         return

@@ -56,6 +56,15 @@ def test_every_config_has_a_row_without_a_claim(name: str) -> None:
             'spark/r50_pixels.py',
             ['none (pixels)', 'ResNet-50', '300 epochs', '512'],
         ),
+        (
+            'hgkd/efficientnet-lite0_dinov2_folder.py',
+            [
+                'vit_small_patch14_dinov2.lvd142m of timm',
+                'tf_efficientnet_lite0 of timm',
+                '20 epochs',
+                '64',
+            ],
+        ),
         ('mae/vit-tiny.py', ['MAE ViT-Ti/16', '300 epochs', '512']),
     ],
 )
