@@ -171,6 +171,8 @@ def test_choices_follow_the_number_of_photos(
     many = plan_of(200_000)
     assert (many.student, many.image_size) == ('resnet50', 224)
     assert plan_of(200_000, fixed=96).image_size == 96
+    single = plan_of(8, epochs=1)
+    assert (single.steps, single.warmup) == (1, 0)
     with pytest.raises(ConfigError, match='one photo is too few'):
         plan_of(1)
 

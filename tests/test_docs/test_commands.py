@@ -172,9 +172,12 @@ def parse_command(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, 'parse_known_args', stop)
-        with pytest.raises(Parsed) as caught:
+        try:
             main(argv)
-    assert not caught.value.rest, f'mmhgkd has no {caught.value.rest}'
+        except Parsed as parsed:
+            assert not parsed.rest, f'mmhgkd has no {parsed.rest}'
+        else:
+            raise AssertionError(f'mmhgkd has no command {argv[0]}')
 
 
 def check(

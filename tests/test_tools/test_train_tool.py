@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -213,7 +214,9 @@ def test_progress(train: ModuleType, toy: Path) -> None:
     assert cfg.custom_hooks == [dict(type='mmhgkd.ProgressHook')]
 
 
+@pytest.mark.parametrize('name', ['run_id.txt', 'iter_1.pth'])
 def test_full_disk_ends_in_one_message(
+    name: str,
     train: ModuleType,
     toy: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -221,13 +224,14 @@ def test_full_disk_ends_in_one_message(
 ) -> None:
 
     def full(handle: int) -> None:
-        raise OSError(28, 'No space left on device')
+        if f'.{name}.' in os.readlink(f'/proc/self/fd/{handle}'):
+            raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr('os.fsync', full)
     assert train.main([str(toy), '--work-dir', 'run']) == 3
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith('error: cannot write ')
-    assert 'iter_1.pth: No space left on device' in error
+    assert f'{name}: No space left on device' in error
 
 
 def test_denied_file_ends_in_one_message(

@@ -160,7 +160,7 @@ def make_plan(
         raise ConfigError(f'`workers` must not be negative, got {workers}')
     steps = epochs * max(1, number // batch_size)
     # A twentieth, but long enough for the running averages of the optimizer.
-    warmup = min(max(ceil(steps / 20), 20), max(1, steps // 4), 2000)
+    warmup = min(max(ceil(steps / 20), 20), steps // 4, 2000)
     plan = Plan(
         number,
         student_name(student),

@@ -60,21 +60,21 @@ def distillation_config(
     model.backbone = dict(STUDENTS[plan.student])
     _set_up_run(cfg, plan, photos, out)
     cfg.optim_wrapper.optimizer.lr = plan.learning_rate
-    cfg.param_scheduler = [
-        dict(
-            type='LinearLR',
-            start_factor=1e-3,
-            by_epoch=False,
-            begin=0,
-            end=plan.warmup,
-        ),
-        dict(
-            type='CosineAnnealingLR',
-            by_epoch=False,
-            begin=plan.warmup,
-            end=plan.steps,
-        ),
-    ]
+    cosine = dict(
+        type='CosineAnnealingLR',
+        by_epoch=False,
+        begin=plan.warmup,
+        end=plan.steps,
+    )
+    linear = dict(
+        type='LinearLR',
+        start_factor=1e-3,
+        by_epoch=False,
+        begin=0,
+        end=plan.warmup,
+    )
+    # A few steps have no warm-up, and MMEngine takes no schedule of length 0.
+    cfg.param_scheduler = [linear, cosine] if plan.warmup else [cosine]
     cfg.train_cfg.max_epochs = plan.epochs
     cfg.default_hooks.checkpoint.interval = max(1, plan.epochs // 10)
     cfg.merge_from_dict(options or {})
