@@ -221,5 +221,7 @@ def test_says_what_is_wrong_with_its_arguments() -> None:
         with pytest.raises(ValueError, match=message):
             MIMTeacher(**kwargs, allow_random=True)
     teacher = MIMTeacher(beit(True), allow_random=True, **BEIT_NORM)
-    with pytest.raises(ValueError, match='images of 32x24 px only, got 32x32'):
+    with pytest.raises(
+        ValueError, match='images of 32x24 px only, and 32x32 px have'
+    ):
         teacher(torch.zeros(1, 3, 32, 32))

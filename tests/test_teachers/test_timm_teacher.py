@@ -114,7 +114,9 @@ def test_gives_the_tokens_of_beit(
     torch.testing.assert_close(
         teacher(images), reference_tokens(state, images)
     )
-    with pytest.raises(ValueError, match='images of 32x24 px only, got 32x32'):
+    with pytest.raises(
+        ValueError, match='images of 32x24 px only, and 32x32 px have'
+    ):
         teacher(torch.zeros(1, 3, 32, 32))
 
 
