@@ -99,7 +99,8 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmhgkd', 'mmhgkd.*']),
-    package_data={'mmhgkd': ['py.typed']},
+    package_data={'mmhgkd': ['py.typed', 'cli/demo.html']},
+    entry_points={'console_scripts': ['mmhgkd = mmhgkd.cli:main']},
     python_requires='>=3.10,<3.13',
     install_requires=requirements('mminstall', 'runtime'),
     extras_require={

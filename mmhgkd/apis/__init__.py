@@ -1,12 +1,14 @@
 from typing import TYPE_CHECKING, Any
 
+from mmhgkd.catalog import STUDENTS, TEACHERS
 from mmhgkd.transfer.converters import student_config
 from mmhgkd.transfer.model_hub import register_models
 
 from .configs import config_folder, load_config
 from .distill import distill
+from .distillation import Distillation
 from .features import Features, extract_features
-from .student import STUDENTS, build_student, load_student
+from .student import build_student, load_student
 
 if TYPE_CHECKING:
     from .quickstart import run_quickstart
@@ -15,6 +17,8 @@ register_models()
 
 __all__ = [
     'STUDENTS',
+    'TEACHERS',
+    'Distillation',
     'Features',
     'build_student',
     'config_folder',

@@ -2,25 +2,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmhgkd.catalog import config_folder, config_path
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils import load_config as read_config
 
-PACKAGE = Path(__file__).resolve().parent.parent
-
-
-def config_folder() -> Path:
-    """Folder of the configs that this installation carries.
-
-    Raises:
-        FileNotFoundError: If the installation is incomplete.
-    """
-    for folder in (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs'):
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError(
-        f'no configs beside {PACKAGE}; install mmhgkd again with '
-        '`pip install -e .` in its repository'
-    )
+__all__ = ['config_folder', 'find_config', 'load_config']
 
 
 def load_config(name: str) -> Config:
@@ -36,21 +22,13 @@ def load_config(name: str) -> Config:
     Raises:
         ConfigError: If there is no such config.
     """
-    folder = config_folder()
-    path = folder / f'{name}.py'
-    if not path.is_file() or name.startswith('_base_'):
-        known = sorted(
-            str(file.relative_to(folder).with_suffix(''))
-            for file in folder.rglob('*.py')
-            if '_base_' not in file.parts
-        )
+    if name.endswith('.py'):
         raise ConfigError(
-            f'there is no config {name!r}; the configs are {", ".join(known)}'
+            f'there is no config {name!r}; a name has no ending `.py`'
         )
-    return Config.fromfile(path)
+    return Config.fromfile(config_path(name))
 
 
 def find_config(config: str | Path) -> Config:
     """Load a config by its file, which ends in ``.py``, or by its name."""
-    name = str(config)
-    return read_config(name) if name.endswith('.py') else load_config(name)
+    return read_config(str(config_path(config)))

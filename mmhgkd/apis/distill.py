@@ -1,8 +1,16 @@
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
+from mmhgkd.catalog import Photos, find_photos, student_name, suggest
+from mmhgkd.catalog.teachers import SHIPPED
+from mmhgkd.report import RunRecord, html_report
 from mmhgkd.runner import (
     command_line,
     fall_back_to_full_precision,
@@ -10,102 +18,356 @@ from mmhgkd.runner import (
 )
 from mmhgkd.utils import ConfigError, preflight
 
-from .configs import find_config
+from .distillation import (
+    Distillation,
+    Judge,
+    Plan,
+    QuietRunner,
+    Teacher,
+    choose_teacher,
+    distillation_config,
+    make_plan,
+    read_teacher,
+    teacher_training_config,
+)
+from .distillation.pictures import save_neighbors, save_panel
+from .distillation.results import (
+    CHECKPOINT,
+    drop_checkpoints,
+    export_all,
+    keep_weights,
+)
+from .distillation.start_weights import write_start_weights
+from .distillation.teacher import shipped_teacher
+
+Say = Callable[[str], None]
+PANEL, NEIGHBORS = 'panel.png', 'neighbors.png'
+#: Images that the pre-training of a teacher takes, fewest and most epochs.
+TEACHER_SHOWN, TEACHER_EPOCHS = 60_000, (20, 300)
 
 
+@safe_loading()
 def distill(
-    folder: str | Path,
-    work_dir: str | Path,
-    config: str | Path = 'hgkd/r18_scenes',
-    teacher: str | Path | None = None,
+    images: Any,
+    out: str | Path,
+    student: str | None = None,
+    teacher: str | Path = 'auto',
     epochs: int | None = None,
+    batch_size: int | None = None,
+    image_size: int | None = None,
+    train_teacher: bool = False,
+    student_weights: str | Path | None = None,
     workers: int | None = None,
+    seed: int | None = None,
+    resume: bool = False,
+    config: str | Path | None = None,
     options: dict[str, Any] | None = None,
-) -> Path:
-    """Distil a student on a folder of images, without labels.
+    export: bool = True,
+    say: Say | None = None,
+) -> Distillation:
+    """Distil a student on images without labels, and judge it.
 
-    Nothing is evaluated during the training: that needs labels.
+    Labels are read by the comparison at the end only, where the images lie in
+    one folder a class. A sub-folder ``val`` beside ``train`` is not trained
+    on.
 
     Args:
-        folder (str or Path): Images, at any depth. Where it has a ``train``
-            sub-folder only that is used.
-        work_dir (str or Path): Receives logs and checkpoints.
-        config (str or Path): A config of this project by its name, or a
-            config file. Defaults to 'hgkd/r18_scenes': a ResNet-18 on 96 px,
-            whose teacher comes with this project and has seen drawn scenes
-            only. For photographs train or download a teacher.
-        teacher (str or Path, optional): Checkpoint of the teacher. Defaults
-            to None, which means that of the config.
-        epochs (int, optional): Length of the training; the schedule is
-            stretched or shrunk to it. Defaults to None, which means that of
-            the config.
+        images (str or PathLike or Sequence): A folder, images at any depth; a
+            pattern, a file with a path a line; or a list of files, PIL images
+            or RGB arrays ``(H, W, 3)`` in 0..255.
+        out (str or Path): Folder for everything that is written.
+        student (str, optional): A key of ``STUDENTS``. Defaults to None,
+            which means one that goes with the number of images.
+        teacher (str or Path): Name of a teacher (``mmhgkd teachers`` lists
+            them), a checkpoint, or 'auto': one that is on this machine, else
+            the small one of this project, which has seen drawn scenes only.
+            Defaults to 'auto'.
+        epochs (int, optional): Length of the training. Defaults to None,
+            which means one that goes with the number of images.
+        batch_size (int, optional): The learning rate follows it. Defaults to
+            None, which means 64, or less for few images.
+        image_size (int, optional): Side of what the student sees in pixels.
+            Defaults to None: 224 on a GPU, 96 on a CPU, or the teacher's.
+        train_teacher (bool): Whether to pre-train a small teacher on the
+            images first. Defaults to False.
+        student_weights (str or Path, optional): Weights that the student
+            starts from. Defaults to None, which means random ones.
         workers (int, optional): Processes that load images. Defaults to
-            None, which means as many as in the config.
+            None, which means by the number of cores.
+        seed (int, optional): Defaults to None, which means 0.
+        resume (bool): Whether to go on with what lies in ``out``.
+            Defaults to False.
+        config (str or Path, optional): Another recipe, by name or file, with
+            ``head.direct_loss`` as its loss. Defaults to None, which means
+            the recommended one.
         options (dict, optional): Further changes of the config by dotted
-            key, such as ``{'train_dataloader.batch_size': 32}``. Defaults to
-            None.
+            key. Defaults to None.
+        export (bool): Whether to write files for torchvision, timm and ONNX.
+            Defaults to True.
+        say (Callable, optional): Is given each line for a person, such as
+            ``print``. Defaults to None, which is quiet.
 
     Returns:
-        Path: The last checkpoint, for :func:`load_student`.
+        Distillation: Paths and metrics. It serves as the path of the
+        checkpoint, such as in ``load_student(result)``.
 
     Raises:
-        ConfigError: If folder, config, teacher or options do not exist or
-            fit.
+        ConfigError: If images, teacher or options do not exist or fit.
     """
-    cfg = find_config(config)
-    for section in ('val', 'test'):
-        for part in ('dataloader', 'cfg', 'evaluator'):
-            cfg[f'{section}_{part}'] = None
-    cfg.work_dir = str(work_dir)
-    loader = cfg.train_dataloader
-    loader.dataset.data_root = str(folder)
-    if workers is not None:
-        loader.num_workers = workers
-        loader.persistent_workers = workers > 0
-    if teacher is not None:
-        cfg.model.teacher.checkpoint = str(teacher)
-    cfg.merge_from_dict(options or {})
-    if epochs is not None:
-        set_epochs(cfg, epochs)
-    if not Path(folder).is_dir():
-        raise ConfigError(
-            f'the folder `{folder}` does not exist; give that of your images'
+    folder = Path(out).expanduser()
+    tell = say or (lambda line: None)
+    asked = dict(
+        student=student and student_name(student),
+        teacher=None if str(teacher) == 'auto' else str(teacher),
+        epochs=epochs,
+        batch_size=batch_size,
+        image_size=image_size,
+        seed=seed,
+    )
+    old = _check_folder(folder, resume, asked)
+    photos = find_photos(images, folder / 'images')
+    _check_options(options)
+    folder.mkdir(parents=True, exist_ok=True)
+    if old is not None:
+        finished = Distillation.read(folder)
+        if finished is not None:
+            tell(f'{folder} is finished already; nothing is left to do')
+            return finished
+        _check_photos(old, photos)
+    name = str(teacher)
+    if train_teacher or (old and old.teacher == 'trained'):
+        name = 'trained'
+        chosen = _train_teacher(photos, folder, workers, seed or 0, tell)
+    elif old is not None and name == 'auto':
+        chosen = choose_teacher(old.teacher)
+        name = old.teacher
+    else:
+        chosen = choose_teacher(teacher)
+        if name == 'auto':
+            name = chosen.config.get('model_name', SHIPPED)
+
+    def kept(option: str, value: Any) -> Any:
+        if value is None and old is not None:
+            return getattr(old, option)
+        return value
+
+    plan, reasons = make_plan(
+        photos,
+        chosen,
+        name,
+        kept('student', student),
+        kept('epochs', epochs),
+        kept('batch_size', batch_size),
+        kept('image_size', image_size),
+        workers,
+        kept('seed', seed) or 0,
+    )
+    cfg = distillation_config(plan, photos, chosen, folder, config, options)
+    if student_weights is not None:
+        weights = write_start_weights(
+            student_weights, cfg, folder / 'start_weights.pth'
         )
-    checkpoint = cfg.model.teacher.get('checkpoint') or '://'
-    if '://' not in checkpoint and not Path(checkpoint).is_file():
-        raise ConfigError(
-            f'the teacher `{checkpoint}` does not exist; give '
-            'its checkpoint as `teacher`'
+        cfg.model.backbone.init_cfg = dict(
+            type='Pretrained', checkpoint=str(weights)
         )
+    plan.save(folder)
+    judge = Judge(cfg, photos, plan.device, plan.seed, plan.workers)
+    with _quiet():
+        model = judge.build_model()
+    millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
+    rate = cfg.optim_wrapper.optimizer.lr
+    for line in _introduce(
+        plan, photos, chosen, reasons, folder, millions, rate
+    ):
+        tell(line)
+    with _quiet():
+        before, taught = judge.embed(model)
+        if resume:
+            cfg.resume = 'auto'
+        _train(cfg, say is not None)
+    result = Distillation(folder, folder / CHECKPOINT)
+    keep_weights(_last_checkpoint(folder), result.checkpoint)
+    tell('Comparing student and teacher')
+    with _quiet():
+        model = judge.build_model(result.checkpoint)
+        after, _ = judge.embed(model)
+        start = 'start weights' if student_weights else 'untrained'
+        result.metrics = {
+            'chance': judge.chance(),
+            start: judge.measure(before, taught),
+            'distilled': judge.measure(after, taught),
+            'teacher': judge.measure(taught, taught),
+        }
+        save_panel(folder / PANEL, judge, model)
+        save_neighbors(
+            folder / NEIGHBORS,
+            judge.files,
+            {start: before, 'distilled': after, 'teacher': taught},
+        )
+        if export:
+            tell('Writing the student for torchvision, timm and ONNX')
+            result.exports, result.notes = export_all(result.checkpoint)
+    result.report = folder / 'report.html'
+    result.save()
+    drop_checkpoints(folder)
+    result.report.write_text(html_report(RunRecord(folder)), encoding='utf-8')
+    return result
+
+
+def _check_folder(
+    folder: Path, resume: bool, asked: dict[str, Any]
+) -> Plan | None:
+    """The plan of the run to go on with; nothing is overwritten."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f'{folder} is a file; give a folder as `out`')
+    old = Plan.load(folder)
+    if old is None:
+        return None
+    if not resume:
+        raise ConfigError(
+            f'{folder} holds a distillation already; go on with it by '
+            '`resume` (--resume), or choose another folder'
+        )
+    for name, value in asked.items():
+        kept = asdict(old)[name]
+        if value is not None and value != kept:
+            raise ConfigError(
+                f'{folder} holds a distillation with `{name}` {kept}, not '
+                f'{value}; leave it out to go on, or choose another folder'
+            )
+    return old
+
+
+def _check_photos(old: Plan, photos: Photos) -> None:
+    if len(photos.training) != old.photos:
+        raise ConfigError(
+            f'{photos.source} holds {len(photos.training)} photos, and the '
+            f'run to go on with has begun with {old.photos}; choose another '
+            'folder for a new run'
+        )
+
+
+def _check_options(options: dict[str, Any] | None) -> None:
+    known = [
+        'model',
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'default_hooks',
+        'custom_hooks',
+        'randomness',
+        'env_cfg',
+        'log_level',
+        'auto_scale_lr',
+    ]
+    for key in options or {}:
+        top = key.split('.')[0]
+        if top not in known:
+            raise ConfigError(
+                f'`options` has {key!r}, but nothing reads `{top}`'
+                f'{suggest(top, known)}'
+            )
+
+
+def _train_teacher(
+    photos: Photos, folder: Path, workers: int | None, seed: int, tell: Say
+) -> Teacher:
+    """Pre-train a small MAE on the photos, if that is not done yet."""
+    out = folder / 'teacher'
+    done = out / 'teacher.pth'
+    if not done.is_file():
+        sketch = shipped_teacher()
+        plan, _ = make_plan(
+            photos, sketch, 'trained', None, 1, None, None, workers, seed
+        )
+        fewest, most = TEACHER_EPOCHS
+        epochs = min(max(TEACHER_SHOWN // plan.photos, fewest), most)
+        cfg = teacher_training_config(plan, photos, epochs, out)
+        cfg.resume = 'auto'
+        tell(
+            f'Training a small teacher (MAE, 2.3 M parameters) on the photos '
+            f'first: {epochs} epochs, log in {out}'
+        )
+        with _quiet():
+            _train(cfg, True)
+        keep_weights(_last_checkpoint(out), done)
+        for path in out.glob('epoch_*.pth'):
+            path.unlink()
+    return read_teacher(done)
+
+
+def _train(cfg: Config, progress: bool) -> None:
+    if progress:
+        cfg.custom_hooks = [
+            *(cfg.get('custom_hooks') or []),
+            dict(type='mmhgkd.ProgressHook', plain=True),
+        ]
     fall_back_to_full_precision(cfg)
-    with safe_loading():
-        preflight.check_config(cfg, ('train_dataloader',))
-        command_line.build_runner(cfg).train()
-    return Path((Path(work_dir) / 'last_checkpoint').read_text().strip())
+    preflight.check_config(cfg, ('train_dataloader',))
+    command_line.build_runner(cfg, QuietRunner).train()
 
 
-def set_epochs(cfg: Config, epochs: int) -> None:
-    """Change the length of a training, and of its schedules in proportion.
+def _last_checkpoint(folder: Path) -> Path:
+    return Path((folder / 'last_checkpoint').read_text().strip())
 
-    Args:
-        cfg (Config): The config; changed in place.
-        epochs (int): The new length.
 
-    Raises:
-        ConfigError: If it is no length.
-    """
-    if epochs < 1:
-        raise ConfigError(f'`epochs` must be at least 1, got {epochs}')
-    ratio = epochs / cfg.train_cfg.max_epochs
-    cfg.train_cfg.max_epochs = epochs
-    schedules = []
-    for schedule in cfg.get('param_scheduler') or []:
-        if schedule.get('by_epoch', True) and 'end' in schedule:
-            schedule.begin = round(schedule.get('begin', 0) * ratio)
-            schedule.end = round(schedule.end * ratio)
-            if 'T_max' in schedule:
-                schedule.T_max = schedule.end - schedule.begin
-            if schedule.end == schedule.begin:  # a warm-up of no epoch
-                continue
-        schedules.append(schedule)
-    cfg.param_scheduler = schedules
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Send all but errors to the log of the run."""
+    logging.captureWarnings(True)
+    current = MMLogger.get_current_instance()
+    for handler in current.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.ERROR)
+    logger = logging.getLogger('py.warnings')
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+
+
+def _introduce(
+    plan: Plan,
+    photos: Photos,
+    teacher: Teacher,
+    reasons: dict[str, str],
+    folder: Path,
+    millions: float,
+    rate: float,
+) -> list[str]:
+    """What is going to happen, in at most ten lines."""
+
+    def why(name: str) -> str:
+        return f' ({reasons[name]})' if name in reasons else ''
+
+    lines = [f'photos   {photos.describe()}']
+    if photos.classes:
+        lines.append(
+            f'labels   {len(photos.classes)} folders taken as classes, for '
+            'the comparison at the end only'
+        )
+    lines.append(f'teacher  {teacher.title}')
+    if teacher.warning:
+        lines.append(f'WARNING  {teacher.warning}')
+    small = photos.shorter_side and photos.shorter_side < plan.image_size
+    lines += [
+        f'student  {plan.student}{why("student")}, {millions:.1f} M '
+        f'parameters, sees {plan.image_size} px'
+        f'{why("images")}' + (', more than the photos have' if small else ''),
+        f'training {plan.epochs} epochs{why("epochs")}, {plan.steps:,} steps '
+        f'of {plan.batch_size}{why("batch")}, {plan.warmup} of them warm-up, '
+        f'learning rate {rate:.2g}',
+        f'device   {"GPU" if plan.device == "cuda" else "CPU"}, '
+        f'{plan.workers} processes that load',
+        f'folder   {folder} (the log in it has everything else)',
+    ]
+    if plan.photos < 500:
+        lines.append(
+            'NOTE     a few hundred photos show whether it works; for a good '
+            'student take thousands'
+        )
+    assert len(lines) <= 10
+    return lines

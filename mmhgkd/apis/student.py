@@ -1,3 +1,4 @@
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -5,35 +6,10 @@ from typing import Any
 from mmengine.model import BaseModel
 from mmpretrain import get_model
 
+from mmhgkd.catalog import STUDENTS, student_name
 from mmhgkd.transfer.converters import read_student, student_config
-from mmhgkd.utils import ConfigError
 
 from .configs import find_config
-
-STUDENTS: dict[str, dict[str, Any]] = {
-    **{
-        f'resnet{depth}': dict(type='mmhgkd.SparseResNet', depth=depth)
-        for depth in (18, 34, 50, 101, 152)
-    },
-    **{
-        f'convnext_{arch}': dict(type='mmhgkd.SparseConvNeXt', arch=arch)
-        for arch in ('atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base')
-    },
-    **{
-        f'convnextv2_{arch}': dict(
-            type='mmhgkd.SparseConvNeXt',
-            arch=arch,
-            use_grn=True,
-            layer_scale_init_value=0.0,
-        )
-        for arch in ('atto', 'femto', 'pico', 'nano', 'tiny', 'base')
-    },
-    'mobilenet_v2': dict(type='mmhgkd.SparseMobileNetV2'),
-    'mobilenet_v3_small': dict(type='mmhgkd.SparseMobileNetV3', arch='small'),
-    'mobilenet_v3_large': dict(type='mmhgkd.SparseMobileNetV3', arch='large'),
-    'efficientnet_b0': dict(type='mmhgkd.SparseEfficientNet', arch='b0'),
-}
-"""Config of the backbone of each student."""
 
 
 def build_student(name: str, **options: Any) -> BaseModel:
@@ -51,12 +27,7 @@ def build_student(name: str, **options: Any) -> BaseModel:
     Raises:
         ConfigError: If there is no such student.
     """
-    if name not in STUDENTS:
-        raise ConfigError(
-            f'there is no student {name!r}; the students are '
-            f'{", ".join(STUDENTS)}'
-        )
-    backbone = {**STUDENTS[name], **options}
+    backbone = {**STUDENTS[student_name(name)], **options}
     model = get_model(
         student_config(dict(model=dict(type='HGKD', backbone=backbone)))
     )
@@ -65,7 +36,7 @@ def build_student(name: str, **options: Any) -> BaseModel:
 
 
 def load_student(
-    checkpoint: str | Path,
+    checkpoint: str | os.PathLike,
     config: str | Path | Mapping[str, Any] | None = None,
 ) -> BaseModel:
     """Load the student of a distillation or a downstream checkpoint.
@@ -73,8 +44,8 @@ def load_student(
     No code of the checkpoint is run.
 
     Args:
-        checkpoint (str or Path): File or URL of a checkpoint of
-            ``tools/train.py``, or of a converted one.
+        checkpoint (str or PathLike): What :func:`distill` returns, or file
+            or URL of a checkpoint of ``mmhgkd train``, or of a converted one.
         config (str or Path or Mapping, optional): Config of the training,
             its file, or its name, such as 'hgkd/r50_mae'. Defaults to None,
             which means the config that the checkpoint holds.
@@ -89,4 +60,4 @@ def load_student(
     """
     if isinstance(config, (str, Path)):
         return load_student(checkpoint, find_config(config))
-    return read_student(str(checkpoint), config).build()
+    return read_student(os.fspath(checkpoint), config).build()

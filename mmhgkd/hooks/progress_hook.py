@@ -1,5 +1,6 @@
 import atexit
 import logging
+import math
 import sys
 import time
 from typing import Any
@@ -19,23 +20,30 @@ class ProgressHook(Hook):
 
     With iterations, images a second over all ranks, the share of the time in
     which this rank waited for data, loss, memory, and the time that has
-    passed and is left. Where the output is no terminal it
-    shows nothing; the log has the figures.
+    passed and is left. Where the output is no terminal it shows nothing, as
+    the log has the figures, or plain lines.
 
     Args:
         interval (int): Iterations between two looks at the loss; each makes
             the host wait for the device. Defaults to 10.
         console (Console, optional): Where to draw. Defaults to None, which
             means the standard output.
+        plain (bool): Whether to print a line now and then where the output
+            is no terminal. Defaults to False.
     """
 
     priority = 'LOW'
 
     def __init__(
-        self, interval: int = 10, console: Console | None = None
+        self,
+        interval: int = 10,
+        console: Console | None = None,
+        plain: bool = False,
     ) -> None:
         self.interval = interval
         self.console = console
+        self.plain = plain
+        self._lines: _PlainLines | None = None
         self._progress: progress.Progress | None = None
         self._images = 0
         self._waited = 0.0
@@ -44,7 +52,12 @@ class ProgressHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Show the bar."""
         console = self.console or Console()
-        if runner.rank != 0 or not console.is_terminal:
+        if runner.rank != 0:
+            return
+        if not console.is_terminal:
+            if self.plain:
+                self._lines = _PlainLines(console, runner)
+                self._ready = time.perf_counter()
             return
         self._progress = progress.Progress(
             progress.TextColumn('epoch {task.fields[epoch]}'),
@@ -56,6 +69,7 @@ class ProgressHook(Hook):
             progress.TextColumn('{task.fields[memory]:.2f} GiB'),
             progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
+            progress.TextColumn('left'),
             console=console,
         )
         self._progress.add_task(
@@ -98,10 +112,15 @@ class ProgressHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         """Move the bar on."""
+        if self._progress is None and self._lines is None:
+            return
+        self._images += count_images(data_batch) * runner.world_size
+        if self._lines is not None:
+            self._lines.update(runner, self._images, self._waited, outputs)
+            self._ready = time.perf_counter()
         if self._progress is None:
             return
         task = self._progress.tasks[0]
-        self._images += count_images(data_batch) * runner.world_size
         fields: dict[str, Any] = {}
         is_due = self.every_n_inner_iters(batch_idx, self.interval)
         if is_due and outputs and 'loss' in outputs:
@@ -123,6 +142,50 @@ class ProgressHook(Hook):
             self._progress.stop()
             _print_to(runner, sys.stdout)
             self._progress = None
+
+
+class _PlainLines:
+    """Prints a tenth of a training a line, and at least one a minute."""
+
+    def __init__(self, console: Console, runner: Runner) -> None:
+        self._console = console
+        self._start = self._last = time.perf_counter()
+        self._first = runner.iter
+
+    def update(
+        self,
+        runner: Runner,
+        images: int,
+        waited: float,
+        outputs: dict | None,
+    ) -> None:
+        """Print if it is time."""
+        done, total = runner.iter + 1, runner.max_iters
+        now = time.perf_counter()
+        tenths = 10 * done // total > 10 * (done - 1) // total
+        if not tenths and now - self._last < 60:
+            return
+        self._last = now
+        passed = max(now - self._start, 1e-3)
+        left = passed / (done - self._first) * (total - done)
+        loss = float((outputs or {}).get('loss', math.nan))
+        self._console.print(
+            f'epoch {runner.epoch + 1}/{runner.max_epochs}, step {done}/'
+            f'{total}, loss {loss:.4f}, {images / passed:.0f} images/s, '
+            f'{min(waited / passed, 1.0):.0%} waiting for data, '
+            f'{used_memory():.1f} GiB, {read_time(left)} left',
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def read_time(seconds: float) -> str:
+    """A duration for people, such as '3 min'."""
+    if seconds < 90:
+        return f'{seconds:.0f} s'
+    if seconds < 5400:
+        return f'{seconds / 60:.0f} min'
+    return f'{seconds / 3600:.1f} h'
 
 
 def count_images(data_batch: Any) -> int:

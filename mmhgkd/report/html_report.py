@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import mimetypes
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -17,6 +18,13 @@ from .curves import curve_keys, draw_curve
 from .run_record import RunRecord
 
 MAX_PICTURES = 24
+RESULTS = 'results.json'  #: what a distillation has reached, in percent
+#: Plain names of its metrics.
+METRICS = {
+    'knn': 'right by nearest neighbors (kNN)',
+    'linear': 'right by a linear probe',
+    'neighbors': "neighbors in common with the teacher's",
+}
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
@@ -59,6 +67,7 @@ def html_report(record: RunRecord) -> str:
     embedded, there is no script.
     """
     sections = {
+        'Results': results_table(record.folder / RESULTS),
         'Curves': _curves(record),
         'Pictures': _pictures(record.pictures),
         'Evaluation': _evaluations(record),
@@ -82,6 +91,33 @@ def html_report(record: RunRecord) -> str:
         f'<p class="muted">{escape(_subtitle(record))}</p>\n'
         f'{_tiles(record)}\n{body}'
         f'<p class="muted">mmhgkd {__version__}</p></main></body></html>'
+    )
+
+
+def results_table(path: Path) -> str:
+    """The comparison at the end of a distillation; '' without one."""
+    try:
+        metrics = json.loads(path.read_text(encoding='utf-8'))['metrics']
+    except (OSError, ValueError, KeyError):
+        return ''
+    keys = [key for key in METRICS if any(key in r for r in metrics.values())]
+    if not keys:
+        return ''
+    header = ''.join(f'<th>{escape(METRICS[key])}</th>' for key in keys)
+    body = ''.join(
+        f'<tr><th>{escape(name)}</th>'
+        + ''.join(
+            f'<td>{row[key]:.1f} %</td>' if key in row else '<td></td>'
+            for key in keys
+        )
+        + '</tr>'
+        for name, row in metrics.items()
+    )
+    return (
+        '<p class="muted">More is better everywhere. The features are '
+        'frozen: nothing was trained on labels.</p>'
+        '<div class="card scroll"><table class="numbers"><thead><tr><th></th>'
+        f'{header}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 

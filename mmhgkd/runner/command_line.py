@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` have in common."""
+"""What the commands that run a config have in common."""
 
 import errno
 import logging
@@ -6,12 +6,12 @@ import os
 import re
 import sys
 import traceback
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from argparse import Namespace
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
@@ -26,11 +26,6 @@ from .end_with_parent import end_with_parent
 from .resumable_runner import ResumableRunner
 from .without_gpu import leave_gpu_settings_out, set_up_cpu_distributed
 
-_FLAGS = {
-    '--no-pin-memory': 'do not copy batches to page-locked memory',
-    '--no-persistent-workers': 'start the workers of the dataloaders anew in '
-    'each epoch',
-}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _DENIED = (errno.EACCES, errno.EPERM)
 _LOST_PROCESS = re.compile(
@@ -38,44 +33,6 @@ _LOST_PROCESS = re.compile(
     r'NCCL.*(error|abort)|Socket Timeout',
     re.DOTALL,
 )
-
-
-def add_common_arguments(parser: ArgumentParser) -> None:
-    """Add the options that training and testing share."""
-    parser.add_argument(
-        '--work-dir',
-        help='folder for logs and checkpoints; defaults to `work_dir` of the '
-        'config, else to ./work_dirs/CONFIG_NAME',
-    )
-    for flag, text in _FLAGS.items():
-        parser.add_argument(flag, action='store_true', help=text)
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change settings of the config, such as '
-        'train_dataloader.batch_size=64; a list is written key="[a,b]"',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        help='what has started the processes of a distributed run; defaults '
-        'to `launcher` of the config, else to none',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-
-
-def parse_arguments(
-    parser: ArgumentParser, argv: Sequence[str] | None
-) -> Namespace:
-    """Parse the command line, and pass the local rank on to MMEngine."""
-    try:
-        args = parser.parse_args(argv)
-    except ValueError:  # of DictAction
-        parser.error('--cfg-options takes items of the form KEY=VALUE')
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
 
 
 def merge_common_arguments(cfg: Config, args: Namespace) -> None:
@@ -106,12 +63,17 @@ def takes_auto_resume(cfg: Config) -> bool:
     return issubclass(_runner_type(cfg), ResumableRunner)
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the runner that the config asks for."""
+def build_runner(cfg: Config, kind: type[Runner] | None = None) -> Runner:
+    """Build the runner that the config asks for.
+
+    Args:
+        cfg (Config): The final config; changed in place.
+        kind (type, optional): The runner to build instead. Defaults to None.
+    """
     leave_gpu_settings_out(cfg)
     set_up_cpu_distributed(cfg)
     _make_work_dir(cfg)
-    kind = _runner_type(cfg)
+    kind = kind or _runner_type(cfg)
     with building(kind.__name__):
         return kind.from_cfg(cfg)
 

@@ -1,7 +1,11 @@
-from .config_options import load_config
+from typing import TYPE_CHECKING, Any
+
 from .empty_words import leave_out_empty_words
 from .errors import ConfigError, RunError, RunStopped, one_of
 from .versions import check_versions, leave_out_multimodal
+
+if TYPE_CHECKING:
+    from .config_options import load_config
 
 __all__ = [
     'ConfigError',
@@ -13,3 +17,12 @@ __all__ = [
     'load_config',
     'one_of',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # MMEngine imports PyTorch, and `mmhgkd --help` must not wait for that.
+    if name == 'load_config':
+        from .config_options import load_config
+
+        return load_config
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

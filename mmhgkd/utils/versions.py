@@ -5,7 +5,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.utils import digit_version
+from packaging.version import Version
 
 
 class Package(NamedTuple):
@@ -53,8 +53,8 @@ def check_versions() -> None:
         version = _module_version(module)
         if version is None:
             continue
-        tested = digit_version(minimum), digit_version(below)
-        if not tested[0] <= digit_version(version) < tested[1]:
+        tested = Version(minimum), Version(below)
+        if not tested[0] <= Version(version) < tested[1]:
             warnings.warn(
                 f'{module} {version} is not among the tested versions; if '
                 'something breaks, run `pip install '
@@ -78,8 +78,7 @@ def leave_out_multimodal() -> None:
         or package is None
         or package.origin is None
         or not _is_installed('transformers')
-        or digit_version(metadata.version('transformers').split('+')[0])
-        < digit_version('5.0')
+        or Version(metadata.version('transformers')) < Version('5.0')
     ):
         return
     path = Path(package.origin).parent / 'utils' / 'dependency.py'

@@ -24,8 +24,11 @@ def write_whole(path: str | Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # A full disk is found by calls that do not know the name.
+            error.filename = str(path)
         raise
     if os.name == 'posix':
         # Bring the new name itself to the disk.

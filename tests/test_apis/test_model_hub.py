@@ -136,15 +136,27 @@ def test_entry_is_true_to_its_config(entry: Model) -> None:
         facts['Training Data'] == DATA[cfg.train_dataloader.dataset.data_root]
     )
     if 'Student' in facts:
-        assert facts['Student'] == f'ResNet-{cfg.model.backbone.depth}'
-        assert entry.name.startswith(f'r{cfg.model.backbone.depth}_')
+        student, prefix = _student(cfg)
+        assert facts['Student'] == student
+        assert entry.name.startswith(f'{prefix}_')
         assert facts['Teacher'] == _teacher(cfg)
     else:
         assert cfg.model.type == 'MAE'
 
 
+def _student(cfg: Config) -> tuple[str, str]:
+    backbone = cfg.model.backbone
+    if backbone.type == 'mmhgkd.SparseNetwork':
+        assert backbone.network.model_name == 'tf_efficientnet_lite0'
+        return 'EfficientNet-Lite0', 'efficientnet-lite0'
+    return f'ResNet-{backbone.depth}', f'r{backbone.depth}'
+
+
 def _teacher(cfg: Config) -> str:
     teacher = cfg.model.teacher
+    if teacher.type == 'mmhgkd.TimmTeacher':
+        assert teacher.model_name == 'vit_small_patch14_dinov2.lvd142m'
+        return 'DINOv2 ViT-S/14'
     if teacher.type == 'mmhgkd.PixelTeacher':
         return 'pixels'
     backbone = teacher.backbone

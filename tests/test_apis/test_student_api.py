@@ -8,13 +8,11 @@ from PIL import Image
 
 from mmhgkd.apis import (
     STUDENTS,
+    Distillation,
     build_student,
-    distill,
     extract_features,
     load_student,
 )
-from mmhgkd.apis.distill import set_epochs
-from mmhgkd.datasets.scenes import write_scenes
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.transfer.converters import read_student
 from mmhgkd.utils import ConfigError
@@ -23,28 +21,8 @@ NARROW = dict(stem_channels=16, base_channels=16)
 
 
 @pytest.fixture(scope='module')
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_scenes(
-        tmp_path_factory.mktemp('data') / 'scenes', 'cls', 12, 6
-    )
-
-
-@pytest.fixture(scope='module')
-def checkpoint(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return distill(
-        scenes / 'train',
-        tmp_path_factory.mktemp('work'),
-        'hgkd/r18_scenes',
-        epochs=2,
-        workers=0,
-        options={
-            'train_dataloader.batch_size': 6,
-            'model.backbone.base_channels': 16,
-            'model.backbone.stem_channels': 16,
-            'model.head.direct_loss.in_channels': 128,
-            'model.head.embedding.in_channels': 128,
-        },
-    )
+def checkpoint(result: Distillation) -> Path:
+    return result.checkpoint
 
 
 @pytest.mark.parametrize('name', STUDENTS)
@@ -73,7 +51,7 @@ def test_build_student() -> None:
 
 
 def test_distil_then_load_then_extract(checkpoint: Path, scenes: Path) -> None:
-    assert checkpoint.name == 'epoch_2.pth'
+    assert checkpoint.name == 'student.pth'
     student = load_student(checkpoint)
     weights = torch.load(checkpoint, weights_only=False)['state_dict']
     plain = ResNet(18, out_indices=(3,), **NARROW)
@@ -167,49 +145,6 @@ def test_wrong_images(scenes: Path, tmp_path: Path) -> None:
         extract_features(student, tmp_path / 'a.jpg')
     with pytest.raises(ConfigError, match='`images` is empty'):
         extract_features(student, [])
-
-
-def test_wrong_distillations(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match='give that of your images'):
-        distill(tmp_path / 'no', tmp_path)
-    with pytest.raises(ConfigError, match='its checkpoint as `teacher`'):
-        distill(scenes, tmp_path, teacher=tmp_path / 'no.pth')
-    with pytest.raises(ConfigError, match='there is no config'):
-        distill(scenes, tmp_path, 'hgkd/r17')
-    with pytest.raises(ConfigError, match='at least 1'):
-        distill(scenes, tmp_path, epochs=0)
-
-
-def test_schedules_follow_the_epochs() -> None:
-
-    def config() -> Config:
-        return Config(
-            dict(
-                train_cfg=dict(max_epochs=100),
-                param_scheduler=[
-                    dict(type='LinearLR', begin=0, end=5),
-                    dict(type='CosineAnnealingLR', begin=5, end=100, T_max=95),
-                    dict(type='StepLR', by_epoch=False, step_size=9, end=30),
-                ],
-            )
-        )
-
-    cfg = config()
-    set_epochs(cfg, 20)
-    assert cfg.train_cfg.max_epochs == 20
-    assert cfg.param_scheduler[0].end == cfg.param_scheduler[1].begin == 1
-    assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].T_max) == (
-        20,
-        19,
-    )
-    assert cfg.param_scheduler[2].end == 30
-    cfg = config()
-    set_epochs(cfg, 3)
-    assert [s.type for s in cfg.param_scheduler] == [
-        'CosineAnnealingLR',
-        'StepLR',
-    ]
-    assert (cfg.param_scheduler[0].begin, cfg.param_scheduler[0].end) == (0, 3)
 
 
 def test_weights_that_are_not_finite(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import timm
 import torch
 
 from mmhgkd.apis import load_student
+from mmhgkd.cli import main
 from mmhgkd.datasets.scenes import write_scenes
 from mmhgkd.utils import load_config
 
@@ -160,6 +161,25 @@ def parse(tool: str, argv: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     return arguments
 
 
+def parse_command(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``mmhgkd`` parse its arguments, and do nothing else."""
+    known = argparse.ArgumentParser.parse_known_args
+
+    def stop(
+        parser: argparse.ArgumentParser, *args: Any, **kwargs: Any
+    ) -> None:
+        raise Parsed(*known(parser, *args, **kwargs))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, 'parse_known_args', stop)
+        try:
+            main(argv)
+        except Parsed as parsed:
+            assert not parsed.rest, f'mmhgkd has no {parsed.rest}'
+        else:
+            raise AssertionError(f'mmhgkd has no command {argv[0]}')
+
+
 def check(
     words: list[str], sandbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
@@ -183,6 +203,9 @@ def check(
                 runpy.run_path(str(ROOT / words[1]), run_name='__main__')
         assert not caught.value.code
         return 'run'
+    if words[0] == 'mmhgkd':
+        parse_command(words[1:], monkeypatch)
+        return 'parsed'
     if words[0] in PYTHON and words[1].startswith('tools/'):
         parse(words[1], words[2:], monkeypatch)
         return 'parsed'
@@ -242,6 +265,8 @@ def test_mistakes_are_found(
         'bash tools/dist_train.sh configs/hgkd/r50_mae.py',
         'python tools/train.py configs/hgkd/r50_mae.py --resumes',
         'python tools/quickstart.py --torch 2',
+        'mmhgkd distill photos --out out --epochz 3',
+        'mmhgkd distil photos',
     ):
         with pytest.raises(AssertionError):
             check(line.split(), sandbox, monkeypatch)
@@ -298,5 +323,5 @@ def test_api_examples(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for text, block in examples.items():
         exec(compile(text, f'{block.page}:{block.line}', 'exec'), scope)
     assert len(scope['embeddings']) == len(scope['files']) == 8
-    student = load_student(scope['checkpoint'])
+    student = load_student(scope['result'])
     assert student.backbone.depth == 18

@@ -1,5 +1,6 @@
 import io
 import logging
+import re
 import time
 from types import SimpleNamespace
 
@@ -9,14 +10,15 @@ from rich.console import Console
 from mmhgkd.hooks import ProgressHook
 
 
-def train(console: Console) -> None:
-    hook = ProgressHook(interval=1, console=console)
+def train(console: Console, plain: bool = False) -> None:
+    hook = ProgressHook(interval=1, console=console, plain=plain)
     runner = SimpleNamespace(
         rank=0,
         world_size=2,
         iter=0,
         epoch=0,
         max_iters=8,
+        max_epochs=4,
         logger=logging.getLogger('progress'),
     )
     hook.before_train(runner)
@@ -55,3 +57,14 @@ def test_shows_nothing_where_there_is_no_terminal() -> None:
     console = Console(file=io.StringIO())
     train(console)
     assert console.file.getvalue() == ''
+
+
+def test_plain_lines_where_there_is_no_terminal() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    train(console, plain=True)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 2  # each step is more than a tenth of the training
+    assert lines[1].startswith('epoch 1/4, step 2/8, loss 1.2500, ')
+    found = re.search(r', (\d+)% waiting for data, ', lines[1])
+    assert found is not None and 50 < int(found[1]) <= 100
+    assert lines[1].endswith(' s left')

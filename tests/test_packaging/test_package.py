@@ -73,7 +73,13 @@ def test_wheel_carries_configs_tools_and_types(wheel: zipfile.ZipFile) -> None:
         if path.is_file() and '__pycache__' not in path.parts
     ]
     expected = {f'mmhgkd/.mim/{path.as_posix()}' for path in carried}
-    expected |= {'mmhgkd/py.typed', 'mmhgkd/.mim/model-index.yml'}
+    expected |= {
+        'mmhgkd/py.typed',
+        'mmhgkd/cli/demo.html',
+        'mmhgkd/.mim/model-index.yml',
+    }
+    scripts = f'mmhgkd-{mmhgkd.__version__}.dist-info/entry_points.txt'
+    assert b'mmhgkd = mmhgkd.cli:main' in wheel.read(scripts)
     assert expected <= names
     assert not [name for name in names if '__pycache__' in name]
     assert {name.split('/')[0] for name in names} == {

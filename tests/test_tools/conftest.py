@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 import uuid
 from collections.abc import Iterator
@@ -52,12 +53,12 @@ def save_backbone() -> ModuleType:
 
 @pytest.fixture(scope='session')
 def train() -> ModuleType:
-    return _load('train')
+    return importlib.import_module('mmhgkd.cli.train')
 
 
 @pytest.fixture(scope='session')
 def test() -> ModuleType:
-    return _load('test')
+    return importlib.import_module('mmhgkd.cli.test')
 
 
 @pytest.fixture(scope='session')

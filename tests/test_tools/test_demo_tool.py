@@ -14,15 +14,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tool_loader import load_tool
 from toy_run import write_run
 
+from mmhgkd.cli import demo, demo_server
 from mmhgkd.report import RunRecord
 from mmhgkd.visualization import model_panel
 from mmhgkd.visualization.explorer import Explorer
 from mmhgkd.visualization.trained_model import prepare_image, set_mask_ratio
-
-demo = load_tool('demo')
 
 
 @pytest.fixture(scope='module')
@@ -35,7 +33,7 @@ def explorer(
 
 @pytest.fixture(scope='module')
 def url(explorer: Explorer) -> Iterator[str]:
-    server = demo.DemoServer(explorer, 0)
+    server = demo_server.DemoServer(explorer, 0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f'http://127.0.0.1:{server.server_port}'
@@ -249,7 +247,7 @@ def test_own_page_under_both_names(url: str) -> None:
 def test_wrong_lengths(
     url: str, length: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo.DemoHandler, 'timeout', 1)
+    monkeypatch.setattr(demo_server.DemoHandler, 'timeout', 1)
     host = url.removeprefix('http://')
     request = f'POST /explore HTTP/1.0\r\nHost: {host}\r\n{length}\r\nabc'
     answer = send(url, request.encode())
@@ -281,7 +279,7 @@ def test_many_at_once(explorer: Explorer, url: str) -> None:
 
 
 def test_silent_clients(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo.DemoHandler, 'timeout', 2)
+    monkeypatch.setattr(demo_server.DemoHandler, 'timeout', 2)
     before = threading.active_count()
     host, port = url.removeprefix('http://').split(':')
     clients = [
@@ -289,7 +287,7 @@ def test_silent_clients(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     # The last ones are told so, and the first ones are hung up on.
     assert b'503' in clients[-1].recv(1 << 16)
-    assert threading.active_count() <= before + demo.MAX_CLIENTS
+    assert threading.active_count() <= before + demo_server.MAX_CLIENTS
     assert clients[0].recv(1) == b''
     for client in clients:
         client.close()

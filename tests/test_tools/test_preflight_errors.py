@@ -154,7 +154,7 @@ def test_missing_config(
 ) -> None:
     assert train.main(['none.py']) == 2
     error = capsys.readouterr().err
-    assert error.startswith('error: cannot read the config `none.py`: File')
+    assert error.startswith("error: there is no config 'none.py'")
     assert error.count('\n') == 1
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from mmhgkd.utils import load_config
+
 
 @pytest.fixture
 def checkpoint(toy: Path) -> str:
@@ -21,7 +23,7 @@ def checkpoint(toy: Path) -> str:
 
 def merged(test: ModuleType, *argv: str) -> Any:
     args = test.parse_args(argv)
-    cfg = test.load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     test.merge_args(cfg, args)
     return cfg
 

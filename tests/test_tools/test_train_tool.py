@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,11 +11,12 @@ from tensorboard.backend.event_processing.event_accumulator import (
 )
 
 from mmhgkd.runner import command_line
+from mmhgkd.utils import load_config
 
 
 def merged(train: ModuleType, *argv: str) -> Any:
     args = train.parse_args(argv)
-    cfg = train.load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     train.merge_args(cfg, args)
     return cfg
 
@@ -212,7 +214,9 @@ def test_progress(train: ModuleType, toy: Path) -> None:
     assert cfg.custom_hooks == [dict(type='mmhgkd.ProgressHook')]
 
 
+@pytest.mark.parametrize('name', ['run_id.txt', 'iter_1.pth'])
 def test_full_disk_ends_in_one_message(
+    name: str,
     train: ModuleType,
     toy: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -220,13 +224,14 @@ def test_full_disk_ends_in_one_message(
 ) -> None:
 
     def full(handle: int) -> None:
-        raise OSError(28, 'No space left on device')
+        if f'.{name}.' in os.readlink(f'/proc/self/fd/{handle}'):
+            raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr('os.fsync', full)
     assert train.main([str(toy), '--work-dir', 'run']) == 3
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith('error: cannot write ')
-    assert 'iter_1.pth: No space left on device' in error
+    assert f'{name}: No space left on device' in error
 
 
 def test_denied_file_ends_in_one_message(

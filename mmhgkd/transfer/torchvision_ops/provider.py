@@ -4,11 +4,12 @@ from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mmhgkd.utils import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NAME = 'mmcv._ext'
 
@@ -51,11 +52,14 @@ def install_operators() -> None:
         sys.meta_path.append(OperatorFinder)
 
 
-def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
+def at_least_single(*tensors: 'Tensor') -> 'tuple[Tensor, ...]':
     """Half precision tensors as fp32, all others as they are.
 
     torchvision lacks half precision in some operators on some devices.
     """
+    # This module is imported with the package, which has to be quick.
+    import torch
+
     return tuple(
         tensor.float()
         if tensor.dtype in (torch.float16, torch.bfloat16)

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from mmhgkd.apis.configs import config_folder
-from mmhgkd.apis.distill import set_epochs
 from mmhgkd.datasets import ImageFolder
 from mmhgkd.runner import fall_back_to_full_precision
 from mmhgkd.utils import ConfigError, load_config, preflight
 from mmhgkd.utils.config_options import check_option
+from mmhgkd.utils.shortcuts import set_epochs
 
 from .study_file import Arm, Study
 

@@ -1,0 +1,176 @@
+import json
+import os
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+
+import torch
+
+from mmhgkd.catalog import Photos, student_name
+from mmhgkd.utils import ConfigError
+
+from .teacher import Teacher
+
+FILE = 'plan.json'
+#: Images that are shown to a student, by device, photos often repeated.
+SHOWN = {'cpu': 10_000, 'cuda': 500_000}
+#: Fewest and most epochs.
+EPOCHS = (3, 100)
+#: The recommended recipe has this rate at this batch size.
+BATCH_SIZE = 64
+LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, and for how long."""
+
+    photos: int
+    student: str
+    teacher: str
+    device: str
+    image_size: int
+    batch_size: int
+    epochs: int
+    warmup: int  #: steps
+    workers: int
+    seed: int
+
+    @property
+    def epoch_length(self) -> int:
+        """Steps of an epoch; an incomplete batch is left out."""
+        return max(1, self.photos // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the training."""
+        return self.epochs * self.epoch_length
+
+    @property
+    def learning_rate(self) -> float:
+        """In proportion to the batch size."""
+        return LEARNING_RATE * self.batch_size / BATCH_SIZE
+
+    def save(self, folder: Path) -> None:
+        """Keep the plan, for a run that is resumed."""
+        text = json.dumps(asdict(self), indent=2)
+        (folder / FILE).write_text(text + '\n', encoding='utf-8')
+
+    @classmethod
+    def load(cls, folder: Path) -> 'Plan | None':
+        """Read the plan of a run; None where there is none."""
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        try:
+            return cls(**json.loads(path.read_text(encoding='utf-8')))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f'cannot read {path} ({error}); delete {folder} or choose '
+                'another folder'
+            ) from error
+
+
+def make_plan(
+    photos: Photos,
+    teacher: Teacher,
+    name: str,
+    student: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    image_size: int | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+) -> tuple[Plan, dict[str, str]]:
+    """Choose what was left open.
+
+    Args:
+        photos (Photos): The photos.
+        teacher (Teacher): The teacher.
+        name (str): What was asked for as the teacher.
+        student (str, optional): A key of ``STUDENTS``. Defaults to None: a
+            ResNet-18 for few photos or a CPU, else a ResNet-50.
+        epochs (int, optional): Defaults to None: so many that the student
+            sees as many images, however few photos there are.
+        batch_size (int, optional): Defaults to None: 64, or less for a set
+            that would not fill eight batches.
+        image_size (int, optional): Side of the student's images in pixels.
+            Defaults to None: 224 on a GPU, 96 on a CPU, and the only one
+            where the teacher has one.
+        workers (int, optional): Processes that load photos. Defaults to None:
+            by the number of cores.
+        seed (int): Defaults to 0.
+
+    Returns:
+        tuple[Plan, dict[str, str]]: The plan, and why, by the name of what
+        was chosen.
+
+    Raises:
+        ConfigError: If a value is out of range.
+    """
+    number = len(photos.training)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    reasons = {}
+    if image_size is None:
+        image_size = teacher.image_size or (224 if device == 'cuda' else 96)
+        reasons['images'] = (
+            'the size of this teacher'
+            if teacher.image_size
+            else f'usual on a {"GPU" if device == "cuda" else "CPU"}'
+        )
+    if image_size < 64 or image_size % 32:
+        raise ConfigError(
+            '`image_size` must be a multiple of 32 px and at least 64, got '
+            f'{image_size}'
+        )
+    if student is None:
+        large = device == 'cuda' and number >= 20_000
+        student = 'resnet50' if large else 'resnet18'
+        reasons['student'] = (
+            'for many photos and a GPU'
+            if large
+            else 'the quick one'
+            if device == 'cpu'
+            else 'enough for this many photos'
+        )
+    if batch_size is None:
+        batch_size = BATCH_SIZE
+        while batch_size > 8 and number < 8 * batch_size:
+            batch_size //= 2
+        batch_size = min(batch_size, number)
+        reasons['batch'] = 'at least eight batches an epoch'
+    if not 2 <= batch_size <= number:
+        raise ConfigError(
+            f'`batch_size` must lie in 2..{number}, the number of photos, got '
+            f'{batch_size}'
+            if number > 1
+            else 'one photo is too few to learn from; give some hundreds'
+        )
+    if epochs is None:
+        wanted = SHOWN[device] // number
+        epochs = min(max(wanted, EPOCHS[0]), EPOCHS[1])
+        reasons['epochs'] = (
+            f'to show about {epochs * number:,} images, photos repeated'
+        )
+    if epochs < 1:
+        raise ConfigError(f'`epochs` must be at least 1, got {epochs}')
+    if workers is None:
+        workers = min(8, max(1, (os.cpu_count() or 2) - 1))
+    if workers < 0:
+        raise ConfigError(f'`workers` must not be negative, got {workers}')
+    steps = epochs * max(1, number // batch_size)
+    # A twentieth, but long enough for the running averages of the optimizer.
+    warmup = min(max(ceil(steps / 20), 20), steps // 4, 2000)
+    plan = Plan(
+        number,
+        student_name(student),
+        str(name),
+        device,
+        image_size,
+        batch_size,
+        epochs,
+        warmup,
+        workers,
+        seed,
+    )
+    return plan, reasons

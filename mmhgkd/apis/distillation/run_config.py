@@ -1,0 +1,148 @@
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmhgkd.catalog import STUDENTS, Photos
+from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
+from mmhgkd.utils.shortcuts import set_epochs
+
+from ..configs import find_config, load_config
+from .plan import Plan
+from .teacher import Teacher
+
+RECIPE = 'hgkd/r18_scenes'
+TEACHER_RECIPE = 'mae/vit-micro_folder'
+PHOTO_LIST = 'photos.txt'
+_SIZES = ('scale', 'crop_size')
+
+
+def distillation_config(
+    plan: Plan,
+    photos: Photos,
+    teacher: Teacher,
+    out: Path,
+    recipe: str | Path | None = None,
+    options: dict[str, Any] | None = None,
+) -> Config:
+    """Config of the distillation of a plan, in the recommended form.
+
+    Args:
+        plan (Plan): What to train.
+        photos (Photos): The photos.
+        teacher (Teacher): The teacher.
+        out (Path): The work folder.
+        recipe (str or Path, optional): The config to begin with, by name or
+            file; its losses read the last stage only. Defaults to None,
+            which means ``RECIPE``.
+        options (dict, optional): Changes by dotted key. Defaults to None.
+
+    Raises:
+        ConfigError: If teacher, student and recipe do not fit together.
+    """
+    cfg = find_config(recipe or RECIPE)
+    model = cfg.model
+    direct = (model.get('head') or {}).get('direct_loss')
+    if direct is None or model.head.get('similarity_loss'):
+        raise ConfigError(
+            f'the recipe {recipe} is not of the form that `distill` adapts to '
+            'student and teacher: it needs `head.direct_loss` alone; run '
+            f'`mmhgkd train {recipe}` instead'
+        )
+    target_norm = model.teacher.get('target_norm', 'layer_norm')
+    model.teacher = {
+        **teacher.for_images(plan.image_size),
+        'target_norm': target_norm,
+    }
+    model.backbone = dict(STUDENTS[plan.student])
+    _set_up_run(cfg, plan, photos, out)
+    cfg.optim_wrapper.optimizer.lr = plan.learning_rate
+    cosine = dict(
+        type='CosineAnnealingLR',
+        by_epoch=False,
+        begin=plan.warmup,
+        end=plan.steps,
+    )
+    linear = dict(
+        type='LinearLR',
+        start_factor=1e-3,
+        by_epoch=False,
+        begin=0,
+        end=plan.warmup,
+    )
+    # A few steps have no warm-up, and MMEngine takes no schedule of length 0.
+    cfg.param_scheduler = [linear, cosine] if plan.warmup else [cosine]
+    cfg.train_cfg.max_epochs = plan.epochs
+    cfg.default_hooks.checkpoint.interval = max(1, plan.epochs // 10)
+    cfg.merge_from_dict(options or {})
+    channels, stride = last_feature(cfg.model.backbone)
+    cfg.model.head.direct_loss.update(
+        in_channels=channels, out_channels=teacher.width, strides=stride
+    )
+    return cfg
+
+
+def teacher_training_config(
+    plan: Plan, photos: Photos, epochs: int, out: Path
+) -> Config:
+    """Config of the pre-training of a small teacher on the photos."""
+    cfg = load_config(TEACHER_RECIPE)
+    _set_up_run(cfg, plan, photos, out)
+    set_epochs(cfg, epochs)
+    # Only the last one is of use.
+    cfg.default_hooks.checkpoint.interval = max(1, epochs // 5)
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 1
+    return cfg
+
+
+def last_feature(backbone: dict[str, Any]) -> tuple[int, int]:
+    """Channels and stride of the last stage of a student."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        network: Any = MODELS.build(dict(backbone))
+    network.train(False)
+    size = 64
+    with torch.no_grad():
+        last = network(torch.zeros(1, 3, size, size))[-1]
+    return last.size(1), size // last.size(2)
+
+
+def _set_up_run(cfg: Config, plan: Plan, photos: Photos, out: Path) -> None:
+    """Photos, sizes, folder, seed and log; nothing is evaluated."""
+    for section in ('val', 'test'):
+        for part in ('dataloader', 'cfg', 'evaluator'):
+            cfg[f'{section}_{part}'] = None
+    cfg.work_dir = str(out)
+    cfg.randomness = dict(cfg.randomness, seed=plan.seed)
+    for name in ('train_pipeline', 'eval_pipeline'):
+        if name in cfg:
+            _resize(cfg[name], plan.image_size)
+    loader = cfg.train_dataloader
+    pipeline = loader.dataset.pipeline
+    _resize(pipeline, plan.image_size)
+    out.mkdir(parents=True, exist_ok=True)
+    listed = out / PHOTO_LIST
+    text = ''.join(f'{file}\n' for file in photos.training)
+    listed.write_text(text, encoding='utf-8', errors='surrogateescape')
+    loader.dataset = dict(
+        type='CustomDataset',
+        data_root='',
+        ann_file=str(listed.resolve()),
+        with_label=False,
+        pipeline=pipeline,
+    )
+    loader.batch_size = plan.batch_size
+    loader.drop_last = True
+    loader.num_workers = plan.workers
+    loader.persistent_workers = plan.workers > 0
+    cfg.default_hooks.logger.interval = min(100, plan.epoch_length)
+
+
+def _resize(pipeline: list[dict[str, Any]], size: int) -> None:
+    """Let the steps of a pipeline make images of another size."""
+    for step in pipeline:
+        for key in _SIZES:
+            if isinstance(step.get(key), int):
+                step[key] = size

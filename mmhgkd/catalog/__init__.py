@@ -1,0 +1,29 @@
+"""What there is to choose from. Nothing in here imports PyTorch."""
+
+from .configs import config_folder, config_names, config_path
+from .names import suggest
+from .photos import Photos, find_photos
+from .students import STUDENTS, student_name
+from .teachers import (
+    TEACHERS,
+    TeacherEntry,
+    cached_teacher,
+    fetch_teacher,
+    find_teacher,
+)
+
+__all__ = [
+    'STUDENTS',
+    'TEACHERS',
+    'Photos',
+    'TeacherEntry',
+    'cached_teacher',
+    'config_folder',
+    'config_names',
+    'config_path',
+    'fetch_teacher',
+    'find_photos',
+    'find_teacher',
+    'student_name',
+    'suggest',
+]

@@ -1,0 +1,148 @@
+"""From photos without labels to a student that someone can judge.
+
+    mmhgkd distill photos/ --out out/
+
+finds the photos, chooses what you leave open and says why, trains, compares
+student and teacher, and writes the student for torchvision, timm and ONNX
+and a report.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmhgkd.catalog import find_photos, find_teacher, student_name
+from mmhgkd.catalog.teachers import SHIPPED
+from mmhgkd.utils import ConfigError
+
+from .arguments import Parser, checked, print_table, quiet_import
+
+if TYPE_CHECKING:
+    from mmhgkd.apis import Distillation
+
+COLUMNS = {
+    'knn': 'right by kNN',
+    'linear': 'right by linear probe',
+    'neighbors': "teacher's neighbors found",
+}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser('distill', description=__doc__)
+    add = parser.add_argument
+    photos = 'a folder, a "quoted/**/*.jpg" pattern, or a list in a .txt file'
+    add('photos', nargs='+', help=photos)
+    add('--out', required=True, help='folder for everything that is written')
+    add('--student', help='one of `mmhgkd students`; chosen by default')
+    teacher = 'one of `mmhgkd teachers`, or a checkpoint; by default one that '
+    teacher += 'is on this machine, else the small one of mmhgkd'
+    add('--teacher', default='auto', metavar='NAME|FILE', help=teacher)
+    own = 'train a small teacher on the photos first'
+    add('--train-teacher', action='store_true', help=own)
+    start = 'weights that the student starts from, such as supervised ones'
+    add('--student-weights', metavar='FILE', help=start)
+    add('--epochs', type=int, help='chosen by the number of photos')
+    size = 'images of a batch; the learning rate follows'
+    add('--batch-size', type=int, help=size)
+    add('--image-size', type=int, help='what the student sees, in pixels')
+    add('--workers', type=int, help='processes that load photos')
+    add('--seed', type=int)
+    add('--resume', action='store_true', help='go on with what lies in OUT')
+    add('--no-export', action='store_true', help='write no other formats')
+    args = parser.parse_args(argv)
+    if len(args.photos) == 1:
+        args.photos = args.photos[0]
+    return args
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be wrong is found before anything slow is imported."""
+    if args.student is not None:
+        student_name(args.student)
+    for name in ('epochs', 'batch_size', 'image_size'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            flag = f'--{name.replace("_", "-")}'
+            raise ConfigError(f'{flag} must be at least 1, got {value}')
+    weights = args.student_weights
+    if weights is not None and not Path(weights).expanduser().is_file():
+        raise ConfigError(f'--student-weights {weights}: no such file')
+    if args.train_teacher and args.teacher != 'auto':
+        raise ConfigError('give --teacher or --train-teacher, not both')
+    if (
+        args.teacher not in ('auto', SHIPPED)
+        and not Path(args.teacher).expanduser().is_file()
+    ):
+        find_teacher(args.teacher)
+    if isinstance(args.photos, str):
+        find_photos(args.photos)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Distil; returns the exit code."""
+    args = parse_args(argv)
+    if code := checked(lambda: check(args)):
+        return code
+    print('Starting ...', flush=True)
+    with quiet_import():
+        from mmhgkd.apis import distill
+        from mmhgkd.runner.command_line import run_tool
+
+    def run() -> None:
+        result = distill(
+            args.photos,
+            args.out,
+            args.student,
+            args.teacher,
+            args.epochs,
+            args.batch_size,
+            args.image_size,
+            args.train_teacher,
+            args.student_weights,
+            args.workers,
+            args.seed,
+            args.resume,
+            export=not args.no_export,
+            say=say,
+        )
+        show(result, args.photos)
+
+    return run_tool(run)
+
+
+def say(line: str) -> None:
+    """Print a line; a warning stands out where there are colors."""
+    from rich.console import Console
+
+    style = 'bold red' if line.startswith('WARNING') else None
+    Console(soft_wrap=True).print(
+        line, style=style, markup=False, highlight=False
+    )
+
+
+def show(result: 'Distillation', photos: str | list[str]) -> None:
+    """Print the comparison, the files and what to do next."""
+    metrics = result.metrics
+    keys = [k for k in COLUMNS if any(k in row for row in metrics.values())]
+    print('\nPercent, more is better:\n')
+    print_table(
+        [
+            ['', *(COLUMNS[key] for key in keys)],
+            *([name, *_cells(row, keys)] for name, row in metrics.items()),
+        ]
+    )
+    print('\nFiles:\n')
+    files = [('student', result.checkpoint), *result.exports.items()]
+    if result.report is not None:
+        files.append(('report', result.report))
+    print_table([name, str(path)] for name, path in files)
+    for note in result.notes:
+        print(f'note: {note}')
+    folder = photos if isinstance(photos, str) else 'PHOTOS'
+    print(f'\nNext: mmhgkd demo {result.folder} --images {folder}')
+
+
+def _cells(row: dict[str, Any], keys: Sequence[str]) -> list[str]:
+    return [f'{row[key]:.1f}' if key in row else '' for key in keys]

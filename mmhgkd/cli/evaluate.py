@@ -1,0 +1,72 @@
+"""What a student knows about photos, beside its teacher.
+
+    mmhgkd evaluate out/ --images photos/
+
+With one folder a class: the accuracy of kNN and of a linear probe on frozen
+features. Without: how many of the teacher's nearest neighbors it finds.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhgkd.catalog import find_photos
+from mmhgkd.utils import ConfigError
+
+from .arguments import Parser, checked, print_table, quiet_import
+from .distill import COLUMNS, _cells
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate; returns the exit code."""
+    parser = Parser('evaluate', description=__doc__)
+    add = parser.add_argument
+    add('folder', help='of a distillation')
+    add('--images', required=True, help='folder of photos')
+    add('--checkpoint', help='weights; defaults to the latest of the run')
+    add('--workers', type=int, default=1, help='processes that load photos')
+    args = parser.parse_args(argv)
+
+    def check() -> None:
+        find_photos(args.images)
+        if not Path(args.folder).is_dir():
+            raise ConfigError(
+                f'there is no folder {args.folder}; give that of a run'
+            )
+
+    if code := checked(check):
+        return code
+    with quiet_import():
+        import torch
+
+        from mmhgkd.apis.distillation import Judge
+        from mmhgkd.report import RunRecord
+        from mmhgkd.runner.command_line import run_tool
+
+    def run() -> None:
+        record = RunRecord(args.folder)
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        judge = Judge(
+            record.config,
+            find_photos(args.images),
+            device,
+            workers=args.workers,
+        )
+        before, taught = judge.embed(judge.build_model())
+        checkpoint = args.checkpoint or record.checkpoint
+        after, _ = judge.embed(judge.build_model(checkpoint))
+        rows = {
+            'chance': judge.chance(),
+            'untrained': judge.measure(before, taught),
+            'distilled': judge.measure(after, taught),
+            'teacher': judge.measure(taught, taught),
+        }
+        keys = [key for key in COLUMNS if key in rows['distilled']]
+        print(f'{len(judge.files)} photos; percent, more is better:\n')
+        print_table(
+            [
+                ['', *(COLUMNS[key] for key in keys)],
+                *([name, *_cells(row, keys)] for name, row in rows.items()),
+            ]
+        )
+
+    return run_tool(run)

@@ -1,0 +1,278 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import torch
+import torchvision
+from mmengine.config import Config
+from PIL import Image
+
+from mmhgkd.apis import Distillation, config_folder, distill, load_student
+from mmhgkd.apis import distill as distill_function
+from mmhgkd.apis.distillation import make_plan, read_teacher
+from mmhgkd.apis.distillation.judge import agreement, nearest
+from mmhgkd.apis.distillation.start_weights import write_start_weights
+from mmhgkd.apis.distillation.teacher import (
+    Teacher,
+    _recognize,
+    choose_teacher,
+)
+from mmhgkd.catalog import TEACHERS, Photos
+from mmhgkd.transfer.converters.student import read_student
+from mmhgkd.utils import ConfigError
+
+SHIPPED = 'mae/vit-micro_scenes.safetensors'
+
+
+def test_what_is_left(result: Distillation) -> None:
+    folder = result.folder
+    assert os.fspath(result) == str(folder / 'student.pth')
+    assert not list(folder.glob('epoch_*.pth'))
+    content = torch.load(result, weights_only=True)
+    assert set(content) == {'meta', 'state_dict'}
+    assert set(result.exports) == {'onnx'}
+    # It is narrower than what the libraries have.
+    assert [note.split(':')[0] for note in result.notes] == [
+        'no student_torchvision.pth',
+        'no student_timm.safetensors',
+    ]
+    session = onnxruntime.InferenceSession(str(result.exports['onnx']))
+    images = torch.randn(2, 3, 64, 64)
+    found = session.run(None, {'images': images.numpy()})[0]
+    with torch.no_grad():
+        expected = load_student(result).extract_feat(images)[-1]
+    torch.testing.assert_close(
+        torch.from_numpy(found), expected, rtol=1e-3, atol=1e-3
+    )
+    assert torch.equal(
+        result.load().backbone.conv1.weight,
+        content['state_dict']['backbone.conv1.weight'],
+    )
+
+
+def test_what_is_said(result: Distillation) -> None:
+    assert set(result.metrics) == {
+        'chance',
+        'untrained',
+        'distilled',
+        'teacher',
+    }
+    assert result.metrics['teacher']['neighbors'] == 100
+    content = json.loads((result.folder / 'results.json').read_text())
+    assert content['metrics'] == result.metrics
+    assert Distillation.read(result.folder) == result
+    page = (result.folder / 'report.html').read_text()
+    assert '<h2>Results</h2>' in page and 'neighbors in common' in page
+    for name in ('panel.png', 'neighbors.png'):
+        assert name in page
+
+
+def test_schedule_and_photos(result: Distillation, scenes: Path) -> None:
+    config = read_student(str(result.checkpoint))
+    assert config.backbone['base_channels'] == 16
+    cfg = Config.fromfile(next(result.folder.glob('*/vis_data/config.py')))
+    ends = [schedule.end for schedule in cfg.param_scheduler]
+    assert ends == [1, 4] and not cfg.param_scheduler[0].by_epoch
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-3 * 6 / 64)
+    assert cfg.model.head.direct_loss.in_channels == 128
+    listed = Path(cfg.train_dataloader.dataset.ann_file).read_text()
+    assert len(listed.splitlines()) == 12
+    assert all(Path(name).is_file() for name in listed.splitlines())
+
+
+def test_a_folder_is_used_once(result: Distillation, scenes: Path) -> None:
+    images, folder = scenes / 'train', result.folder
+    with pytest.raises(ConfigError, match='holds a distillation already'):
+        distill(images, folder)
+    with pytest.raises(ConfigError, match='with `epochs` 2, not 3'):
+        distill(images, folder, resume=True, epochs=3)
+    with pytest.raises(ConfigError, match='with `student` resnet18, not '):
+        distill(images, folder, 'resnet34', resume=True)
+    said: list[str] = []
+    again = distill(images, folder, resume=True, say=said.append)
+    assert again == result and 'finished already' in said[0]
+
+
+def test_photos_in_memory_with_a_teacher_of_their_own(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = __import__('sys').modules[distill_function.__module__]
+    monkeypatch.setattr(module, 'TEACHER_EPOCHS', (1, 1))
+    images = [Image.open(path) for path in sorted(scenes.rglob('*.png'))]
+    said: list[str] = []
+    result = distill(
+        images[:12],
+        tmp_path / 'out',
+        'mobilenet_v3_small',
+        train_teacher=True,
+        epochs=1,
+        batch_size=6,
+        workers=0,
+        export=False,
+        say=said.append,
+    )
+    assert said[0].startswith('Training a small teacher')
+    assert [path.name for path in (result.folder / 'teacher').glob('*.pth')]
+    assert result.load().backbone is not None
+    plan = json.loads((result.folder / 'plan.json').read_text())
+    assert plan['teacher'] == 'trained'
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    (dict(images='/no/such'), 'there is no folder /no/such'),
+    (dict(teacher='no.pth'), 'neither a file nor one of those by name'),
+    (dict(student='resnet17'), 'there is no student'),
+    (dict(config='hgkd/r17'), 'there is no config'),
+    (dict(config='hgkd/r50_mae_paper'), 'not of the form'),
+    (dict(epochs=0), '`epochs` must be at least 1'),
+    (dict(batch_size=13), r'must lie in 2\.\.12'),
+    (dict(image_size=224), 'images of 96 px, not of 224'),
+    (dict(image_size=100), 'a multiple of 32'),
+    (dict(workers=-1), 'must not be negative'),
+    (dict(options={'modell.x': 1}), r'did you mean model\?'),
+    (dict(student_weights='no.pth'), 'does not exist'),
+]
+
+
+@pytest.mark.parametrize(('arguments', 'message'), WRONG)
+def test_wrong_distillations(
+    arguments: dict[str, Any], message: str, scenes: Path, tmp_path: Path
+) -> None:
+    settings = {
+        'images': scenes / 'train',
+        'teacher': 'shipped',
+        **arguments,
+    }
+    with pytest.raises(ConfigError, match=message):
+        distill(out=tmp_path, **settings)
+
+
+def plan_of(number: int, **settings: Any) -> Any:
+    photos = Photos('x', [str(index) for index in range(number)])
+    teacher = Teacher({}, 192, 16, 'x', settings.pop('fixed', None))
+    return make_plan(photos, teacher, 'x', **settings)[0]
+
+
+def test_choices_follow_the_number_of_photos(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    few, more, many = map(plan_of, (200, 3000, 200_000))
+    assert (few.batch_size, more.batch_size, many.batch_size) == (16, 64, 64)
+    assert (few.epochs, more.epochs, many.epochs) == (50, 3, 3)
+    assert few.steps == 50 * 12
+    assert few.warmup == 30 and more.warmup == 20
+    assert few.learning_rate == pytest.approx(2.5e-4)
+    assert (many.student, many.image_size) == ('resnet18', 96)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    many = plan_of(200_000)
+    assert (many.student, many.image_size) == ('resnet50', 224)
+    assert plan_of(200_000, fixed=96).image_size == 96
+    single = plan_of(8, epochs=1)
+    assert (single.steps, single.warmup) == (1, 0)
+    with pytest.raises(ConfigError, match='one photo is too few'):
+        plan_of(1)
+
+
+def test_teachers() -> None:
+    shipped = choose_teacher('shipped')
+    assert 'drawn scenes only' in shipped.warning
+    found = read_teacher(config_folder() / SHIPPED)
+    assert (found.width, found.patch_size, found.image_size) == (192, 16, 96)
+    assert found.config['backbone']['arch']['num_heads'] == 3
+    assert 'input_size' not in found.for_images(96)
+    with pytest.raises(ConfigError, match='of 96 px, not of 128'):
+        found.for_images(128)
+    patch14 = Teacher({}, 384, 14, 'x')
+    assert patch14.for_images(96)['input_size'] == 84
+    assert patch14.for_images(224)['input_size'] == 196
+
+
+@pytest.mark.parametrize(
+    ('width', 'patch', 'keys', 'name'),
+    [
+        (384, 14, ['pos_embed', 'ls1'], 'vit_small_patch14_dinov2.lvd142m'),
+        (
+            768,
+            14,
+            ['pos_embed', 'ls1', 'reg_token'],
+            'vit_base_patch14_reg4_dinov2.lvd142m',
+        ),
+        (384, 16, ['ls1'], 'vit_small_patch16_dinov3.lvd1689m'),
+        (768, 16, ['pos_embed'], 'vit_base_patch16_224.dino'),
+        (192, 16, ['pos_embed'], None),
+    ],
+)
+def test_recognized_by_their_layers(
+    width: int, patch: int, keys: list[str], name: str | None
+) -> None:
+    state = {'patch_embed.proj.weight': torch.zeros(width, 3, patch, patch)}
+    for block in range(12):
+        state[f'blocks.{block}.norm1.weight'] = torch.zeros(1)
+        if 'ls1' in keys:
+            state[f'blocks.{block}.ls1.gamma'] = torch.zeros(1)
+    state.update({k: torch.zeros(1) for k in keys if k != 'ls1'})
+    found = _recognize(state)
+    assert found == (TEACHERS[name] if name else None)
+
+
+def test_start_weights(tmp_path: Path) -> None:
+    source = torchvision.models.resnet18(num_classes=7).state_dict()
+    torch.save(source, tmp_path / 'supervised.pth')
+    config = Config(
+        dict(
+            model=dict(backbone=dict(type='mmhgkd.SparseResNet', depth=18)),
+        )
+    )
+    out = write_start_weights(
+        tmp_path / 'supervised.pth', config, tmp_path / 'out.pth'
+    )
+    state = torch.load(out, weights_only=True)['state_dict']
+    assert torch.equal(
+        state['layer4.1.conv2.weight'], source['layer4.1.conv2.weight']
+    )
+    assert not [key for key in state if key.startswith('fc.')]
+    config.model.backbone.depth = 34
+    with pytest.raises(ConfigError, match='do not fit the student'):
+        write_start_weights(tmp_path / 'supervised.pth', config, out)
+
+
+def test_start_weights_in_other_names(tmp_path: Path) -> None:
+    source = torchvision.models.mobilenet_v2(num_classes=7).state_dict()
+    torch.save(source, tmp_path / 'supervised.pth')
+    config = Config(
+        dict(model=dict(backbone=dict(type='mmhgkd.SparseMobileNetV2')))
+    )
+    out = write_start_weights(
+        tmp_path / 'supervised.pth', config, tmp_path / 'out.pth'
+    )
+    state = torch.load(out, weights_only=True)['state_dict']
+    assert torch.equal(
+        state['conv2.bn.running_var'], source['features.18.1.running_var']
+    )
+
+
+def test_neighbors_against_a_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(20, 5, generator=generator) + 3
+    other = torch.randn(20, 4, generator=generator)
+
+    def naive(rows: torch.Tensor, number: int) -> list[set[int]]:
+        rows = rows - rows.mean(0)
+        found = []
+        for i, row in enumerate(rows):
+            order = sorted(
+                (j for j in range(len(rows)) if j != i),
+                key=lambda j: -torch.cosine_similarity(row, rows[j], 0).item(),
+            )
+            found.append(set(order[:number]))
+        return found
+
+    assert [set(row.tolist()) for row in nearest(one, 4)] == naive(one, 4)
+    pairs = zip(naive(one, 4), naive(other, 4), strict=True)
+    expected = sum(len(a & b) / 4 for a, b in pairs) / 20 * 100
+    assert agreement(one, other, 4) == pytest.approx(expected)
+    assert agreement(one, one) == 100

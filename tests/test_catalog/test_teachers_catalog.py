@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from mmhgkd.catalog import (
+    TEACHERS,
+    TeacherEntry,
+    cached_teacher,
+    fetch_teacher,
+    find_teacher,
+)
+from mmhgkd.catalog import teachers as catalog
+from mmhgkd.utils import ConfigError
+
+LICENCES = {
+    'apache-2.0': 'Apache-2.0',
+    'cc-by-nc-4.0': 'CC BY-NC 4.0',
+    'dinov3-license': 'DINOv3 License',
+}
+
+
+@pytest.mark.parametrize('entry', TEACHERS.values(), ids=list(TEACHERS))
+def test_is_what_timm_says(entry: TeacherEntry) -> None:
+    found = timm.get_pretrained_cfg(entry.name)
+    assert found is not None
+    assert found.hf_hub_id in ('timm/', entry.repository)
+    assert LICENCES[found.license] == entry.licence
+    assert found.num_classes == 0
+    with torch.device('meta'):
+        network = timm.create_model(entry.name, num_classes=0)
+    assert network.embed_dim == entry.width
+    assert network.patch_embed.patch_size[0] == entry.patch_size
+    total = sum(weight.numel() for weight in network.parameters())
+    assert total / 1e6 == pytest.approx(entry.millions, abs=0.06)
+
+
+def test_none_has_seen_labels() -> None:
+    assert not [
+        name
+        for name in TEACHERS
+        if any(word in name for word in ('_ft_', 'clip', 'augreg', 'in1k'))
+    ]
+
+
+def test_names() -> None:
+    name = 'vit_base_patch16_224.mae'
+    assert find_teacher(name).non_commercial
+    assert not find_teacher('vit_small_patch14_dinov2').non_commercial
+    with pytest.raises(ConfigError, match=r'did you mean .*dinov2'):
+        find_teacher('vit_smal_patch14_dinov2')
+    with pytest.raises(ConfigError, match=r'did you mean .*dino'):
+        # Two of them: the tag is needed.
+        find_teacher('vit_base_patch16_224')
+    assert catalog.AUTO_ORDER[-1] == 'vit_large_patch16_224.mae'
+    assert set(catalog.AUTO_ORDER) == set(TEACHERS)
+
+
+def test_by_hand_and_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    entry = TEACHERS['vit_small_patch14_dinov2.lvd142m']
+    place = tmp_path / 'hub' / 'checkpoints' / f'{entry.name}.safetensors'
+    assert catalog.place_for(entry) == place
+    assert str(place.parent.parent) == torch.hub.get_dir()
+
+    def offline(repository: str, file: str) -> str:
+        assert (repository, file) == (entry.repository, 'model.safetensors')
+        raise OSError('no network')
+
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', offline)
+    monkeypatch.setattr(
+        'huggingface_hub.try_to_load_from_cache', lambda *args: None
+    )
+    assert cached_teacher(entry) is None
+    with pytest.raises(ConfigError) as caught:
+        fetch_teacher(entry)
+    for part in ('no network', entry.url, str(place)):
+        assert part in str(caught.value)
+    assert '\n' not in str(caught.value)
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert fetch_teacher(entry) == place
