@@ -46,12 +46,18 @@ def config(root: Path, classes: tuple[str, ...] = ('cat', 'dog')) -> Config:
         bbox_head=dict(num_classes=len(classes)),
         mask_head=[dict(num_classes=len(classes))],
     )
+    sampler = dict(type='DefaultSampler', shuffle=False)
     return Config(
         dict(
             default_scope='mmdet',
-            model=dict(rpn_head=dict(num_classes=1), roi_head=heads),
-            train_dataloader=dict(dataset=dataset),
-            val_dataloader=dict(dataset=copy.deepcopy(dataset)),
+            model=dict(
+                type='MaskRCNN', rpn_head=dict(num_classes=1), roi_head=heads
+            ),
+            train_dataloader=dict(dataset=dataset, sampler=sampler),
+            val_dataloader=dict(
+                dataset=copy.deepcopy(dataset), sampler=sampler
+            ),
+            val_cfg=dict(),
             val_evaluator=[
                 dict(type='CocoMetric', ann_file=str(root / 'a.json'))
             ],
