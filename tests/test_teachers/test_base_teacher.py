@@ -225,9 +225,13 @@ def test_says_which_images_do_not_fit() -> None:
     teacher.fixed_grid = (2, 3)
     assert teacher.grid(8, 12) == (2, 3)
     with pytest.raises(
-        ValueError, match=r'8x12 px only, got 8x8; set .*input'
+        ValueError, match=r'8x12 px only, and 8x8 px have another shape'
     ):
         teacher(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(
+        ValueError, match=r'8x12 px only, got 16x24; set .*input'
+    ):
+        teacher(torch.zeros(1, 3, 16, 24))
 
 
 def test_says_which_masks_do_not_fit() -> None:

@@ -93,6 +93,8 @@ def step(
     try:
         batch = 4 if args.quick else 32
         training, images = steps.build(args, batch, drop_path_rate=0.0)
+        # Larger groups would be others on one process.
+        training.model.teacher.group_size = 1
         training.model = DistributedDataParallel(
             training.model, broadcast_buffers=False
         )
