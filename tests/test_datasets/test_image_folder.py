@@ -41,13 +41,18 @@ def classes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def warnings(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[pytest.LogCaptureFixture]:
     """What MMEngine's logger says; it does not pass it on to the root."""
     logger = MMLogger.get_current_instance()
+    # Runs of other tests may have made it quiet, or said the same.
+    level = logger.level
+    logger.setLevel('INFO')
+    monkeypatch.setattr('mmhgkd.utils.left_out._said', set())
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
+    logger.setLevel(level)
 
 
 def test_nested_folder_without_labels(tmp_path: Path) -> None:
