@@ -12,6 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import METRICS
 from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data._utils import signal_handling
 
 from mmhgkd.hooks import WholeCheckpointHook
 from mmhgkd.runner import ResumableEpochLoop, ResumableRunner
@@ -257,6 +258,8 @@ def test_trains_without_the_signals_of_posix(
 ) -> None:
     for name in names:
         monkeypatch.delattr(signal, name)
+    # PyTorch asks for the system, not for the signal.
+    monkeypatch.setattr(signal_handling, 'IS_WINDOWS', True)
     run = build('run', **{'train_cfg.max_epochs': 1})
     assert run.train_dataloader.num_workers > 0
     run.train()
