@@ -7,7 +7,7 @@ import torch
 from mmengine.runner import Runner
 from torch import Tensor
 
-from .pretrained_check_hook import unwrapped
+from mmhgkd.utils.unwrapped import unwrapped
 
 
 def find_not_finite(

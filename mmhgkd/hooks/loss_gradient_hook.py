@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from mmhgkd.registry import HOOKS
 from mmhgkd.utils import ConfigError
-
-from .pretrained_check_hook import unwrapped
+from mmhgkd.utils.unwrapped import unwrapped
 
 
 @HOOKS.register_module()

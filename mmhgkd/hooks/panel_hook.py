@@ -8,10 +8,9 @@ from mmengine.runner import Runner
 from mmhgkd.algorithms import HGKD
 from mmhgkd.registry import HOOKS
 from mmhgkd.utils import ConfigError, one_of
+from mmhgkd.utils.unwrapped import unwrapped
 from mmhgkd.visualization import fixed_samples, model_panel
 from mmhgkd.visualization.saliency import SOURCES
-
-from .pretrained_check_hook import unwrapped
 
 
 @HOOKS.register_module()

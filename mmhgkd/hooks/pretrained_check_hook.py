@@ -1,9 +1,8 @@
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, PretrainedInit, is_model_wrapper
+from mmengine.model import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -19,6 +18,7 @@ from mmhgkd.teachers.checkpoint import (
 )
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.find_type import find_type
+from mmhgkd.utils.unwrapped import unwrapped
 
 State = dict[str, Tensor]
 
@@ -151,13 +151,6 @@ class PretrainedCheckHook(Hook):
                 'PretrainedCheckHook in `custom_hooks`'
             )
         runner.logger.warning(message)
-
-
-def unwrapped(model: Any) -> nn.Module:
-    """A model without what wraps it for several processes or for a test."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
 
 
 def _pretrained_modules(

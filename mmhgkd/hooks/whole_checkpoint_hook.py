@@ -10,11 +10,11 @@ from torch import Tensor
 from mmhgkd.registry import HOOKS
 from mmhgkd.runner.find_checkpoint import INTERRUPTED, write_run_id
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.unwrapped import unwrapped
 from mmhgkd.utils.whole_file import WholeFileBackend, remove_partial_files
 
 from .finite_state import not_finite_buffers
 from .invalid_loss_hook import check_state
-from .pretrained_check_hook import unwrapped
 
 
 @HOOKS.register_module()

@@ -4,12 +4,12 @@ from typing import Any
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from PIL import Image
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.unwrapped import unwrapped
 
 #: Images whose size is looked at.
 _SAMPLES = 16
@@ -87,9 +87,7 @@ def check_distillation(runner: Runner, loop: Any) -> None:
     Raises:
         ConfigError: If the images are smaller than a unit of the mask.
     """
-    model: Any = runner.model
-    while is_model_wrapper(model):
-        model = model.module
+    model: Any = unwrapped(runner.model)
     dataset = loop.dataloader.dataset
     if not isinstance(model, HGKD) or not hasattr(dataset, '__len__'):
         return

@@ -4,15 +4,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.unwrapped import unwrapped
 
 from .data_record import find_changes
-from .resumed_schedules import read_settings, take_settings
+from .resumed_schedules import optimizer_parts, read_settings, take_settings
 
 _WEIGHTS = 'or start from the weights alone by `load_from` without --resume'
 
@@ -69,15 +68,9 @@ def resume_run(runner: Any, resume: Callable[[], None]) -> None:
 
 def optimizer_names(runner: Runner) -> dict[str, str]:
     """Classes of the optimizers, by their names in the wrapper."""
-    wrapper: Any = runner.optim_wrapper
-    parts = (
-        wrapper.items()
-        if isinstance(wrapper, OptimWrapperDict)
-        else [('', wrapper)]
-    )
     return {
-        name: type(getattr(part, 'optimizer', None)).__name__
-        for name, part in parts
+        name: type(getattr(wrapper, 'optimizer', None)).__name__
+        for name, (wrapper, _) in optimizer_parts(runner).items()
     }
 
 
@@ -98,10 +91,7 @@ def check_model(
         ConfigError: If a weight or buffer is missing, left over, or of
             another shape.
     """
-    inner: Any = model
-    while is_model_wrapper(inner):
-        inner = inner.module
-    own = inner.state_dict()
+    own = unwrapped(model).state_dict()
     state = {key.removeprefix('module.'): v for key, v in state.items()}
     faults = [
         f'`{key}` is {_shape(state[key])} there and {_shape(own[key])} here'
@@ -163,11 +153,12 @@ def _find_place(runner: Any, before: dict[str, Any]) -> None:
 
 def _warn_of_end(runner: Any) -> None:
     """Say where the schedules end before a training that is longer now."""
-    schedulers = runner.param_schedulers or []
-    if isinstance(schedulers, dict):
-        schedulers = [s for part in schedulers.values() for s in part]
     length = len(runner.train_dataloader)
-    ends = [s.end * (length if s.by_epoch else 1) for s in schedulers]
+    ends = [
+        schedule.end * (length if schedule.by_epoch else 1)
+        for _, schedules in optimizer_parts(runner).values()
+        for schedule in schedules
+    ]
     if ends and max(ends) < runner.max_iters:
         runner.logger.warning(
             f'The training is longer than before, {runner.max_iters} '

@@ -44,7 +44,7 @@ def read_settings(runner: Runner) -> Settings:
             ],
             schedules=[copy.deepcopy(s.state_dict()) for s in schedulers],
         )
-        for name, (wrapper, schedulers) in _parts(runner).items()
+        for name, (wrapper, schedulers) in optimizer_parts(runner).items()
     }
 
 
@@ -78,7 +78,7 @@ def take_settings(
     changes = list(dict.fromkeys(changes))
     if not changes:
         return []
-    for name, (wrapper, schedulers) in _parts(runner).items():
+    for name, (wrapper, schedulers) in optimizer_parts(runner).items():
         if any(hasattr(scheduler, 'monitor') for scheduler in schedulers):
             raise ConfigError(
                 'settings have changed since the checkpoint '
@@ -90,7 +90,8 @@ def take_settings(
     return changes
 
 
-def _parts(runner: Runner) -> dict[str, tuple[Any, list[Any]]]:
+def optimizer_parts(runner: Runner) -> dict[str, tuple[Any, list[Any]]]:
+    """Wrapper and schedules of each optimizer, '' where there is only one."""
     wrapper: Any = runner.optim_wrapper
     schedulers: Any = runner.param_schedulers or []
     if not isinstance(wrapper, OptimWrapperDict):
