@@ -103,21 +103,17 @@ def results_table(path: Path) -> str:
     keys = [key for key in METRICS if any(key in r for r in metrics.values())]
     if not keys:
         return ''
-    header = ''.join(f'<th>{escape(METRICS[key])}</th>' for key in keys)
-    body = ''.join(
-        f'<tr><th>{escape(name)}</th>'
-        + ''.join(
-            f'<td>{row[key]:.1f} %</td>' if key in row else '<td></td>'
-            for key in keys
-        )
-        + '</tr>'
-        for name, row in metrics.items()
-    )
     return (
         '<p class="muted">More is better everywhere. The features are '
         'frozen: nothing was trained on labels.</p>'
-        '<div class="card scroll"><table class="numbers"><thead><tr><th></th>'
-        f'{header}</tr></thead><tbody>{body}</tbody></table></div>'
+    ) + _number_table(
+        ['', *(METRICS[key] for key in keys)],
+        {
+            f'<th>{escape(name)}</th>': [
+                f'{row[key]:.1f} %' if key in row else '' for key in keys
+            ]
+            for name, row in metrics.items()
+        },
     )
 
 
@@ -243,19 +239,29 @@ def _evaluations(record: RunRecord) -> str:
         return ''
     keys = list(dict.fromkeys(key for _, row in rows for key in row))
     head = 'epoch' if record.by_epoch else 'iteration'
-    header = ''.join(f'<th>{escape(key)}</th>' for key in (head, *keys))
+    return _number_table(
+        [head, *keys],
+        {
+            f'<td>{step}</td>': [
+                f'{row[key]:.4g}' if key in row else '' for key in keys
+            ]
+            for step, row in rows
+        },
+    )
+
+
+def _number_table(
+    header: Sequence[str], rows: Mapping[str, Sequence[str]]
+) -> str:
+    """A table of numbers, by the cell that each row begins with."""
+    head = ''.join(f'<th>{escape(name)}</th>' for name in header)
     body = ''.join(
-        f'<tr><td>{step}</td>'
-        + ''.join(
-            f'<td>{row[key]:.4g}</td>' if key in row else '<td></td>'
-            for key in keys
-        )
-        + '</tr>'
-        for step, row in rows
+        f'<tr>{first}{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for first, cells in rows.items()
     )
     return (
         '<div class="card scroll"><table class="numbers"><thead><tr>'
-        f'{header}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
