@@ -192,12 +192,9 @@ def distill(
         model = judge.build_model(result.checkpoint)
         after, _ = judge.embed(model)
         start = 'start weights' if student_weights else 'untrained'
-        result.metrics = {
-            'chance': judge.chance(),
-            start: judge.measure(before, taught),
-            'distilled': judge.measure(after, taught),
-            'teacher': judge.measure(taught, taught),
-        }
+        result.metrics = judge.compare(
+            {start: before, 'distilled': after}, taught
+        )
         save_panel(folder / PANEL, judge, model)
         save_neighbors(
             folder / NEIGHBORS,

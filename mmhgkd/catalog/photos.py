@@ -86,13 +86,16 @@ def find_photos(images: Any, store: str | Path | None = None) -> Photos:
         images (str or PathLike or Sequence): A folder, photos at any depth; a
             file; a pattern such as ``'photos/**/*.jpg'``; a text file with a
             path a line; or a list of files, PIL images or RGB arrays
-            ``(H, W, 3)`` in 0..255; or one array ``(N, H, W, 3)``.
+            ``(H, W, 3)`` in 0..255; or one array ``(N, H, W, 3)``. Photos
+            that were found already are what is returned.
         store (str or Path, optional): Folder that receives images which are
             no files. Defaults to None, which refuses them.
 
     Raises:
         ConfigError: If there are no photos, or what is given is none.
     """
+    if isinstance(images, Photos):
+        return images
     if isinstance(images, (str, os.PathLike)):
         photos = _find(os.fspath(images))
     else:

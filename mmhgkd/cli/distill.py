@@ -8,9 +8,9 @@ and a report.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmhgkd.catalog import find_photos, find_teacher, student_name
 from mmhgkd.catalog.teachers import SHIPPED
@@ -76,8 +76,9 @@ def check(args: argparse.Namespace) -> None:
         and not Path(args.teacher).expanduser().is_file()
     ):
         find_teacher(args.teacher)
+    args.found = args.photos
     if isinstance(args.photos, str):
-        find_photos(args.photos)
+        args.found = find_photos(args.photos)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         result = distill(
-            args.photos,
+            args.found,
             args.out,
             args.student,
             args.teacher,
@@ -124,15 +125,8 @@ def say(line: str) -> None:
 
 def show(result: 'Distillation', photos: str | list[str]) -> None:
     """Print the comparison, the files and what to do next."""
-    metrics = result.metrics
-    keys = [k for k in COLUMNS if any(k in row for row in metrics.values())]
     print('\nPercent, more is better:\n')
-    print_table(
-        [
-            ['', *(COLUMNS[key] for key in keys)],
-            *([name, *_cells(row, keys)] for name, row in metrics.items()),
-        ]
-    )
+    show_metrics(result.metrics)
     print('\nFiles:\n')
     files = [('student', result.checkpoint), *result.exports.items()]
     if result.report is not None:
@@ -144,5 +138,15 @@ def show(result: 'Distillation', photos: str | list[str]) -> None:
     print(f'\nNext: mmhgkd demo {result.folder} --images {folder}')
 
 
-def _cells(row: dict[str, Any], keys: Sequence[str]) -> list[str]:
-    return [f'{row[key]:.1f}' if key in row else '' for key in keys]
+def show_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Print a comparison, a student a row."""
+    keys = [k for k in COLUMNS if any(k in row for row in metrics.values())]
+    print_table(
+        [
+            ['', *(COLUMNS[key] for key in keys)],
+            *(
+                [name, *(f'{row[k]:.1f}' if k in row else '' for k in keys)]
+                for name, row in metrics.items()
+            ),
+        ]
+    )

@@ -12,8 +12,8 @@ from pathlib import Path
 from mmhgkd.catalog import find_photos
 from mmhgkd.utils import ConfigError
 
-from .arguments import Parser, checked, print_table, quiet_import
-from .distill import COLUMNS, _cells
+from .arguments import Parser, checked, quiet_import
+from .distill import show_metrics
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def check() -> None:
-        find_photos(args.images)
+        args.photos = find_photos(args.images)
         if not Path(args.folder).is_dir():
             raise ConfigError(
                 f'there is no folder {args.folder}; give that of a run'
@@ -47,26 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         judge = Judge(
             record.config,
-            find_photos(args.images),
+            args.photos,
             device,
             workers=args.workers,
         )
         before, taught = judge.embed(judge.build_model())
         checkpoint = args.checkpoint or record.checkpoint
         after, _ = judge.embed(judge.build_model(checkpoint))
-        rows = {
-            'chance': judge.chance(),
-            'untrained': judge.measure(before, taught),
-            'distilled': judge.measure(after, taught),
-            'teacher': judge.measure(taught, taught),
-        }
-        keys = [key for key in COLUMNS if key in rows['distilled']]
         print(f'{len(judge.files)} photos; percent, more is better:\n')
-        print_table(
-            [
-                ['', *(COLUMNS[key] for key in keys)],
-                *([name, *_cells(row, keys)] for name, row in rows.items()),
-            ]
+        show_metrics(
+            judge.compare({'untrained': before, 'distilled': after}, taught)
         )
 
     return run_tool(run)

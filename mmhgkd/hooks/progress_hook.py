@@ -117,15 +117,23 @@ class ProgressHook(Hook):
         self._images += count_images(data_batch) * runner.world_size
         if self._lines is not None:
             self._lines.update(runner, self._images, self._waited, outputs)
-            self._ready = time.perf_counter()
-        if self._progress is None:
-            return
-        task = self._progress.tasks[0]
+        if self._progress is not None:
+            self._move_bar(self._progress, runner, batch_idx, outputs)
+        self._ready = time.perf_counter()
+
+    def _move_bar(
+        self,
+        bar: progress.Progress,
+        runner: Runner,
+        batch_idx: int,
+        outputs: dict | None,
+    ) -> None:
+        task = bar.tasks[0]
         fields: dict[str, Any] = {}
         is_due = self.every_n_inner_iters(batch_idx, self.interval)
         if is_due and outputs and 'loss' in outputs:
             fields['loss'] = f'{float(outputs["loss"]):.4f}'
-        self._progress.update(
+        bar.update(
             task.id,
             completed=runner.iter + 1,
             epoch=runner.epoch + 1,
@@ -134,7 +142,6 @@ class ProgressHook(Hook):
             memory=used_memory(),
             **fields,
         )
-        self._ready = time.perf_counter()
 
     def after_train(self, runner: Runner) -> None:
         """Take the bar away."""

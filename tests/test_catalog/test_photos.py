@@ -59,6 +59,7 @@ def test_patterns_lists_and_files(folder: Path, tmp_path: Path) -> None:
     listed.write_text('photos/a.jpg\n\nphotos/deep/er/b with spaces.PNG\n')
     assert find_photos(listed).files == [str(a), str(b)]
     assert find_photos(a).files == [str(a)]
+    assert find_photos(photos) is photos
 
 
 def test_images_in_memory(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,21 @@ class Judge:
                 full[places] = rows.float().cpu()
                 found.append(full)
         return torch.cat(students), torch.cat(teachers)
+
+    def compare(
+        self, students: Mapping[str, Tensor], teacher: Tensor
+    ) -> dict[str, dict[str, float]]:
+        """Metrics of students by name, between chance and the teacher.
+
+        Args:
+            students (Mapping[str, Tensor]): Embeddings, ``(N, D)``.
+            teacher (Tensor): Those of the teacher, ``(N, D')``.
+        """
+        rows = {**students, 'teacher': teacher}
+        return {
+            'chance': self.chance(),
+            **{name: self.measure(row, teacher) for name, row in rows.items()},
+        }
 
     def measure(self, embeddings: Tensor, teacher: Tensor) -> dict[str, float]:
         """Metrics in percent, of which more is better.
