@@ -16,7 +16,7 @@ TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'model_converters'
         (
             'export_student',
             ['bare.pth', 'out.pth', '--config', 'no.py'],
-            'cannot read the config',
+            'there is no config',
         ),
         ('import_checkpoint', ['no.pth', 'out.pth'], 'no.pth: no such file'),
         (
