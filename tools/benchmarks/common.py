@@ -47,7 +47,9 @@ Numbers = dict[str, float]
 Build = Callable[[str, argparse.Namespace], Callable[[], Numbers]]
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
+def make_parser(
+    description: str, rows: Sequence[str] = ROWS
+) -> argparse.ArgumentParser:
     """A parser with the options that all benchmarks have."""
     parser = argparse.ArgumentParser(
         description=description.splitlines()[0],
@@ -67,8 +69,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     precision = 'bf16 and fp16 mean autocast'
     add('--dtype', choices=list(DTYPES), default='fp32', help=precision)
     add('--compile', action='store_true', help='compile all networks')
-    names = f'to time, by default all that can run of: {", ".join(ROWS)}'
-    add('--rows', nargs='+', choices=ROWS, metavar='ROW', help=names)
+    names = f'to time, by default all that can run of: {", ".join(rows)}'
+    add('--rows', nargs='+', choices=rows, metavar='ROW', help=names)
     busy = 'also show how much of a step the GPU computes, by the profiler'
     add('--busy', action='store_true', help=busy)
     add('--json', metavar='OUT', help='file for the numbers')

@@ -130,7 +130,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def step_config(row: str, args: argparse.Namespace) -> Config:
     """Config of the model and the optimizer of a row."""
     name = 'spark/r50_pixels' if args.teacher == 'none' else args.config
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    return adapt(Config.fromfile(CONFIGS / f'{name}.py'), row, args)
+
+
+def adapt(cfg: Config, row: str, args: argparse.Namespace) -> Config:
+    """Give a config the encoder of a row, and the sizes of the options."""
     channels = [
         (1 if args.depth < 50 else 4) * width for width in (64, 128, 256, 512)
     ]
@@ -144,6 +148,7 @@ def step_config(row: str, args: argparse.Namespace) -> Config:
             model.head.direct_loss.out_channels = width
         if 'neck' in model:
             model.neck.out_channels = width
+        if 'embedding' in model.head:
             model.head.embedding.update(in_channels=width, out_channels=width)
             model.head.queue.embed_dims = width
     if 'direct_loss' in model.head:
