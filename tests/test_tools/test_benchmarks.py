@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.models import ResNet
 from PIL import Image
 from ranks import run_script
@@ -162,6 +163,71 @@ def test_ratio_is_to_the_faster_peer(step_speed: ModuleType) -> None:
         times_mmpretrain=2.0,
         times_dense=pytest.approx(4 / 3),
     )
+
+
+def test_recipe_speed(tmp_path: Path) -> None:
+    out = tmp_path / 'out.json'
+    rows = ['recommended', 'two views', 'grid decoder', 'mmpretrain']
+    size = ['--depth', '18', '--image-size', '64', '--teacher', 'vit-s']
+    [table] = tables(
+        run('recipe_speed', *size, '--json', str(out), '--rows', *rows)
+    )
+    found = json.loads(out.read_text())['rows']
+    assert list(table) == list(found) == rows
+    for row, numbers in found.items():
+        time = numbers['step_ms']
+        assert numbers['times_mmpretrain'] == pytest.approx(
+            found['mmpretrain']['step_ms'] / time
+        )
+        assert numbers['images_per_second'] == pytest.approx(2000 / time)
+        assert all(map(rounded, table[row], numbers.values()))
+
+
+def test_recipes_are_those_of_the_configs(
+    step_speed: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe_speed = importlib.import_module('recipe_speed')
+    args = recipe_speed.parse_args(['--rows', 'recommended'])
+    for row, name in (
+        ('recommended', 'r50_mae'),
+        ('two views', 'r50_mae_100e_2views'),
+        ('paper', 'r50_mae_paper'),
+    ):
+        found = recipe_speed.recipe(row, args)
+        shipped = Config.fromfile(CONFIGS / f'hgkd/{name}.py')
+        # Weights are random, all stages are there for all rows.
+        shipped.model.teacher.update(checkpoint=None, allow_random=True)
+        shipped.model.teacher.backbone.update(arch='base')
+        shipped.model.backbone.update(
+            out_indices=(0, 1, 2, 3), backend='packed'
+        )
+        shipped.model.compile = False
+        for key, value in shipped.model.items():
+            if key == 'neck':
+                value['in_channels'] = [256, 512, 1024, 2048]
+            assert found.model[key] == value, (row, key)
+        assert found.optim_wrapper == shipped.optim_wrapper
+    with pytest.raises(SystemExit):
+        recipe_speed.parse_args(['--batch-size', '3'])
+    assert '--batch-size must be even' in capsys.readouterr().err
+
+
+def test_recipes_are_compared_with_the_faster_form() -> None:
+    recipe_speed = importlib.import_module('recipe_speed')
+    times = {
+        'recommended': 2.0,
+        'lightly-train': 5.0,
+        'lightly-train channels_last': 4.0,
+    }
+    table = recipe_speed.summarize(
+        {row: [dict(step_ms=x, peak_gib=1.0)] for row, x in times.items()}, 2
+    )
+    assert [row['times_lightly-train'] for row in table.values()] == [
+        2.0,
+        0.8,
+        1.0,
+    ]
+    assert 'x lightly' in recipe_speed.render(table)
 
 
 def test_peer_computes_the_same_features(step_speed: ModuleType) -> None:

@@ -1,8 +1,10 @@
+import importlib
 import importlib.util
 import json
 import subprocess
 import sys
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +226,48 @@ def test_peer_trains_the_student(
     # Six steps of Adam at no more than 1e-3.
     assert 1e-5 < difference < 8e-3
     assert trained.bn1.num_batches_tracked == 6
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec('lightly_train') is None,
+    reason='lightly-train is not installed: see docs/peers.md',
+)
+def test_timed_step_is_that_of_the_peer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(TOOL.parents[1])
+    step = importlib.import_module('lightly_step').LightlyStep(
+        dict(
+            teacher=dict(
+                type='mmhgkd.MIMTeacher',
+                backbone=dict(
+                    type='mmpretrain.MAEViT',
+                    arch='deit-small',
+                    img_size=64,
+                    patch_size=16,
+                ),
+                allow_random=True,
+                target_norm='batch_norm',
+            )
+        ),
+        Namespace(
+            depth=18, batch_size=2, device='cpu', compile=False, dtype='fp32'
+        ),
+    )
+    images = torch.randn(2, 3, 64, 64)
+    monkeypatch.setattr(step.method, '_mixup_data', lambda images: images)
+    loss = step.forward(images)
+    head = step.method.student_projection_head.mlp
+    maps = step.student.backbone(images)[-1]
+    tokens = head(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    tokens = F.interpolate(tokens, (4, 4), mode='bilinear')
+    target = step.method.teacher_embedding_model.teacher(images)
+    expected = F.mse_loss(tokens.flatten(2).transpose(1, 2), target)
+    torch.testing.assert_close(loss, expected)
+    before = [weight.clone() for weight in step.weights]
+    step.update(loss)
+    for old, weight in zip(before, step.weights, strict=True):
+        assert not torch.equal(old, weight)
 
 
 def pack_lite0(wheel: Path, **changed: torch.Tensor) -> torch.nn.Module:

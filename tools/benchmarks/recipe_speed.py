@@ -5,6 +5,8 @@ and student (ResNet-50): the teacher's forward pass, the student, decoder or
 projection, the loss, the backward pass, clipping and the optimizer.
 
 - `recommended`: `configs/hgkd/r50_mae.py` as it is.
+- `two views`: `configs/hgkd/r50_mae_100e_2views.py`, in which half as many
+  images are seen twice each.
 - `grid decoder`: the same, and a generative decoder on the teacher's grid
   that predicts the tokens of the hidden 60 % of an image.
 - `paper`: `configs/hgkd/r50_mae_paper.py` as it is.
@@ -39,7 +41,12 @@ sys.path.append(str(Path(__file__).parent / 'peers'))
 
 CHANNELS_LAST = ' channels_last'
 PEERS = ('mmpretrain', 'lightly-train')
-OURS = ('recommended', 'grid decoder', 'paper')
+OURS = ('recommended', 'two views', 'grid decoder', 'paper')
+CONFIGS = {
+    'two views': 'hgkd/r50_mae_100e_2views',
+    'paper': 'hgkd/r50_mae_paper',
+    PEERS[0]: 'hgkd/r50_mae_paper',
+}
 ROWS = (
     *OURS,
     *(peer + form for peer in PEERS for form in ('', CHANNELS_LAST)),
@@ -56,6 +63,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='size of the teacher',
     )
     args = parser.parse_args(argv)
+    if args.batch_size % 2:
+        parser.error('--batch-size must be even, for the two views')
     if args.plot or args.busy:
         parser.error('there is no --plot and no --busy; leave them out')
     installed = importlib.util.find_spec('lightly_train') is not None
@@ -72,8 +81,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def recipe(row: str, args: argparse.Namespace) -> Config:
     """Config of the model and the optimizer of a row with ours."""
-    paper = row.startswith(('paper', PEERS[0]))
-    name = 'hgkd/r50_mae_paper' if paper else 'hgkd/r50_mae'
+    name = CONFIGS.get(row.removesuffix(CHANNELS_LAST), 'hgkd/r50_mae')
     cfg = Config.fromfile(step_speed.CONFIGS / f'{name}.py')
     ratio = cfg.model.mask.mask_ratio
     if row == 'grid decoder':
@@ -89,8 +97,7 @@ def recipe(row: str, args: argparse.Namespace) -> Config:
 
 def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
     """Build the timed step of a row."""
-    side = args.image_size
-    images = torch.randn(args.batch_size, 3, side, side, device=args.device)
+    side, count = args.image_size, args.batch_size
     update: Callable[[Any], object]
     if row.startswith(PEERS[1]):
         from lightly_step import LightlyStep
@@ -102,6 +109,8 @@ def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
         step = TrainingStep(cfg.model, cfg.optim_wrapper, args)
         student, forward = step.model.backbone, step.forward
         update = step.optim_wrapper.update_params
+        count //= step.model.views
+    images = torch.randn(count, 3, side, side, device=args.device)
     if row.endswith(CHANNELS_LAST):
         student.to(memory_format=torch.channels_last)
         images = images.to(memory_format=torch.channels_last)
