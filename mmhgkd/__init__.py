@@ -1,16 +1,11 @@
 """H-GKD: masked-image-modeling distillation from Transformers to CNNs."""
 
 from .transfer import install_operators
-from .utils import (
-    check_versions,
-    leave_out_empty_words,
-    leave_out_multimodal,
-)
+from .utils import check_versions, leave_out_multimodal
 from .version import __version__
 
 check_versions()
 leave_out_multimodal()
-leave_out_empty_words()
 install_operators()
 
 __all__ = ['__version__', 'register_models']

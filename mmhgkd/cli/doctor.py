@@ -10,7 +10,7 @@ from mmhgkd.catalog import TEACHERS, cached_teacher, config_folder
 from mmhgkd.utils.versions import PACKAGES
 from mmhgkd.version import __version__
 
-from .arguments import Parser, print_table
+from .arguments import Parser, print_table, quiet_import
 
 NEEDED = {
     'torch': 'pip install torch torchvision',
@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _version(module: str, mend: str, problems: list[str]) -> str:
     """Import a module, as only that shows whether it works."""
     try:
-        found = import_module(module)
+        with quiet_import():
+            found = import_module(module)
     except Exception as error:  # broken installations raise anything
         reason = ' '.join(str(error).split())[:100]
         problems.append(f'{module} cannot be imported ({reason}): {mend}')

@@ -18,6 +18,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
+# Before a registry imports the data sets of MMPretrain, which speak then.
+import mmhgkd.datasets  # noqa: F401
 from mmhgkd.utils import ConfigError, RunError, RunStopped
 from mmhgkd.utils.build_errors import building, check_type, clear_build_errors
 from mmhgkd.utils.safe_files import safe_loading

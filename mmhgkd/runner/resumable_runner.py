@@ -1,3 +1,4 @@
+import logging
 import os.path as osp
 import uuid
 from functools import partial
@@ -6,6 +7,7 @@ from typing import Any
 from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS, LOOPS, OPTIMIZERS
 from mmengine.runner import (
     BaseLoop,
@@ -30,6 +32,8 @@ from .run_lock import claimed
 from .seeding import seed_samples
 from .without_gpu import words_without_gpu
 
+#: Classes that its own hooks use, and of which they warn at each start.
+_EMPTY = ('"FileClient" will be', '"HardDiskBackend" is the alias')
 _LOOPS = {
     EpochBasedTrainLoop: ResumableEpochLoop,
     IterBasedTrainLoop: ResumableIterLoop,
@@ -72,6 +76,12 @@ class ResumableRunner(Runner):
         """Seed of the run, the same on all ranks."""
         different = self._randomness_cfg.get('diff_rank_seed', False)
         return self.seed - self.rank if different else self.seed
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger."""
+        logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(_is_for_users)
+        return logger
 
     def train(self) -> nn.Module:
         """Train, from the last checkpoint if that was asked for."""
@@ -276,3 +286,8 @@ class ResumableRunner(Runner):
                 )
             self._randomness_cfg['seed'] = seed
             self.set_randomness(**self._randomness_cfg)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """Whether a line tells more than that MMEngine will change itself."""
+    return not str(record.msg).startswith(_EMPTY)

@@ -1,6 +1,5 @@
 from typing import TYPE_CHECKING, Any
 
-from .empty_words import leave_out_empty_words
 from .errors import ConfigError, RunError, RunStopped, one_of
 from .versions import check_versions, leave_out_multimodal
 
@@ -12,7 +11,6 @@ __all__ = [
     'RunError',
     'RunStopped',
     'check_versions',
-    'leave_out_empty_words',
     'leave_out_multimodal',
     'load_config',
     'one_of',

@@ -14,8 +14,9 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from .config_options import find_class, find_key
+from .config_options import find_key
 from .errors import ConfigError
+from .find_type import find_type
 from .left_out import say_once
 
 
@@ -43,7 +44,7 @@ def _labeled_datasets(
     cfg: Config, section: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for option, part in find_key(cfg.get(section), 'type', section):
-        cls = find_class(cfg, part)
+        cls = find_type(DATASETS, part.get('type'), cfg.get('default_scope'))
         if not (inspect.isclass(cls) and issubclass(cls, BaseDataset)):
             continue
         default = inspect.signature(cls).parameters.get('with_label')

@@ -10,7 +10,6 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS
 
 from .errors import ConfigError
 from .safe_handlers import safe_data_files
@@ -171,16 +170,6 @@ def check_option(cfg: dict[str, Any], option: str) -> None:
                 f'{type(node).__name__} and has no `{key}`; set {where} as a '
                 'whole'
             )
-
-
-def find_class(cfg: Config, part: dict[str, Any]) -> Any:
-    """The class of a dataset, None where its type is unknown."""
-    kind = part.get('type')
-    if not isinstance(kind, str):
-        return kind
-    scope = cfg.get('default_scope')
-    with DATASETS.switch_scope_and_registry(scope) as registry:
-        return registry.get(kind)
 
 
 def find_key(

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from .coco_files import check_masks, read_coco, say_left_out
-from .config_options import find_class, find_key
+from .config_options import find_key
 from .errors import ConfigError
+from .find_type import find_type
 from .labeled_images import MAX_IMAGES, LabeledImage, check_labeled_images
 
 HEADS = ('bbox_head', 'mask_head')
@@ -141,7 +143,9 @@ def _coco_datasets(
 ) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
     """Option path, config and classes of each data set in COCO's form."""
     for option, dataset in find_key(cfg.get(section), 'ann_file', section):
-        cls = find_class(cfg, dataset)
+        cls = find_type(
+            DATASETS, dataset.get('type'), cfg.get('default_scope')
+        )
         load = getattr(cls, 'load_data_list', None)
         # Whether it reads its annotations as `CocoDataset` does.
         if getattr(load, '__module__', None) != 'mmdet.datasets.coco':

@@ -12,11 +12,11 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import MODELS, OPTIM_WRAPPERS
+from mmengine.registry import DATASETS, MODELS, OPTIM_WRAPPERS
 
 from .build_errors import check_type
 from .classification_checks import check_classification
-from .config_options import find_class, find_key
+from .config_options import find_key
 from .detection_checks import check_detection
 from .errors import ConfigError
 from .find_type import find_type
@@ -167,7 +167,7 @@ def _downloads(cfg: Config, dataset: dict[str, Any]) -> bool:
     """Whether a dataset fetches its files into a missing folder itself."""
     if 'download' in dataset:
         return dataset['download']
-    cls = find_class(cfg, dataset)
+    cls = find_type(DATASETS, dataset.get('type'), cfg.get('default_scope'))
     if cls is None:
         return False
     download = inspect.signature(cls).parameters.get('download')

@@ -7,8 +7,7 @@ from mmengine.config import Config
 
 from .config_options import find_key
 from .errors import ConfigError
-
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+from .run_checks import LOADERS
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
@@ -71,7 +70,7 @@ def set_data(cfg: Config, folder: str | Path) -> None:
     """
     found = [
         part
-        for loader in _LOADERS
+        for loader in LOADERS
         for _, part in find_key(cfg.get(loader), 'data_root', loader)
     ]
     if not found:

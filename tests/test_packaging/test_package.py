@@ -142,7 +142,9 @@ def test_extras(wheel: zipfile.ZipFile) -> None:
 WATCH = """
 import logging, os, signal, sys, warnings
 import torch
+import mmengine.logging
 from mmengine import registry
+from mmengine.fileio import file_client
 from mmengine.fileio.handlers import file_handlers
 from mmengine.runner import Runner, checkpoint
 from mmpretrain.apis.model import ModelHub
@@ -153,6 +155,7 @@ def state():
     return dict(
         hub=dict(ModelHub._models_dict),
         file_handlers=dict(file_handlers),
+        print_log=(mmengine.logging.print_log, file_client.print_log),
         registries=[(dict(n._module_dict), dict(n.children)) for n in nodes],
         runner=dict(vars(Runner)),
         checkpoint=dict(vars(checkpoint)),
@@ -184,6 +187,16 @@ assert len(ModelHub._models_dict) > len(before['hub'])
 def test_import_leaves_other_packages_alone() -> None:
     """Apart from the provider of MMCV's operators."""
     subprocess.run([sys.executable, '-c', WATCH], check=True)
+
+
+def test_import_leaves_the_importers_alone() -> None:
+    """Also where nothing else is imported yet."""
+    code = (
+        'import sys; before = list(sys.meta_path); import mmhgkd; '
+        'assert sys.meta_path[:-1] == before; '
+        'assert sys.meta_path[-1].__name__ == "OperatorFinder"'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_import_is_quick() -> None:
