@@ -6,6 +6,7 @@ processes are real ones all the same, with handlers of signals, files and
 death of their own.
 """
 
+import faulthandler
 import gc
 import importlib.util
 import multiprocessing
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,6 +178,7 @@ def train(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
+    faulthandler.register(signal.SIGUSR2)
     # A look at all that the server has imported would copy its memory.
     gc.freeze()
     # Each checkpoint holds the config, whose layout would take longer than
@@ -272,7 +275,9 @@ class Run:
                 break
             time.sleep(0.02)
         codes = [rank.exitcode for rank in ranks]
-        for rank in ranks:
+        for rank, code in zip(ranks, codes, strict=True):
+            if code is None:
+                _show_stacks(rank.pid)
             rank.kill()
             rank.join()
         return codes
@@ -287,6 +292,8 @@ class Run:
             codes = self.finish(self.start())
             if all(code == 0 for code in codes):
                 return
+            if None in codes:  # no second try makes a hang good
+                break
         raise RuntimeError(f'cannot be resumed, exit codes {codes}')
 
     def checkpoints(self) -> list[Path]:
@@ -310,6 +317,15 @@ class Run:
         state = {key: content[key] for key in keys if key in content}
         state['iter'] = content['meta']['iter']
         return state
+
+
+def _show_stacks(pid: int) -> None:
+    """Let a process that hangs and its workers write where they are."""
+    children = Path(f'/proc/{pid}/task/{pid}/children')
+    with suppress(OSError):
+        for process in (str(pid), *children.read_text().split()):
+            os.kill(int(process), signal.SIGUSR2)
+    time.sleep(1)
 
 
 def differences(first: Any, second: Any, path: str = '') -> list[str]:
