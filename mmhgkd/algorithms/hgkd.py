@@ -15,6 +15,8 @@ from mmhgkd.sparse.rows import rows_to_dense
 from mmhgkd.teachers import BaseTeacher
 from mmhgkd.utils import ConfigError
 
+from .check_backbone import check_backbone
+
 
 @MODELS.register_module()
 class HGKD(BaseSelfSupervisor):
@@ -313,6 +315,7 @@ class HGKD(BaseSelfSupervisor):
                     f'channels, `{option}` is {width}; set '
                     f'`{option}={teacher.embed_dims}`'
                 )
+        check_backbone(self.backbone, self.neck, head, self.mask.unit)
         if teacher.input != 'visible':
             return
         if head.similarity_loss and head.embedding.source == 'tokens':

@@ -76,6 +76,13 @@ class SparseResNet(SparseNetwork, ResNet):
                 features.append(feature)
         return tuple(features)
 
-    def _record(self) -> None:
+    def _record(self: Any) -> None:
         # Its blocks are written by hand, with steps that may be fused.
-        return
+        channels, strides, stride = [], [], 4
+        for index, name in enumerate(self.res_layers):
+            stride *= self.strides[index]
+            if index in self.out_indices:
+                channels.append(getattr(self, name)[-1].out_channels)
+                strides.append(stride)
+        self.feature_channels = tuple(channels)
+        self.feature_strides = tuple(strides)

@@ -8,6 +8,7 @@ from mmhgkd.necks import GridProjection
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
 from mmhgkd.utils import ConfigError, one_of
+from mmhgkd.utils.value_checks import check_weight
 
 from .feature_imitation_loss import DISTANCES, token_distance
 
@@ -75,6 +76,7 @@ class DirectImitationLoss(BaseModule):
         self.out_channels = out_channels
         self.out_stride = out_stride
         self.distance = distance
+        check_weight('direct_loss `loss_weight`', loss_weight)
         self.loss_weight = loss_weight
         self.projections = nn.ModuleList(
             GridProjection(
@@ -117,18 +119,39 @@ class DirectImitationLoss(BaseModule):
         Raises:
             ConfigError: If the features are not those of ``in_channels``.
         """
-        tokens = []
+        self.check_maps(
+            [feature.values.size(1) for feature in features],
+            [feature.stride for feature in features],
+        )
+        return [
+            projection(features[stage].rows(), features[stage].mask)
+            for stage, projection in zip(
+                self.stages, self.projections, strict=True
+            )
+        ]
+
+    def check_maps(
+        self, channels: Sequence[int], strides: Sequence[int]
+    ) -> None:
+        """Check that the projections fit the maps of a backbone.
+
+        Args:
+            channels (Sequence[int]): Of each map.
+            strides (Sequence[int]): Of each map.
+
+        Raises:
+            ConfigError: If a stage is not there, or is another one.
+        """
         for stage, projection in zip(
             self.stages, self.projections, strict=True
         ):
-            if -stage > len(features):
+            if -stage > len(channels):
                 raise ConfigError(
                     f'direct_loss `stages` names {stage}, but the backbone '
-                    f'gives {len(features)} features'
+                    f'gives {len(channels)} features; set `stages` to those '
+                    'from -1 on, or `backbone.out_indices` to more of them'
                 )
-            feature = features[stage]
-            rows = feature.rows()
-            found = (rows.size(1), feature.stride)
+            found = (channels[stage], strides[stage])
             expected = (projection.in_channels, projection.stride)
             if found != expected:
                 raise ConfigError(
@@ -137,8 +160,6 @@ class DirectImitationLoss(BaseModule):
                     f'takes {expected[0]} and {expected[1]}; set direct_loss '
                     f'`in_channels` to {found[0]} and `strides` to {found[1]}'
                 )
-            tokens.append(projection(rows, feature.mask))
-        return tokens
 
     def _visible(
         self, features: Sequence[SparseFeature], target: Tensor

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,15 @@ class DistillationHead(BaseModule):
         direct_loss: dict | None = None,
     ) -> None:
         super().__init__()
+        parts = dict(
+            feature_loss=feature_loss,
+            similarity_loss=similarity_loss,
+            embedding=embedding,
+            queue=queue,
+            direct_loss=direct_loss,
+        )
+        for name, part in parts.items():
+            _check_kind(name, part)
         if not (feature_loss or similarity_loss or direct_loss):
             raise ConfigError(
                 'set `head.feature_loss`, `head.similarity_loss`, '
@@ -57,12 +67,24 @@ class DistillationHead(BaseModule):
         self.feature_loss = self.similarity_loss = self.direct_loss = None
         if feature_loss:
             self.feature_loss = MODELS.build(feature_loss)
+            if not hasattr(self.feature_loss, 'region'):
+                raise ConfigError(
+                    f'`head.feature_loss` {feature_loss["type"]} does not '
+                    'compare tokens; set its `type` to '
+                    "'mmhgkd.FeatureImitationLoss'"
+                )
         if direct_loss:
             self.direct_loss = MODELS.build(direct_loss)
         if similarity_loss:
             self.similarity_loss = MODELS.build(similarity_loss)
             self.embedding = MODELS.build(embedding)
             self.queue = MODELS.build(queue)
+        losses = self.feature_loss, self.similarity_loss, self.direct_loss
+        if not any(getattr(loss, 'loss_weight', loss) for loss in losses):
+            raise ConfigError(
+                'all losses have a `loss_weight` of 0, so that nothing is '
+                'learned; raise one'
+            )
 
     @property
     def reads_decoder(self) -> bool:
@@ -144,6 +166,14 @@ class DistillationHead(BaseModule):
         )
         self.queue.enqueue(keys)
         return losses
+
+
+def _check_kind(name: str, part: Any) -> None:
+    if part and not (isinstance(part, Mapping) and part.get('type')):
+        raise ConfigError(
+            f'`head.{name}` must be a part, dict(type=...), or None, got '
+            f'{part!r}'
+        )
 
 
 def teacher_embedding(tokens: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.value_checks import is_count
 
 
 @MODELS.register_module()
@@ -25,7 +26,7 @@ class EmbeddingQueue(BaseModule):
         embed_dims (int): Width of an embedding, ``D``. Defaults to 768.
 
     Raises:
-        ConfigError: If ``size`` is not positive.
+        ConfigError: If ``size`` or ``embed_dims`` is not positive.
     """
 
     embeddings: Tensor
@@ -33,8 +34,12 @@ class EmbeddingQueue(BaseModule):
 
     def __init__(self, size: int = 65536, embed_dims: int = 768) -> None:
         super().__init__()
-        if size < 1:
-            raise ConfigError(f'queue `size` must be positive, got {size}')
+        for name, value in (('size', size), ('embed_dims', embed_dims)):
+            if not is_count(value, 1):
+                raise ConfigError(
+                    f'queue `{name}` must be a positive whole number, got '
+                    f'{value!r}'
+                )
         self.size = size
         self.embed_dims = embed_dims
         self.register_buffer('embeddings', torch.zeros(size, embed_dims))

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import one_of
+from mmhgkd.utils.value_checks import check_weight
 
 DISTANCES = ('mse', 'smooth_l1', 'l1', 'cosine')
 REGIONS = ('all', 'masked', 'visible')
@@ -25,7 +26,8 @@ class FeatureImitationLoss(BaseModule):
         loss_weight (float): Defaults to 1.0.
 
     Raises:
-        ConfigError: If ``distance`` or ``region`` is unknown.
+        ConfigError: If ``distance`` or ``region`` is unknown, or
+            ``loss_weight`` is no weight.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class FeatureImitationLoss(BaseModule):
         one_of('feature_loss `region`', region, REGIONS)
         self.distance = distance
         self.region = region
+        check_weight('feature_loss `loss_weight`', loss_weight)
         self.loss_weight = loss_weight
 
     def forward(

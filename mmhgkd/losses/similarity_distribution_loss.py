@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError, one_of
+from mmhgkd.utils.value_checks import check_weight
 
 from .centering import CENTERS, center_embeddings
 from .pearson import pearson_correlation
@@ -75,6 +76,7 @@ class SimilarityDistributionLoss(BaseModule):
         self.include_self = include_self
         self.intra_weight = intra_weight
         self.center = center
+        check_weight('similarity_loss `loss_weight`', loss_weight)
         self.loss_weight = loss_weight
 
     def forward(

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.value_checks import is_count, is_number
 
 from .unit_mask import UnitMask
 
@@ -27,18 +28,25 @@ class RandomUnitMask(BaseModule):
         seed (int): Seed of the draws. Defaults to 0.
 
     Raises:
-        ConfigError: If ``unit`` or ``mask_ratio`` is out of range.
+        ConfigError: If an option is out of range.
     """
 
     def __init__(
         self, unit: int = 32, mask_ratio: float = 0.6, seed: int = 0
     ) -> None:
         super().__init__()
-        if unit < 1:
-            raise ConfigError(f'mask `unit` must be at least 1 px, got {unit}')
-        if not 0 <= mask_ratio < 1:
+        if not is_count(unit, 1):
             raise ConfigError(
-                f'`mask_ratio` must lie in [0, 1), got {mask_ratio}'
+                'mask `unit` must be a whole number of pixels, at least 1, '
+                f'got {unit!r}'
+            )
+        if not is_number(mask_ratio) or not 0 <= mask_ratio < 1:
+            raise ConfigError(
+                f'`mask_ratio` must lie in [0, 1), got {mask_ratio!r}'
+            )
+        if type(seed) is not int:
+            raise ConfigError(
+                f'mask `seed` must be a whole number, got {seed!r}'
             )
         self.unit = unit
         self.mask_ratio = mask_ratio

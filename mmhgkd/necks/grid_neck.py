@@ -3,7 +3,6 @@ from typing import cast
 
 import torch
 from mmengine.model import BaseModule
-from mmpretrain.models.utils import build_norm_layer
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -14,7 +13,7 @@ from mmhgkd.sparse.batch_norm import batch_norm
 from mmhgkd.sparse.rows import rows_to_dense
 from mmhgkd.utils import ConfigError
 
-from .densify import check_channels
+from .densify import build_norm, check_features, check_options
 from .grid_projection import GridProjection
 
 
@@ -64,11 +63,9 @@ class GridNeck(BaseModule):
             init_cfg
             or dict(type='TruncNormal', layer=['Linear', 'Conv2d'], std=0.02)
         )
-        if width < 1 or depth < 1:
-            raise ConfigError(
-                'neck `width` and `depth` must be at least 1, '
-                f'got {width} and {depth}'
-            )
+        check_options(
+            in_channels, out_channels, out_stride, width, depth, finest_stride
+        )
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ConfigError(
                 f'neck `kernel_size` must be odd, got {kernel_size}'
@@ -77,8 +74,9 @@ class GridNeck(BaseModule):
         self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
         self.out_stride = out_stride
+        self.finest_stride = finest_stride
         self.norms = nn.ModuleList(
-            [build_norm_layer(norm_cfg, channels) for channels in in_channels]
+            [build_norm(norm_cfg, channels) for channels in in_channels]
         )
         self.projections = nn.ModuleList(
             [
@@ -111,10 +109,10 @@ class GridNeck(BaseModule):
             Tensor: ``(B, out_channels, H / out_stride, W / out_stride)``.
 
         Raises:
-            ConfigError: If the features are not those of ``in_channels``.
+            ConfigError: If the features have other channels or strides.
         """
+        check_features(features, self.in_channels, self.finest_stride)
         rows = [feature.rows() for feature in features]
-        check_channels(rows, self.in_channels)
         mask = features[0].mask
         projected = [
             projection(batch_norm(cast(_BatchNorm, norm), row), mask)

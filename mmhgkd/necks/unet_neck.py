@@ -9,7 +9,7 @@ from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature
 from mmhgkd.utils import ConfigError
 
-from .densify import Densify, check_channels
+from .densify import Densify, check_features, check_options
 
 
 @MODELS.register_module()
@@ -30,7 +30,8 @@ class UNetNeck(BaseModule):
         width (int): Channels of the smallest map; halved at each scale.
             Defaults to 768.
         depth (int): Two-convolution blocks at each scale. Defaults to 1.
-        finest_stride (int): Stride of the first feature. Defaults to 4.
+        finest_stride (int): Stride of the first feature; it doubles from
+            feature to feature. Defaults to 4.
         norm_cfg (dict, optional): Config of the norm layers. Defaults to
             None, which means batch norm synchronized over ranks.
         init_cfg (dict or list[dict], optional): Config of the
@@ -58,11 +59,9 @@ class UNetNeck(BaseModule):
                 dict(type='Constant', val=1, layer=['_BatchNorm']),
             ]
         )
-        if width < 1 or depth < 1:
-            raise ConfigError(
-                'neck `width` and `depth` must be at least 1, '
-                f'got {width} and {depth}'
-            )
+        check_options(
+            in_channels, out_channels, out_stride, width, depth, finest_stride
+        )
         scales = len(in_channels)
         if width % 2 ** (scales - 1):
             raise ConfigError(
@@ -79,6 +78,7 @@ class UNetNeck(BaseModule):
         self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
         self.out_stride = out_stride
+        self.finest_stride = finest_stride
         widths = [width // 2**index for index in range(scales)]
         # SparK projects the smallest map by a 1x1, where a 3x3 would mix
         # units that lie a whole stride apart.
@@ -124,11 +124,9 @@ class UNetNeck(BaseModule):
             Tensor: ``(B, out_channels, H / out_stride, W / out_stride)``.
 
         Raises:
-            ConfigError: If the features are not those of ``in_channels``.
+            ConfigError: If the features have other channels or strides.
         """
-        check_channels(
-            [feature.rows() for feature in features], self.in_channels
-        )
+        check_features(features, self.in_channels, self.finest_stride)
         first, *rest = reversed(features)
         x = self.densify[0](first)
         for block, densify, feature in zip(

@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader
 
 from mmhgkd.utils import ConfigError, RunError
 
+from .seeding import stop_signals
+
 
 def guarded_batches(runner: Runner, dataloader: DataLoader) -> Iterator[Any]:
     """Iterate a dataloader; save the run where the data fails.
@@ -38,7 +40,17 @@ def guarded_batches(runner: Runner, dataloader: DataLoader) -> Iterator[Any]:
 
 
 def _start(dataloader: DataLoader) -> Iterator[Any]:
-    batches = iter(dataloader)
+    blocks = dataloader.num_workers > 0 and hasattr(signal, 'sigwaitinfo')
+    before: set[Any] = set()
+    if blocks:
+        # A worker that is told to end before it listens would hand the
+        # signal to the handler of the training, and live on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+    try:
+        batches = iter(dataloader)
+    finally:
+        if blocks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if (
         dataloader.num_workers > 0
         and hasattr(signal, 'SIGCHLD')

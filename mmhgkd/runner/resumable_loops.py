@@ -85,6 +85,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         return 0
 
     def _batches(self, skip: int) -> Iterator[Any]:
+        if 0 < skip == len(self.dataloader):
+            return  # no worker has to start for the end of a whole epoch
         sampler = self.dataloader.batch_sampler
         if isinstance(sampler, SeededBatchSampler):
             sampler.begin(self._epoch, skip)

@@ -170,17 +170,19 @@ class ResumableRunner(Runner):
     ) -> None:
         """Register the default hooks and those of a safe run."""
         hooks = dict(hooks or {})
-        checkpoint = hooks.get(
-            'checkpoint', dict(type='CheckpointHook', interval=1)
-        )
-        if (
-            isinstance(checkpoint, dict)
-            and find_type(HOOKS, checkpoint.get('type')) is CheckpointHook
-        ):
+        checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
+        kind = None
+        if isinstance(checkpoint, dict):
+            kind = find_type(HOOKS, checkpoint.get('type'))
+        if isinstance(kind, type) and issubclass(kind, CheckpointHook):
+            # MMEngine's hook alone saves nothing before the end.
+            by_epoch = checkpoint.get('by_epoch', True)
             hooks['checkpoint'] = {
+                'interval': 1 if by_epoch else 1000,
                 **checkpoint,
-                'type': 'mmhgkd.WholeCheckpointHook',
             }
+        if kind is CheckpointHook:
+            hooks['checkpoint']['type'] = 'mmhgkd.WholeCheckpointHook'
         hooks.setdefault(
             'runtime_info', dict(type='mmhgkd.LateRuntimeInfoHook')
         )

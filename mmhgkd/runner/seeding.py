@@ -165,6 +165,12 @@ def seed_samples(dataloader: DataLoader, seed: int) -> bool:
     return True
 
 
+def stop_signals() -> set[signal.Signals]:
+    """The signals that stop a run, as far as the system has them."""
+    names = ('SIGTERM', 'SIGUSR1', 'SIGINT', 'SIGHUP', 'SIGQUIT')
+    return {getattr(signal, n) for n in names if hasattr(signal, n)}
+
+
 def _start_worker(init_fn: Callable[[int], None] | None, worker: int) -> None:
     """Leave signals that stop the run to the process that trains.
 
@@ -172,8 +178,7 @@ def _start_worker(init_fn: Callable[[int], None] | None, worker: int) -> None:
     training could not go on until all ranks have agreed to stop.
     """
     if hasattr(signal, 'sigwaitinfo'):
-        names = ('SIGTERM', 'SIGUSR1', 'SIGINT', 'SIGHUP', 'SIGQUIT')
-        stops = {getattr(signal, n) for n in names if hasattr(signal, n)}
+        stops = stop_signals()
         signal.pthread_sigmask(signal.SIG_BLOCK, stops)
         Thread(target=_heed_parent, args=(stops,), daemon=True).start()
     if init_fn is not None:

@@ -7,7 +7,7 @@ a dataset, ends here in one ConfigError with the option that mends it.
 import inspect
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -68,7 +68,11 @@ def check_layers(cfg: Config) -> None:
     MMCV says of those that do not that it cannot find `None`.
     """
     for key in ('norm_cfg', 'act_cfg', 'conv_cfg'):
-        for _, part in find_key(cfg.get('model'), key, 'model'):
+        for path, part in find_key(cfg.get('model'), key, 'model'):
+            if not isinstance(part[key] or {}, Mapping):
+                raise ConfigError(
+                    f'`{path}` must be a dict of settings, got {part[key]!r}'
+                )
             kind = (part[key] or {}).get('type')
             if isinstance(kind, str):
                 check_type(MODELS, kind, cfg.get('default_scope'))
@@ -99,6 +103,10 @@ def check_load_from(cfg: Config) -> None:
 def check_model_checkpoints(cfg: Config) -> None:
     """Pre-trained parts of the model, such as the teacher, exist."""
     for path, part in find_key(cfg.get('model'), 'checkpoint', 'model'):
+        if not isinstance(part['checkpoint'], (str, os.PathLike, type(None))):
+            raise ConfigError(
+                f'`{path}` must be a file, got {part["checkpoint"]!r}'
+            )
         if _is_missing(part['checkpoint']):
             raise ConfigError(
                 f'the checkpoint `{part["checkpoint"]}` of `{path}` does not '

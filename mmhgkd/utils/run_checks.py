@@ -63,6 +63,21 @@ _FLAGS = (
     'randomness.diff_rank_seed',
     'find_unused_parameters',
     *(
+        f'model.backbone.{name}'
+        for name in (
+            'avg_down',
+            'deep_stem',
+            'norm_eval',
+            'with_cp',
+            'zero_init_residual',
+        )
+    ),
+    *(
+        f'{part}data_preprocessor.{name}'
+        for part in ('', 'model.')
+        for name in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')
+    ),
+    *(
         f'{loader}.{name}'
         for loader in LOADERS
         for name in (
@@ -183,6 +198,12 @@ def _check_model(cfg: Mapping[str, Any]) -> None:
     if rate is not None and not (is_number(rate) and 0 <= rate < 1):
         raise ConfigError(
             f'`model.backbone.drop_path_rate` must lie in [0, 1), got {rate!r}'
+        )
+    init_cfg = backbone.get('init_cfg')
+    if isinstance(init_cfg, (str, int, float)):
+        raise ConfigError(
+            '`model.backbone.init_cfg` must be a dict such as dict(type='
+            f"'Pretrained', checkpoint=FILE), got {init_cfg!r}"
         )
     if 'style' in backbone and 'ResNe' in str(backbone['type']):
         one_of(

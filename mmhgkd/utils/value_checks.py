@@ -36,6 +36,18 @@ def is_number(value: Any) -> bool:
     )
 
 
+def check_weight(option: str, value: Any) -> None:
+    """The weight of a loss is no negative number.
+
+    Raises:
+        ConfigError: It names the option.
+    """
+    if not is_number(value) or value < 0:
+        raise ConfigError(
+            f'{option} must be a number of at least 0, got {value!r}'
+        )
+
+
 def check_files(cfg: Mapping[str, Any]) -> None:
     """Work folder, and the checkpoint to start from."""
     work_dir = cfg.get('work_dir')

@@ -3,242 +3,130 @@
 A fault is survived if the run ends with an announced exit code and, resumed
 by ``--resume``, reaches its last iteration with the very weights, queue and
 optimizer of a run without faults. Where an image is spoilt it has to reach
-the end, and the image has to be listed.
+the end, and if its weights are others, the image has to be listed.
+
+One in ten runs that are hit is a command line of its own, and half of those
+are hit while they start up.
 """
 
 import argparse
-import importlib.util
-import multiprocessing
+import json
 import os
 import random
 import resource
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing.process import BaseProcess
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
+from short_runs import (
+    CONFIG,
+    SMALLER_CONFIG,
+    Process,
+    Run,
+    differences,
+    free_port,
+    heed_signals,
+    preload,
+    write_images,
+)
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
-CONFIG = """
-default_scope = 'mmpretrain'
-model = dict(
-    type='mmhgkd.HGKD',
-    data_preprocessor=dict(
-        type='SelfSupDataPreprocessor', mean=[120.] * 3, std=[60.] * 3),
-    teacher=dict(
-        type='mmhgkd.MIMTeacher',
-        backbone=dict(
-            type='MAEViT',
-            arch=dict(embed_dims=24, num_layers=2, num_heads=2,
-                      feedforward_channels=48),
-            img_size=64,
-            patch_size=16),
-        allow_random=True),
-    backbone=dict(type='mmhgkd.SparseResNet', depth=18, stem_channels=8,
-                  base_channels=8, drop_path_rate=0.1),
-    neck=dict(type='mmhgkd.UNetNeck', in_channels=(8, 16, 32, 64), width=32,
-              out_channels=24),
-    head=dict(
-        type='mmhgkd.DistillationHead',
-        feature_loss=dict(type='mmhgkd.FeatureImitationLoss'),
-        similarity_loss=dict(type='mmhgkd.SimilarityDistributionLoss'),
-        embedding=dict(type='mmhgkd.StudentEmbedding', in_channels=24,
-                       out_channels=24),
-        queue=dict(type='mmhgkd.EmbeddingQueue', size=16, embed_dims=24)))
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='mmhgkd.ImageFolder',
-        data_root='images',
-        pipeline=[
-            dict(type='mmhgkd.LoadImage'),
-            dict(type='RandomResizedCrop', scale=64),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PackInputs')
-        ]))
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3)
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3),
-    clip_grad=dict(max_norm=5.0))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=4),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=3,
-         convert_to_iter_based=True)
+__all__ = [
+    'CONFIG',
+    'Run',
+    'differences',
+    'free_port',
+    'main',
+    'preload',
+    'write_images',
 ]
-default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=2),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2,
-                    max_keep_ckpts=2),
-    stop=dict(type='mmhgkd.StopOnSignalHook', interval=2))
-custom_hooks = [
-    dict(type='EMAHook', momentum=0.01),
-    dict(type='mmhgkd.InvalidLossHook', interval=50),
-    dict(type='mmhgkd.UnreadableImagesHook', max_share=0.5, interval=1)
-]
-env_cfg = dict(dist_cfg=dict(backend='gloo'))
-randomness = dict(seed=0)
-"""
+
 #: Exit codes that the tools announce, and that of ``kill -9``.
 RESUMABLE = (3, 75)
 KILLED = -signal.SIGKILL
-CONTEXT = multiprocessing.get_context('forkserver')
-
-
-def train(
-    folder: Path, argv: Sequence[str], environment: dict[str, str], log: Path
-) -> None:
-    """Run ``tools/train.py`` in this process and end it."""
-    os.chdir(folder)
-    os.environ.update(environment)
-    with log.open('ab') as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    torch.set_num_threads(1)
-    spec = importlib.util.spec_from_file_location(
-        'train_tool', TOOLS / 'train.py'
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.exit(module.main(argv))
-
-
-class Run:
-    """A short training in a folder of its own.
-
-    Args:
-        folder (Path): Receives the images, the config and the work folder.
-        processes (int): Number of ranks. Defaults to 1.
-        config (str): Text of the config. Defaults to ``CONFIG``.
-        options (Sequence[str]): Further options of ``tools/train.py``.
-            Defaults to ().
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        processes: int = 1,
-        config: str = CONFIG,
-        options: Sequence[str] = (),
-    ) -> None:
-        self.folder = folder
-        self.processes = processes
-        self.options = list(options)
-        self.work_dir = folder / 'run'
-        self.log = folder / 'log.txt'
-        if not (folder / 'images').exists():
-            write_images(folder / 'images')
-        (folder / 'config.py').write_text(config)
-
-    def start(self) -> list[Any]:
-        """Start all ranks; each continues what is in the work folder."""
-        argv = [
-            'config.py',
-            '--work-dir',
-            'run',
-            '--resume',
-            *self.options,
-            '--launcher',
-            'pytorch' if self.processes > 1 else 'none',
-        ]
-        port = free_port()
-        ranks = []
-        for rank in range(self.processes):
-            environment = dict(
-                CUDA_VISIBLE_DEVICES='',
-                OMP_NUM_THREADS='1',
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-                WORLD_SIZE=str(self.processes),
-                MASTER_ADDR='127.0.0.1',
-                MASTER_PORT=str(port),
-            )
-            process = CONTEXT.Process(
-                target=train, args=(self.folder, argv, environment, self.log)
-            )
-            process.start()
-            ranks.append(process)
-        return ranks
-
-    def finish(
-        self, ranks: Sequence[BaseProcess], timeout: float = 120
-    ) -> list[int | None]:
-        """Wait for all ranks, as a launcher does: one lost, all ended.
-
-        Returns:
-            list[int or None]: Their exit codes, None for one that hung.
-        """
-        end = time.monotonic() + timeout
-        while any(rank.exitcode is None for rank in ranks):
-            if any(rank.exitcode not in (None, 0) for rank in ranks):
-                end = min(end, time.monotonic() + 30)
-            if time.monotonic() > end:
-                break
-            time.sleep(0.02)
-        codes = [rank.exitcode for rank in ranks]
-        for rank in ranks:
-            rank.kill()
-            rank.join()
-        return codes
-
-    def complete(self, tries: int = 3) -> None:
-        """Resume until the training is at its end.
-
-        Raises:
-            RuntimeError: If it does not get there.
-        """
-        for _ in range(tries):
-            codes = self.finish(self.start())
-            if all(code == 0 for code in codes):
-                return
-        raise RuntimeError(f'cannot be resumed, exit codes {codes}')
-
-    def checkpoints(self) -> list[Path]:
-        """All checkpoints, the newest first."""
-        return sorted(
-            self.work_dir.glob('*.pth'),
-            key=lambda path: path.stat().st_mtime_ns,
-            reverse=True,
-        )
-
-    def state(self) -> dict[str, Any]:
-        """Content of the last checkpoint that bears on the training."""
-        last = Path((self.work_dir / 'last_checkpoint').read_text())
-        content = torch.load(last, weights_only=False)
-        keys = (
-            'state_dict',
-            'ema_state_dict',
-            'optimizer',
-            'param_schedulers',
-        )
-        state = {key: content[key] for key in keys if key in content}
-        state['iter'] = content['meta']['iter']
-        return state
+STOPS = ('SIGTERM', 'SIGUSR1', 'SIGINT', 'SIGHUP', 'SIGQUIT')
+#: Of so many faults one is that of a run with a command line of its own.
+SHARE = 10
 
 
 class Lost(Exception):
     """A fault was not survived."""
 
 
-def started(run: Run, ranks: Sequence[BaseProcess]) -> None:
+class Reference(NamedTuple):
+    """A run without faults."""
+
+    state: dict[str, Any]
+    #: Seconds from the start of the process to that of the training.
+    startup: float
+    #: Seconds from there to the end.
+    duration: float
+
+
+class Trial:
+    """A run that is hit by one fault.
+
+    Args:
+        run (Run): The run.
+        rng (random.Random): Chooses what the fault is like.
+        reference (Reference): The same run without it.
+        command_line (bool): Whether the run has a command line of its own.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        rng: random.Random,
+        reference: Reference,
+        command_line: bool,
+    ) -> None:
+        self.run = run
+        self.rng = rng
+        self.reference = reference
+        self.command_line = command_line
+        #: Exit codes of the run that was hit.
+        self.codes: list[int | None] = []
+        self.spoilt: Path | None = None
+
+    def begin(self, least: float = 0, early: bool = False) -> list[Any]:
+        """Start the run, and wait for the moment of the fault.
+
+        Args:
+            least (float): Seconds from the start of the training on in which
+                nothing happens. Defaults to 0.
+            early (bool): Whether the fault may come while a command line
+                starts up. Defaults to False.
+        """
+        ranks = self.run.start(self.command_line)
+        share = self.rng.random()
+        if early and self.command_line and self.rng.random() < 0.5:
+            time.sleep(share * self.reference.startup)
+        else:
+            wait_for_start(self.run, ranks)
+            time.sleep(max(least, share * self.reference.duration))
+        return ranks
+
+    def end(self, ranks: Sequence[Process], allowed: Sequence[int]) -> None:
+        """Wait for the end, and check the exit codes.
+
+        Raises:
+            Lost: If it hangs or dies in another way.
+        """
+        self.codes = self.run.finish(ranks)
+        for code in self.codes:
+            if code not in (0, *allowed):
+                raise Lost(f'exit codes {self.codes}')
+
+
+def wait_for_start(run: Run, ranks: Sequence[Process]) -> None:
     """Wait until the training has begun."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         if (run.work_dir / 'config.py').exists() or any(
             rank.exitcode is not None for rank in ranks
@@ -247,79 +135,60 @@ def started(run: Run, ranks: Sequence[BaseProcess]) -> None:
         time.sleep(0.01)
 
 
-def end_of(
-    run: Run, ranks: Sequence[BaseProcess], allowed: Sequence[int]
-) -> None:
-    """Wait for the end of a run that was hit, and check its exit codes.
-
-    Raises:
-        Lost: If it hangs or dies in another way.
-    """
-    codes = run.finish(ranks)
-    for code in codes:
-        if code not in (0, *allowed):
-            raise Lost(f'exit codes {codes}')
-
-
-def kill(run: Run, rng: random.Random, delay: float) -> None:
+def kill(trial: Trial) -> None:
     """``kill -9`` at any moment."""
-    ranks = run.start()
-    started(run, ranks)
-    time.sleep(delay)
+    ranks = trial.begin(early=True)
     ranks[0].kill()
-    end_of(run, ranks, (KILLED,))
+    trial.end(ranks, (KILLED,))
 
 
-def terminate(run: Run, rng: random.Random, delay: float) -> None:
-    """A signal, in the way of Slurm's time limit."""
-    ranks = run.start()
-    started(run, ranks)
-    time.sleep(max(delay, 0.3))
-    number = rng.choice([signal.SIGTERM, signal.SIGUSR1])
+def terminate(trial: Trial) -> None:
+    """A signal, as of Slurm's time limit or of a terminal."""
+    ranks = trial.begin(least=0.3, early=True)
+    number = getattr(signal, trial.rng.choice(STOPS))
     with suppress(ProcessLookupError):  # the run may be at its end
         os.kill(ranks[0].pid, number)
     # Before the training listens a signal has its usual effect.
-    end_of(run, ranks, (75, -number))
+    usual = (-number, 130) if number == signal.SIGINT else (-number,)
+    trial.end(ranks, (75, *usual))
 
 
-def fill_disk(run: Run, rng: random.Random, delay: float) -> None:
+def fill_disk(trial: Trial) -> None:
     """No file may grow beyond some size any more."""
-    ranks = run.start()
-    started(run, ranks)
-    time.sleep(delay)
-    size = rng.choice([0, 1000, 50_000])
+    ranks = trial.begin()
+    size = trial.rng.choice([0, 1000, 50_000])
     for rank in ranks:
         with suppress(ProcessLookupError):
             resource.prlimit(
                 rank.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)
             )
-    end_of(run, ranks, RESUMABLE)
+    trial.end(ranks, RESUMABLE)
 
 
-def spoil_image(run: Run, rng: random.Random, delay: float) -> None:
+def spoil_image(trial: Trial) -> None:
     """An image breaks or vanishes during the training."""
-    ranks = run.start()
-    started(run, ranks)
-    time.sleep(delay)
-    path = rng.choice(sorted((run.folder / 'images').iterdir()))
+    ranks = trial.begin()
+    path = trial.rng.choice(sorted((trial.run.folder / 'images').iterdir()))
+    trial.spoilt = path
     content = path.read_bytes()
-    how = rng.choice(['missing', 'empty', 'cut', 'text'])
+    how = trial.rng.choice(['missing', 'empty', 'cut', 'text'])
     if how == 'missing':
         path.unlink()
     else:
         path.write_bytes(
             dict(empty=b'', cut=content[:99], text=b'no image')[how]
         )
-    end_of(run, ranks, ())
+    trial.end(ranks, ())
 
 
-def spoil_checkpoint(run: Run, rng: random.Random, delay: float) -> None:
+def spoil_checkpoint(trial: Trial) -> None:
     """``kill -9``, and the newest checkpoint is damaged on the disk."""
-    kill(run, rng, delay)
-    found = run.checkpoints()
+    kill(trial)
+    rng = trial.rng
+    found = trial.run.checkpoints()
     how = rng.choice(['cut', 'bit', 'empty', 'record'])
     if how == 'record' and found:
-        (run.work_dir / 'last_checkpoint').write_bytes(b'')
+        (trial.run.work_dir / 'last_checkpoint').write_bytes(b'')
     elif len(found) > 1:  # without another one the run has to start anew
         content = bytearray(found[0].read_bytes())
         place = rng.randrange(len(content))
@@ -332,30 +201,25 @@ def spoil_checkpoint(run: Run, rng: random.Random, delay: float) -> None:
         found[0].write_bytes(content)
 
 
-def kill_worker(run: Run, rng: random.Random, delay: float) -> None:
+def kill_worker(trial: Trial) -> None:
     """A process that loads data dies."""
-    ranks = run.start()
-    started(run, ranks)
-    time.sleep(delay)
+    ranks = trial.begin()
     children = Path(f'/proc/{ranks[0].pid}/task/{ranks[0].pid}/children')
     with suppress(FileNotFoundError, ProcessLookupError):
         workers = children.read_text().split()
         if workers:
-            os.kill(int(rng.choice(workers)), signal.SIGKILL)
-    end_of(run, ranks, RESUMABLE)
+            os.kill(int(trial.rng.choice(workers)), signal.SIGKILL)
+    trial.end(ranks, RESUMABLE)
 
 
-def lose_rank(run: Run, rng: random.Random, delay: float) -> None:
+def lose_rank(trial: Trial) -> None:
     """One of two processes dies, be it the one that writes."""
-    ranks = run.start()
-    started(run, ranks)
-    time.sleep(delay)
-    rng.choice(ranks).kill()
-    end_of(run, ranks, (KILLED, *RESUMABLE))
+    ranks = trial.begin(early=True)
+    trial.rng.choice(ranks).kill()
+    trial.end(ranks, (KILLED, *RESUMABLE))
 
 
-Fault = Callable[[Run, random.Random, float], None]
-FAULTS: dict[str, Fault] = {
+FAULTS: dict[str, Callable[[Trial], None]] = {
     'kill': kill,
     'signal': terminate,
     'disk': fill_disk,
@@ -366,78 +230,122 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-def survives(
-    name: str,
-    folder: Path,
-    reference: dict[str, Any],
-    rng: random.Random,
-    duration: float,
-) -> None:
+def survive(kind: str, trial: Trial) -> None:
     """Inject one fault and resume the run.
 
     Raises:
         Lost: If anything is lost.
     """
-    run = Run(folder, processes=2 if name == 'rank' else 1)
-    FAULTS[name](run, rng, rng.uniform(0, duration))
+    run, reference = trial.run, trial.reference.state
+    FAULTS[kind](trial)
     try:
         run.complete()
     except RuntimeError as error:
         raise Lost(str(error)) from error
-    if name == 'image':
-        if run.state()['iter'] != reference['iter']:
+    state = run.state()
+    different = differences(reference, state)
+    if trial.spoilt is not None:
+        if state['iter'] != reference['iter']:
             raise Lost('did not reach the end')
-        return
-    different = differences(reference, run.state())
-    if different:
+        listed = run.work_dir / 'unreadable_images.txt'
+        name = trial.spoilt.name
+        if different and not (listed.exists() and name in listed.read_text()):
+            raise Lost(f'{name} is not listed')
+    elif different:
         raise Lost(f'other weights: {", ".join(different[:3])}')
 
 
-def differences(first: Any, second: Any, path: str = '') -> list[str]:
-    """Places at which two nested states are not equal bit by bit."""
-    if isinstance(first, Tensor):
-        same = isinstance(second, Tensor) and torch.equal(first, second)
-        return [] if same else [path]
-    if isinstance(first, dict):
-        if not isinstance(second, dict) or first.keys() != second.keys():
-            return [path]
-        return [
-            place
-            for key in first
-            for place in differences(first[key], second[key], f'{path}/{key}')
-        ]
-    if isinstance(first, (list, tuple)):
-        if len(first) != len(second):
-            return [path]
-        return [
-            place
-            for index, pair in enumerate(zip(first, second, strict=True))
-            for place in differences(*pair, f'{path}/{index}')
-        ]
-    return [] if first == second else [path]
+class Soak:
+    """Faults in the runs of one folder.
+
+    Args:
+        root (Path): Folder for the runs.
+        kinds (Sequence[str]): Kinds of faults, one after the other.
+    """
+
+    def __init__(self, root: Path, kinds: Sequence[str]) -> None:
+        self.root = root
+        self.kinds = list(kinds)
+        self._references: dict[tuple[int, bool], Reference] = {}
+
+    def inject(self, seed: int, number: int) -> dict[str, Any]:
+        """Inject a fault.
+
+        Returns:
+            dict: What it was, and what became of the run.
+        """
+        kind = self.kinds[number % len(self.kinds)]
+        command_line = number % SHARE == SHARE - 1
+        begin = time.monotonic()
+        processes = 2 if kind == 'rank' else 1
+        reference = self.reference(processes, command_line)
+        folder = self.root / f'{seed}_{number}'
+        trial = Trial(
+            self._run(folder, processes),
+            random.Random(seed * 1_000_003 + number),
+            reference,
+            command_line,
+        )
+        lost = ''
+        try:
+            survive(kind, trial)
+        except Lost as error:
+            lost = str(error)
+            print(trial.run.log.read_text()[-3000:])
+        shutil.rmtree(folder)
+        seconds = round(time.monotonic() - begin, 1)
+        outcome = f'LOST, {lost}' if lost else 'survived'
+        print(f'{seed} {number} {kind}: {outcome}, {seconds} s', flush=True)
+        return dict(
+            seed=seed,
+            number=number,
+            kind=kind,
+            command_line=command_line,
+            codes=trial.codes,
+            lost=lost,
+            seconds=seconds,
+        )
+
+    def reference(self, processes: int, command_line: bool) -> Reference:
+        """The run without faults, which is done once.
+
+        Raises:
+            RuntimeError: If it fails, or a command line of its own changes
+                its weights.
+        """
+        key = processes, command_line
+        if key not in self._references:
+            name = f'reference{processes}{"c" * command_line}'
+            run = self._run(self.root / name, processes)
+            begin = time.monotonic()
+            ranks = run.start(command_line)
+            wait_for_start(run, ranks)
+            start = time.monotonic()
+            if set(run.finish(ranks)) != {0}:
+                raise RuntimeError(run.log.read_text()[-3000:])
+            end = time.monotonic()
+            found = Reference(run.state(), start - begin, end - start)
+            other = self._references.get((processes, not command_line))
+            if other and differences(other.state, found.state):
+                raise RuntimeError('a command line gives other weights')
+            self._references[key] = found
+        return self._references[key]
+
+    @staticmethod
+    def _run(folder: Path, processes: int) -> Run:
+        return Run(folder, processes, SMALLER_CONFIG, images=16)
 
 
-def write_images(folder: Path, count: int = 24) -> None:
-    """Write small random pictures."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
-        Image.fromarray(coarse).resize((72, 72)).save(folder / f'{index}.png')
-
-
-def free_port() -> int:
-    """A port that nobody listens to."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
-def preload() -> None:
-    """Import what every run needs once for all of them."""
-    CONTEXT.set_forkserver_preload(
-        ['mmpretrain.models', 'mmpretrain.datasets', 'mmhgkd.algorithms']
-    )
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """Faults by kind: how many, how many ended the run, how many are lost."""
+    rows = ['| fault | runs | ended by it | lost |', '|---|---|---|---|']
+    kinds = {record['kind']: None for record in records}
+    for kind in (*kinds, 'all'):
+        chosen = [r for r in records if kind in (r['kind'], 'all')]
+        ended = sum(set(record['codes']) != {0} for record in chosen)
+        lost = sum(bool(record['lost']) for record in chosen)
+        rows.append(f'| {kind} | {len(chosen)} | {ended} | {lost} |')
+    return '\n'.join(rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -447,48 +355,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         int: 0 if all were survived, else 1.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--faults', type=int, default=200)
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--faults', type=int, default=200, help='of each seed')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument(
         '--kinds', nargs='+', choices=list(FAULTS), default=list(FAULTS)
     )
+    parser.add_argument(
+        '--results',
+        type=Path,
+        help='JSON file of the results; the faults that it has are left out',
+    )
     args = parser.parse_args(argv)
+    heed_signals()
     preload()
-    survived = 0
+    records: list[dict[str, Any]] = []
+    if args.results and args.results.exists():
+        records = json.loads(args.results.read_text())
+    done = {(record['seed'], record['number']) for record in records}
     with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        references: dict[int, tuple[dict[str, Any], float]] = {}
-        for number in range(args.faults):
-            rng = random.Random(args.seed * 1_000_003 + number)
-            kind = args.kinds[number % len(args.kinds)]
-            ranks = 2 if kind == 'rank' else 1
-            if ranks not in references:
-                run = Run(root / f'reference{ranks}', ranks)
-                processes = run.start()
-                started(run, processes)
-                begin = time.monotonic()
-                if set(run.finish(processes)) != {0}:
-                    print(run.log.read_text()[-3000:])
-                    return 1
-                references[ranks] = run.state(), time.monotonic() - begin
-            folder = root / str(number)
-            try:
-                survives(
-                    kind,
-                    folder,
-                    references[ranks][0],
-                    rng,
-                    references[ranks][1],
-                )
-            except Lost as error:
-                print(f'{number} {kind}: LOST, {error}', flush=True)
-                print((folder / 'log.txt').read_text()[-3000:])
-            else:
-                survived += 1
-                print(f'{number} {kind}: survived', flush=True)
-            shutil.rmtree(folder)
-    print(f'{survived} survived, {args.faults - survived} lost')
-    return 0 if survived == args.faults else 1
+        soak = Soak(Path(name), args.kinds)
+        for number, seed in product(range(args.faults), args.seeds):
+            if (seed, number) in done:
+                continue
+            records.append(soak.inject(seed, number))
+            if args.results:
+                args.results.write_text(json.dumps(records))
+    lost = sum(bool(record['lost']) for record in records)
+    seconds = sum(record['seconds'] for record in records)
+    print(table(records))
+    print(f'{len(records) - lost} survived, {lost} lost, {seconds:.0f} s')
+    return int(lost > 0)
 
 
 if __name__ == '__main__':

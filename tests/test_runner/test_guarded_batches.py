@@ -1,9 +1,13 @@
+import signal
+import time
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
-from mmhgkd.runner.guarded_batches import guarded_batches
+from mmhgkd.runner.guarded_batches import _start, guarded_batches
+from mmhgkd.runner.seeding import seed_samples
 from mmhgkd.utils import ConfigError, RunError
 
 
@@ -99,3 +103,40 @@ def test_data_that_never_was_there() -> None:
 
 def test_other_errors_stay_what_they_are() -> None:
     assert consume(KeyError('img'), 2) == [KeyError, "'img'"]
+
+
+class Slow(Dataset):
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def test_workers_end_that_have_hardly_begun() -> None:
+    """The handler of the training, which they inherit, took the signal."""
+    loader = DataLoader(
+        Slow(), 2, num_workers=2, multiprocessing_context='fork'
+    )
+    assert seed_samples(loader, 0)
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    start_worker: Any = loader.worker_init_fn
+
+    def start(worker: int) -> None:
+        time.sleep(0.5)
+        start_worker(worker)
+
+    loader.worker_init_fn = start
+    try:
+        batches: Any = _start(loader)
+        for worker in batches._workers:
+            worker.terminate()
+        for worker in batches._workers:
+            worker.join(10)
+            assert worker.exitcode is not None
+        # The training itself listens as before.
+        assert signal.SIGTERM not in signal.pthread_sigmask(
+            signal.SIG_BLOCK, ()
+        )
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -64,6 +64,63 @@ MODEL = [
         'set `train_dataloader.batch_size` to at least 2',
     ),
     ('model.backbone.out_indices=(0,1,2,7)', 'does not hold (AssertionError)'),
+    (
+        'model.backbone.norm_eval=maybe',
+        '`model.backbone.norm_eval` must be True or False, got',
+    ),
+    (
+        'model.backbone.init_cfg=abc',
+        '`model.backbone.init_cfg` must be a dict such as dict(',
+    ),
+    (
+        'model.data_preprocessor.to_rgb=maybe',
+        '`model.data_preprocessor.to_rgb` must be True or False,',
+    ),
+    (
+        'model.neck.norm_cfg=abc',
+        "`model.neck.norm_cfg` must be a dict of settings, got 'abc'",
+    ),
+    (
+        'model.neck.norm_cfg.type=LN2d',
+        'neck `norm_cfg` LN2d is no batch norm, which packed positions',
+    ),
+    ('model.neck.width=1.5', 'neck `width` must be a whole number of at'),
+    ('model.mask.unit=32.5', 'mask `unit` must be a whole number of pixels'),
+    (
+        'model.mask.mask_ratio=abc',
+        "`mask_ratio` must lie in [0, 1), got 'abc'",
+    ),
+    ('model.mask.seed=abc', "mask `seed` must be a whole number, got 'abc'"),
+    (
+        'model.teacher.checkpoint=5',
+        '`model.teacher.checkpoint` must be a file, got 5',
+    ),
+    (
+        'model.head.feature_loss=abc',
+        "`head.feature_loss` must be a part, dict(type=...), or None, got 'ab",
+    ),
+    (
+        'model.head.feature_loss.type=CrossEntropyLoss',
+        '`head.feature_loss` CrossEntropyLoss does not compare tokens',
+    ),
+    (
+        'model.head.feature_loss.loss_weight=abc',
+        'feature_loss `loss_weight` must be a number of at least 0',
+    ),
+    (
+        'model.head.feature_loss.loss_weight=-1',
+        'feature_loss `loss_weight` must be a number of at least 0',
+    ),
+    (
+        'model.head.similarity_loss.loss_weight=abc',
+        'similarity_loss `loss_weight` must be a number of at least',
+    ),
+    (
+        'model.head.feature_loss.loss_weight=0 '
+        'model.head.similarity_loss.loss_weight=0',
+        'all losses have a `loss_weight` of 0, so that nothing is',
+    ),
+    ('model.head.queue.size=1.5', 'queue `size` must be a positive whole'),
 ]
 DATA = [
     (

@@ -49,13 +49,21 @@ OPTIONS = [
         'model.neck.in_channels=(8,16,32,65)',
         'set `neck.in_channels=(8, 16, 32, 64)`',
     ),
-    ('model.neck.width=0', '`width` and `depth` must be at least 1'),
+    ('model.neck.width=0', '`width` must be a whole number of at least 1'),
     ('model.neck.width=20', '20 is no multiple of 8'),
+    ('model.neck.finest_stride=2', 'set `neck.finest_stride=4`'),
+    ('model.neck.in_channels=[]', 'neck `in_channels` must name the channels'),
+    (
+        'model.backbone.strides=(1,2,2,1)',
+        'strides of (4, 8, 16, 16) px, the decoder takes (4, 8, 16, 32)',
+    ),
+    ('model.backbone.out_indices=(-1,)', 'gives no features; set `backbone.'),
+    ('model.backbone.type=ResNet', '`model.backbone` ResNet takes no mask'),
     # the mask
     ('model.mask.mask_ratio=1.5', '`mask_ratio` must lie in [0, 1), got 1.5'),
     ('model.mask.mask_ratio=1.0', '`mask_ratio` must lie in [0, 1), got 1.0'),
-    ('model.mask.unit=30', 'set the crop of the pipeline to a multiple of 30'),
-    ('model.mask.unit=0', 'mask `unit` must be at least 1 px, got 0'),
+    ('model.mask.unit=30', 'no multiple of the stride 4 of the backbone'),
+    ('model.mask.unit=0', 'mask `unit` must be a whole number of pixels'),
     (
         f'{TRAIN}.dataset.pipeline.1.scale=90',
         'the image size 90x90 is no multiple of the mask unit of 32 px',
@@ -123,7 +131,7 @@ OPTIONS = [
     (f'{HEAD}.feature_loss.region=some', "('all', 'masked', 'visible')"),
     (
         f'{HEAD}.feature_loss.loss_weight=nan',
-        'the loss is not finite any more at iteration 1 (epoch 1)',
+        'feature_loss `loss_weight` must be a number of at least 0, got nan',
     ),
     (f'{SIMILARITY}.distance=cosine', "one of ('pearson', 'kl', 'ce')"),
     (f'{SIMILARITY}.temperature=0', '`temperature` must be positive or None'),
@@ -146,7 +154,7 @@ OPTIONS = [
         "the source 'encoder' has 64 channels, not 192; set "
         '`head.embedding.in_channels=64`',
     ),
-    (f'{HEAD}.queue.size=0', 'queue `size` must be positive, got 0'),
+    (f'{HEAD}.queue.size=0', 'queue `size` must be a positive whole number'),
     (
         f'{HEAD}.queue.embed_dims=100',
         'set `head.queue.embed_dims=192`',
