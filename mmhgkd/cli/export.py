@@ -65,6 +65,11 @@ def _target(args: argparse.Namespace) -> tuple[str | None, str]:
     from mmhgkd.utils import ConfigError
 
     to, out = args.to, args.out
+    if args.half and args.int8 is not None:
+        raise ConfigError(
+            'a graph computes in fp16 or in int8: leave out `--half` or '
+            '`--int8`'
+        )
     if out is None:
         source = Path(args.checkpoint)
         return to, str(source.with_name(source.stem + SUFFIXES[to]))

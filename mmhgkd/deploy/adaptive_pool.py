@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +44,7 @@ def replace_adaptive_pools(model: nn.Module) -> None:
         for name, layer in list(parent.named_children()):
             if not isinstance(layer, nn.AdaptiveAvgPool2d):
                 continue
-            size = layer.output_size
+            size: Any = layer.output_size
             if isinstance(size, int):
                 size = (size, size)
             if size is not None and None not in size and tuple(size) != (1, 1):

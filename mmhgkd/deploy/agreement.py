@@ -1,6 +1,7 @@
 """How far two files agree on photos, and how often they are right."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,10 +30,10 @@ def calibration_photos(
     total = len(found.files)
     count = min(limit, total)
     chosen = [(2 * i + 1) * total // (2 * count) for i in range(count)]
-    names = [''] * count
-    if found.labels:
-        names = [found.classes[found.labels[index]] for index in chosen]
-    return [found.files[index] for index in chosen], names
+    files = [found.files[index] for index in chosen]
+    root = Path(folder).resolve()
+    parents = [Path(file).parent for file in files]
+    return files, ['' if one == root else one.name for one in parents]
 
 
 def compare_files(
@@ -106,7 +107,7 @@ def agreement(
     count = sum(len(found['scores']) for found in boxes)
     if not count:
         return None
-    return 2 * len(match(*boxes, overlap=0.5, scores=2.0)) / count
+    return 2 * len(match(boxes[0], boxes[1], 0.5, 2.0)) / count
 
 
 def numbers_of(

@@ -65,7 +65,7 @@ class BoxesOfLevels(nn.Module):
                 + ' and '.join(coder.__name__ for coder in coders),
             )
         self.head = head
-        cfg = head.test_cfg
+        cfg: Any = head.test_cfg
         test = 'model.test_cfg.rpn' if self.proposes else 'model.test_cfg'
         self.threshold, self.is_agnostic = suppression(cfg.nms, f'{test}.nms')
         self.count = int(cfg.max_per_img)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ class ClassifierGraph(Graph):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Embeddings ``(B, C)``, and logits ``(B, classes)`` of a head."""
-        features = self.model.extract_feat(self.prepare(images))
+        features = _features(self.model, self.prepare(images))
         embedding = features[-1]
         if isinstance(embedding, (tuple, list)):
             embedding = embedding[-1]
@@ -51,8 +53,17 @@ class ClassifierGraph(Graph):
         bgr = images.flip(1)
         with torch.no_grad():
             x = model.data_preprocessor(dict(inputs=bgr), False)['inputs']
-            features = model.extract_feat(x)
+            features = _features(model, x)
             result = {'embedding': features[-1]}
             if model.head is not None:
                 result['logits'] = model.head(features)
         return result
+
+
+def _features(model: Any, x: Tensor) -> Any:
+    """Features of the neck, and means of maps where there is none."""
+    features = model.extract_feat(x)
+    return tuple(
+        one.mean((2, 3)) if isinstance(one, Tensor) and one.ndim == 4 else one
+        for one in features
+    )

@@ -36,6 +36,8 @@ class Graph(nn.Module):
     axes: dict[str, dict[int, str]]
     least_opset = 11
     model: Any
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -141,6 +141,8 @@ def to_half(path: Path) -> None:
             keep_io_types=True,
             node_block_list=around_the_network(path),
         )
+    # Shapes that it has inferred, as large as the weights of a small network.
+    del model.graph.value_info[:]
     onnx.save(model, str(path))
 
 
