@@ -107,6 +107,7 @@ setup(
         **{name: requirements(name) for name in EXTRAS},
         'heif': requirements('heif'),
         'log': requirements('log'),
+        'openvino': requirements('openvino'),
         'spconv': requirements('spconv'),
         # spconv's wheels are bound to one CUDA version and wandb is heavy:
         # never by default. TensorBoard is in `dev`, as the tests need it.

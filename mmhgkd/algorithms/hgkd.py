@@ -13,7 +13,7 @@ from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse.rows import rows_to_dense
 from mmhgkd.teachers import BaseTeacher
-from mmhgkd.utils import ConfigError
+from mmhgkd.utils import ConfigError, one_of
 
 from .check_backbone import check_backbone
 
@@ -108,17 +108,27 @@ class HGKD(BaseSelfSupervisor):
         if compile is not False:
             self._compile_parts({} if compile is True else compile)
 
-    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Compute the dense feature maps of unmasked images.
+    def extract_feat(
+        self, inputs: Tensor, stage: str = 'backbone'
+    ) -> tuple[Tensor, ...]:
+        """Compute the dense features of unmasked images.
 
         Args:
             inputs (Tensor): Images, ``(B, 3, H, W)``.
+            stage (str): 'backbone' gives maps, and 'neck' their means, which
+                a classifier on this student begins with. Defaults to
+                'backbone'.
 
         Returns:
-            tuple[Tensor]: One map a stage, ``(B, C, h, w)``.
+            tuple[Tensor]: One map a stage, ``(B, C, h, w)``, or one mean,
+            ``(B, C)``.
         """
+        one_of('`stage` of extract_feat', stage, ('backbone', 'neck'))
         with self._begin_step(inputs, 'features'):
-            return super().extract_feat(inputs)
+            features = super().extract_feat(inputs)
+        if stage == 'neck':
+            return tuple(x.mean((2, 3)) for x in features)
+        return features
 
     def loss(
         self, inputs: Tensor, data_samples: list[DataSample], **kwargs: Any

@@ -112,6 +112,10 @@ class LoadImage(LoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         """Load the image of ``results['img_path']``.
 
+        A sample without a path, whose image is there already, stays as it is:
+        MMPretrain's inferencers load the images themselves, and take only a
+        step of the type ``LoadImageFromFile`` out of the pipeline.
+
         Returns:
             dict: The sample with the image, or None for an unreadable image
             with ``ignore_empty=True``.
@@ -120,6 +124,8 @@ class LoadImage(LoadImageFromFile):
             ConfigError: If the file is no readable image, or if its folder
                 is gone, which no other image can make up for.
         """
+        if 'img_path' not in results and 'img' in results:
+            return results
         path = results['img_path']
         name = printable(path)
         try:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
+from mmhgkd.deploy import export_onnx
 from mmhgkd.transfer.converters import export_student, read_student
 from mmhgkd.transfer.converters.weights_file import partial_file, torch_file
 from mmhgkd.utils import ConfigError
@@ -118,7 +119,10 @@ def export_all(checkpoint: Path) -> tuple[dict[str, Path], list[str]]:
     for name, (file, layout) in EXPORTS.items():
         out = checkpoint.with_name(file)
         try:
-            export_student(str(checkpoint), out, layout)
+            if layout is None:
+                export_onnx(str(checkpoint), out)
+            else:
+                export_student(str(checkpoint), out, layout)
             files[name] = out
         except ConfigError as error:
             notes.append(f'no {file}: {error}')

@@ -10,9 +10,14 @@ from mmhgkd.utils import ConfigError
 from .dense import dense_student, outputs
 from .layout import Layout
 from .libraries import TimmLayout, TorchvisionLayout
-from .onnx_layout import OnnxLayout
 from .openmmlab_layout import OpenMMLabLayout
-from .student import Student, building_from, read_student
+from .student import (
+    Student,
+    building_from,
+    left_out_parts,
+    read_config,
+    read_student,
+)
 from .weights_file import partial_file
 
 LAYOUTS: dict[str, Layout] = {
@@ -35,7 +40,7 @@ _BATCHES = ((2, 3, 64, 64), (3, 3, 96, 128))
 class Export(NamedTuple):
     """What an export has written."""
 
-    network: str  #: the library's network, or 'ONNX'
+    network: str  #: the library's network
     tensors: int  #: number of tensors in the file
     #: Largest difference to the student, by the name of the output.
     differences: dict[str, float]
@@ -57,14 +62,14 @@ def export_student(
 
     Args:
         checkpoint (str): Checkpoint of a distillation or a fine-tuning.
-        out (str or Path): File to write: ``.pth``, ``.safetensors`` or
-            ``.onnx``.
+        out (str or Path): File to write: ``.pth`` or ``.safetensors``.
         layout (str, optional): A key of ``LAYOUTS``. Defaults to None, which
-            means 'mmpretrain', and is the only choice for ONNX.
+            means 'mmpretrain'.
         config (Mapping, optional): Config of the training. Defaults to None,
             which means the one in the checkpoint.
-        with_head (bool): Whether to keep the head of a classifier.
-            Defaults to True.
+        with_head (bool): Whether to keep the head of a classifier. With
+            False a detector or segmentor gives its backbone. Defaults to
+            True.
 
     Returns:
         Export: What was written and measured.
@@ -72,10 +77,13 @@ def export_student(
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ConfigError: If there is no student in it, the library has no equal
-            network, or the outputs differ; nothing is written then.
+            network, parts of the model would be lost, or the outputs differ;
+            nothing is written then.
     """
     out = Path(out)
     target = _choose(out, layout)
+    if with_head:
+        _check_whole(checkpoint, read_config(checkpoint, config)[0], target)
     found = read_student(checkpoint, config, with_head)
     student = dense_student(found)
     network = target.describe(student)
@@ -86,22 +94,29 @@ def export_student(
     return Export(network, tensors, differences, target.usage(student, out))
 
 
-def _choose(out: Path, layout: str | None) -> Layout:
-    if out.suffix not in ('.pth', '.safetensors', '.onnx'):
+def _check_whole(
+    checkpoint: str, config: Mapping[str, Any], target: Layout
+) -> None:
+    """Refuse to write a part of a model where the whole was asked for."""
+    lost = left_out_parts(config)
+    if lost:
         raise ConfigError(
-            f'{out}: the name of the file must end in .pth, '
-            '.safetensors or .onnx'
+            f'{checkpoint}: a file for {target.name} would lack '
+            f'{", ".join(f"`model.{name}`" for name in lost)} of this '
+            f'{config["model"].get("type")}; write the whole model with `--to '
+            'onnx`, or its backbone alone with `--no-head`'
+        )
+
+
+def _choose(out: Path, layout: str | None) -> Layout:
+    if out.suffix not in ('.pth', '.safetensors'):
+        raise ConfigError(
+            f'{out}: the name of the file must end in .pth or '
+            '.safetensors, or in .onnx for a graph'
         )
     if layout is not None and layout not in LAYOUTS:
         raise ConfigError(
             f'`layout` must be one of {", ".join(LAYOUTS)}, got {layout!r}'
-        )
-    if out.suffix == '.onnx' and layout is None:
-        return OnnxLayout()
-    if out.suffix == '.onnx':
-        raise ConfigError(
-            f'{out}: an ONNX file has no layout of weights; leave the layout '
-            'out'
         )
     target = LAYOUTS[layout or 'mmpretrain']
     if out.suffix not in target.suffixes:

@@ -67,17 +67,24 @@ class TorchvisionLayout(FlatLayout):
 
     def usage(self, student: Student, path: Path) -> str:
         """See :class:`Layout`."""
-        classes = strict = ''
+        classes = strict = note = ''
         if student.num_classes:
             classes = f', num_classes={student.num_classes}'
         else:
             strict = ', strict=False'
+            layers = self.heads.get(student.family, self.heads[''])
+            names = ' and '.join(f'`{name}`' for name in layers.values())
+            note = (
+                f'\n# {names} of it is random: this student has no head, so '
+                'train one'
+            )
         read = 'torch.load'
         if path.suffix == '.safetensors':
             read = 'safetensors.torch.load_file'
         return (
             f"model = torchvision.models.get_model('{self.network(student)}'"
             f"{classes})\nmodel.load_state_dict({read}('{path}'){strict})"
+            f'{note}'
         )
 
 

@@ -102,23 +102,11 @@ def read_student(
         FileNotFoundError: If there is no such file.
         ConfigError: If it holds no student.
     """
-    content = read_checkpoint(checkpoint, 'checkpoint')
+    config, origin, classes = read_config(checkpoint, config)
     state = read_state_dict(checkpoint)
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    if not isinstance(meta, Mapping):
-        meta = {}
-    stored = config is None
-    if config is None:
-        text = meta.get('cfg')
-        if not isinstance(text, str):
-            raise ConfigError(
-                f'{checkpoint}: holds no config, so its network is not '
-                'known; give the config of the training'
-            )
-        config = parse_config(text, checkpoint)
     found = student_config(config, f'{checkpoint}: its config')
-    if stored:
-        found.origin = checkpoint
+    if origin is not None:
+        found.origin = origin
     if not with_head:
         found.model.update(neck=POOLING, head=None)
     # Not the decoder and the losses of the distillation.
@@ -140,7 +128,60 @@ def read_student(
             f'{", ".join(broken[:3])}; take a checkpoint from before the '
             'training went wrong'
         )
-    return Student(checkpoint, found, kept, _classes(meta))
+    return Student(checkpoint, found, kept, classes)
+
+
+def read_config(
+    checkpoint: str, config: Mapping[str, Any] | None = None
+) -> tuple[Mapping[str, Any], str | None, tuple[str, ...]]:
+    """Config of the training of a checkpoint.
+
+    Args:
+        checkpoint (str): File or URL of a checkpoint of MMEngine.
+        config (Mapping, optional): The config where it is known. Defaults to
+            None, which means the one in the checkpoint.
+
+    Returns:
+        tuple[Mapping, str or None, tuple[str, ...]]: The config, the file
+        that it was stored in or None, and the names of the classes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ConfigError: If it holds no config.
+    """
+    content = read_checkpoint(checkpoint, 'checkpoint')
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    if not isinstance(meta, Mapping):
+        meta = {}
+    if config is not None:
+        return config, None, _classes(meta)
+    text = meta.get('cfg')
+    if not isinstance(text, str):
+        raise ConfigError(
+            f'{checkpoint}: holds no config, so its network is not '
+            'known; give the config of the training'
+        )
+    return parse_config(text, checkpoint), checkpoint, _classes(meta)
+
+
+def left_out_parts(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Parts of the model of a task that its student alone would lack.
+
+    There are none of a classifier, whose head stays, and of a pre-training,
+    of which the student is the result.
+    """
+    model = config.get('model')
+    if not isinstance(model, Mapping):
+        return ()
+    scope, _, kind = str(model.get('type', '')).rpartition('.')
+    scope = scope or config.get('default_scope') or 'mmpretrain'
+    if scope in ('mmpretrain', 'mmhgkd') or kind == 'HGKD':
+        return ()
+    return tuple(
+        name
+        for name, part in model.items()
+        if name.endswith(('neck', 'head')) and part
+    )
 
 
 def student_config(

@@ -1,0 +1,200 @@
+"""How a photo becomes the input of a graph, with Pillow and NumPy alone."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from PIL import Image, ImageOps
+
+from mmhgkd.transfer.converters import read_student
+from mmhgkd.transfer.converters.student import inference_dataloader, unscoped
+from mmhgkd.utils import ConfigError
+
+#: Steps that change neither the size nor the pixels of a photo.
+_SILENT = ('Load', 'Pack', 'Pad')
+_BACKENDS = {'cv2': False, 'pillow': True}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The way of a photo into the graph.
+
+    Args:
+        steps (list[dict]): What is done with the photo, in this order:
+            ``{'do': 'short_edge', 'size': S}`` (the shorter side becomes S),
+            ``{'do': 'fit', 'size': [H, W]}`` (as large as it can be within
+            them, whichever way round), ``{'do': 'resize', 'size': [H, W]}``
+            or ``{'do': 'center_crop', 'size': [H, W]}``. The first three have
+            ``interpolation`` and ``antialias``, which OpenCV lacks and
+            Pillow has.
+        mean (list[float]): Mean of the pixels, by channel, in 0 to 255. The
+            graph subtracts it itself.
+        std (list[float]): Their standard deviation; the graph divides by it.
+    """
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    mean: list[float] = field(default_factory=lambda: [0.0] * 3)
+    std: list[float] = field(default_factory=lambda: [1.0] * 3)
+
+    @property
+    def size(self) -> list[int] | None:
+        """Height and width of the result; None where they vary."""
+        if self.steps and self.steps[-1]['do'] in ('center_crop', 'resize'):
+            return self.steps[-1]['size']
+        return None
+
+    def metadata(self) -> dict[str, str]:
+        """Entries for the metadata of a file, as JSON."""
+        entries = dict(asdict(self), size=self.size)
+        return {key: json.dumps(value) for key, value in entries.items()}
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, str]) -> 'Preprocessing':
+        """What :meth:`metadata` has written."""
+        return cls(
+            *(json.loads(metadata[k]) for k in ('steps', 'mean', 'std'))
+        )
+
+    def __call__(self, path: str | os.PathLike) -> np.ndarray:
+        """Load a photo.
+
+        Returns:
+            np.ndarray: RGB, ``(3, H, W)`` uint8.
+
+        Raises:
+            ConfigError: If it cannot be read.
+        """
+        try:
+            with Image.open(path) as file:
+                image = ImageOps.exif_transpose(file).convert('RGB')
+        except (OSError, Image.DecompressionBombError) as error:
+            raise ConfigError(
+                f'cannot read the image {path}: {error}'
+            ) from error
+        for step in self.steps:
+            image = _apply(image, step)
+        return np.asarray(image).transpose(2, 0, 1)
+
+
+def read_preprocessing(config: Config, model: BaseModel) -> Preprocessing:
+    """That of the evaluation of a config.
+
+    Raises:
+        ConfigError: If its pipeline has a step that a script without the
+            libraries could not do.
+    """
+    part = model.data_preprocessor
+    normalizes = getattr(part, '_enable_normalize', False)
+    mean, std = [0.0] * 3, [1.0] * 3
+    if normalizes:
+        mean, std = part.mean.flatten().tolist(), part.std.flatten().tolist()
+    if not _to_rgb(model):
+        # In the graph they are turned round, and here they go by RGB.
+        mean, std = mean[::-1], std[::-1]
+    steps = [step for raw in _pipeline(config) for step in _translate(raw)]
+    return Preprocessing(steps, mean, std)
+
+
+def student_preprocessing(
+    checkpoint: str, config: Mapping[str, Any] | None = None
+) -> Preprocessing:
+    """That of the student of a checkpoint, for a file of weights.
+
+    Raises:
+        ConfigError: See :func:`read_preprocessing`.
+    """
+    found = read_student(checkpoint, config).config
+    part = found.model.data_preprocessor
+    steps = [step for raw in _pipeline(found) for step in _translate(raw)]
+    return Preprocessing(steps, list(part.mean), list(part.std))
+
+
+def takes_bgr(model: BaseModel) -> bool:
+    """Whether the network wants the order BGR of its channels."""
+    return not _to_rgb(model)
+
+
+def _to_rgb(model: BaseModel) -> bool:
+    part = model.data_preprocessor
+    found = getattr(part, 'to_rgb', None)
+    if found is None:
+        found = getattr(part, '_channel_conversion', True)
+    return bool(found)
+
+
+def _pipeline(config: Config) -> Sequence[Mapping[str, Any]]:
+    if config.get('default_scope', 'mmpretrain') == 'mmpretrain':
+        return inference_dataloader(config)['dataset']['pipeline']
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    return dataset.get('pipeline') or config.get('test_pipeline') or []
+
+
+def _translate(raw: Mapping[str, Any]) -> list[dict[str, Any]]:
+    kind = unscoped(str(raw['type']))
+    scale = raw.get('scale')
+    how = dict(
+        interpolation=raw.get('interpolation', 'bilinear'),
+        antialias=_BACKENDS.get(raw.get('backend', 'cv2'), True),
+    )
+    if kind == 'ResizeEdge' and raw.get('edge', 'short') == 'short':
+        return [dict(do='short_edge', size=scale, **how)]
+    if kind == 'CenterCrop':
+        return [dict(do='center_crop', size=_height_width(raw['crop_size']))]
+    if kind == 'Resize' and scale is not None:
+        # A pair is (width, height).
+        do = 'fit' if raw.get('keep_ratio') else 'resize'
+        return [dict(do=do, size=_height_width(scale)[::-1], **how)]
+    if kind.startswith(_SILENT):
+        return []
+    raise ConfigError(
+        f'the step {raw["type"]} of the test pipeline, with '
+        f'{ {k: v for k, v in raw.items() if k != "type"} }, cannot be stored '
+        'with an exported graph; give a config with `--config` whose pipeline '
+        'has ResizeEdge (of the short edge), Resize with `scale`, and '
+        'CenterCrop only'
+    )
+
+
+def _height_width(size: int | Sequence[int]) -> list[int]:
+    return [size, size] if isinstance(size, int) else list(size)
+
+
+def _apply(image: Image.Image, step: Mapping[str, Any]) -> Image.Image:
+    size = step['size']
+    if step['do'] == 'center_crop':
+        height, width = size
+        top = round((image.height - height) / 2)
+        left = round((image.width - width) / 2)
+        return image.crop((left, top, left + width, top + height))
+    width, height = image.size
+    if step['do'] == 'resize':
+        height, width = size
+    else:
+        factor = (
+            size / min(width, height)
+            if step['do'] == 'short_edge'
+            else (
+                min(
+                    max(size) / max(width, height),
+                    min(size) / min(width, height),
+                )
+            )
+        )
+        # As mmcv rounds, and mmpretrain cuts.
+        up = 0.5 if step['do'] == 'fit' else 1e-9
+        width, height = int(width * factor + up), int(height * factor + up)
+    method = Image.Resampling[step['interpolation'].upper()]
+    if step['antialias']:
+        return image.resize((width, height), method)
+    across, down = image.width / width, image.height / height
+    return image.transform(
+        (width, height),
+        Image.Transform.AFFINE,
+        (across, 0, 0, 0, down, 0),
+        method,
+    )
