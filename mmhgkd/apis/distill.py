@@ -37,7 +37,10 @@ from .distillation.results import (
     export_all,
     keep_weights,
 )
-from .distillation.start_weights import write_start_weights
+from .distillation.start_weights import (
+    set_start_weights,
+    write_start_weights,
+)
 from .distillation.teacher import shipped_teacher
 
 Say = Callable[[str], None]
@@ -76,8 +79,9 @@ def distill(
             pattern, a file with a path a line; or a list of files, PIL images
             or RGB arrays ``(H, W, 3)`` in 0..255.
         out (str or Path): Folder for everything that is written.
-        student (str, optional): A key of ``STUDENTS``. Defaults to None,
-            which means one that goes with the number of images.
+        student (str, optional): A key of ``STUDENTS``, or a network of a
+            library, such as 'timm/regnety_002'. Defaults to None, which means
+            one that goes with the number of images.
         teacher (str or Path): Name of a teacher (``mmhgkd teachers`` lists
             them), a checkpoint, or 'auto': one that is on this machine, else
             the small one of this project, which has seen drawn scenes only.
@@ -167,9 +171,7 @@ def distill(
         weights = write_start_weights(
             student_weights, cfg, folder / 'start_weights.pth'
         )
-        cfg.model.backbone.init_cfg = dict(
-            type='Pretrained', checkpoint=str(weights)
-        )
+        set_start_weights(cfg, weights)
     plan.save(folder)
     judge = Judge(cfg, photos, plan.device, plan.seed, plan.workers)
     with _quiet():

@@ -5,10 +5,12 @@ from typing import Any
 
 import onnxruntime
 import pytest
+import timm
 import torch
 import torchvision
 from mmengine.config import Config
 from PIL import Image
+from safetensors.torch import load_file
 
 from mmhgkd.apis import Distillation, config_folder, distill, load_student
 from mmhgkd.apis import distill as distill_function
@@ -125,6 +127,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (dict(images='/no/such'), 'there is no folder /no/such'),
     (dict(teacher='no.pth'), 'neither a file nor one of those by name'),
     (dict(student='resnet17'), 'there is no student'),
+    (dict(student='timm/regnety_003'), r'did you mean regnet'),
+    (dict(student='timm/rexnet_100'), 'cannot be made sparse because of'),
     (dict(config='hgkd/r17'), 'there is no config'),
     (dict(config='hgkd/r50_mae_paper'), 'not of the form'),
     (dict(epochs=0), '`epochs` must be at least 1'),
@@ -276,3 +280,44 @@ def test_neighbors_against_a_loop() -> None:
     expected = sum(len(a & b) / 4 for a, b in pairs) / 20 * 100
     assert agreement(one, other, 4) == pytest.approx(expected)
     assert agreement(one, one) == 100
+
+
+@pytest.mark.parametrize(
+    ('student', 'exports'),
+    [
+        ('timm/test_resnet', {'timm', 'onnx'}),
+        ('torchvision/regnet_y_400mf', {'torchvision', 'onnx'}),
+    ],
+)
+def test_students_of_libraries_from_weights(
+    student: str, exports: set[str], scenes: Path, tmp_path: Path
+) -> None:
+    library, name = student.split('/')
+    if library == 'timm':
+        network: Any = timm.create_model(name, num_classes=7)
+    else:
+        network = torchvision.models.get_model(name, num_classes=7)
+    source = tmp_path / 'supervised.pth'
+    torch.save(network.state_dict(), source)
+    result = distill(
+        scenes / 'train',
+        tmp_path / 'out',
+        student,
+        'shipped',
+        epochs=1,
+        batch_size=6,
+        workers=0,
+        student_weights=source,
+        options={'optim_wrapper.optimizer.lr': 0.0},
+    )
+    assert set(result.exports) == exports
+    written = result.exports[library]
+    found = (
+        load_file(written)
+        if library == 'timm'
+        else torch.load(written, weights_only=True)
+    )
+    # A rate of 0 leaves the weights that it started from.
+    for key, value in network.named_parameters():
+        if not key.startswith(('fc.', 'classifier.')):
+            assert torch.equal(found[key], value), key

@@ -1,0 +1,90 @@
+"""Files of students that are networks of timm, torchvision or mmpretrain."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+
+from mmhgkd.transfer.converters.dense import outputs
+from mmhgkd.transfer.converters.onnx_layout import OnnxLayout
+from mmhgkd.transfer.converters.student import Student, building_from
+from mmhgkd.transfer.converters.weights_file import (
+    partial_file,
+    write_weights,
+)
+from mmhgkd.utils import ConfigError
+
+_PREFIXES = {'timm': 'timm_model.', 'torchvision': 'model.'}
+_BACKBONES = {'TIMMBackbone': 'timm', 'TorchvisionBackbone': 'torchvision'}
+_TOLERANCE = 1e-4  #: relative to the largest value above 1
+
+
+def library_of(student: Student) -> str | None:
+    """The library that a student was taken from, None for ours."""
+    if 'network' not in student.backbone:
+        return None
+    kind = student.backbone['network']['type'].rpartition('.')[2]
+    return _BACKBONES.get(kind, 'mmpretrain')
+
+
+def write_in_library(student: Student, out: Path) -> None:
+    """Write the weights under the names that the library gives them.
+
+    Raises:
+        ConfigError: If the library's own network does not take them.
+    """
+    library = library_of(student)
+    assert library is not None
+    prefix = _PREFIXES[library]
+    state = {
+        key.removeprefix(prefix): value
+        for key, value in student.weights.items()
+    }
+    name = student.backbone['network']['model_name']
+    network: Any
+    if library == 'timm':
+        network = timm.create_model(name, num_classes=0)
+    else:
+        network = torchvision.models.get_model(name)
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    heads = ('fc.', 'classifier.')
+    missing = [key for key in missing if not key.startswith(heads)]
+    if missing or unexpected:
+        raise ConfigError(
+            f"{library}'s {name} lacks {missing} and does not know "
+            f'{unexpected}'
+        )
+    with partial_file(out) as path:
+        write_weights(path, state, {'network': f'{library} {name}'})
+
+
+def write_onnx(student: Student, out: Path) -> None:
+    """Write the student as a graph, checked to compute the same.
+
+    Raises:
+        ConfigError: If it cannot be written, or computes something else.
+    """
+    layout = OnnxLayout()
+    layout.describe(student)
+    images = torch.randn(
+        3, 3, 96, 128, generator=torch.Generator().manual_seed(0)
+    )
+    with building_from(student.config), partial_file(out) as path:
+        model = student.build()
+        expected = outputs(model, images)['embedding']
+        try:
+            layout.write(student, model, path)
+            session = layout.load(student, path)
+            found = layout.outputs(student, session, images)['embedding']
+        except Exception as error:  # of the exporter, which has many kinds
+            reason = ' '.join(str(error).split())[:120]
+            raise ConfigError(
+                f'ONNX cannot hold this student ({reason})'
+            ) from error
+        difference = (found - expected).abs().max().item()
+        if not difference <= _TOLERANCE * max(1, expected.abs().max().item()):
+            raise ConfigError(
+                f'the graph differs by {difference:.3g} from the student'
+            )
