@@ -1,6 +1,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
@@ -15,8 +16,9 @@ from safetensors.torch import load_file
 from mmhgkd.apis import Distillation, config_folder, distill, load_student
 from mmhgkd.apis import distill as distill_function
 from mmhgkd.apis.distillation import make_plan, read_teacher
-from mmhgkd.apis.distillation.judge import agreement, nearest
+from mmhgkd.apis.distillation.judge import Judge, agreement, nearest
 from mmhgkd.apis.distillation.start_weights import write_start_weights
+from mmhgkd.apis.distillation.student import backbone_of, multiply_adds
 from mmhgkd.apis.distillation.teacher import (
     Teacher,
     _recognize,
@@ -131,6 +133,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (dict(student='timm/rexnet_100'), 'cannot be made sparse because of'),
     (dict(config='hgkd/r17'), 'there is no config'),
     (dict(config='hgkd/r50_mae_paper'), 'not of the form'),
+    (dict(views=0), '`views` must be at least 1'),
     (dict(epochs=0), '`epochs` must be at least 1'),
     (dict(batch_size=13), r'must lie in 2\.\.12'),
     (dict(image_size=224), 'images of 96 px, not of 224'),
@@ -179,6 +182,49 @@ def test_choices_follow_the_number_of_photos(
     assert (single.steps, single.warmup) == (1, 0)
     with pytest.raises(ConfigError, match='one photo is too few'):
         plan_of(1)
+
+
+def test_dear_teachers_are_asked_half_as_often() -> None:
+    photos = Photos('x', [str(index) for index in range(5000)])
+    dear, cheap = (Teacher({}, 384, 14, 'x', millions=m) for m in (22, 2.3))
+    found = [
+        make_plan(photos, teacher, 'x', 'resnet18', image_size=96)
+        for teacher in (dear, cheap)
+    ]
+    (twice, why), (once, _) = found
+    assert (twice.views, twice.batch_size) == (2, 32)
+    assert (once.views, once.batch_size) == (1, 64)
+    assert twice.learning_rate == once.learning_rate == 1e-3
+    assert 'times what the student does' in why['views']
+    # 1.81 G multiply-adds at 224 px, without the classifier.
+    cost = multiply_adds(backbone_of('resnet18'), 224)
+    assert cost == pytest.approx(1814, rel=0.01)
+
+
+def test_batches_without_a_readable_photo() -> None:
+    judge: Any = Judge.__new__(Judge)
+    rows = torch.arange(70.0)[:, None].repeat(1, 4)
+    judge.dataset = [
+        None if index < 33 or index == 40 else dict(inputs=row)
+        for index, row in enumerate(rows)
+    ]
+    judge.workers = 0
+    teacher = SimpleNamespace(
+        prepare=lambda x: x, extract_tokens=lambda x, _: [x[:, None]]
+    )
+    model: Any = SimpleNamespace(
+        data_preprocessor=lambda batch: batch,
+        extract_feat=lambda x: (x[:, :, None, None],),
+        teacher=teacher,
+    )
+    expected = rows.clone()
+    expected[:33] = expected[40] = 0
+    for found in judge.embed(model):
+        assert torch.equal(found, expected)
+    assert judge.unreadable == 34
+    judge.dataset = [None] * 3
+    with pytest.raises(ConfigError, match='none of the photos'):
+        judge.embed(model)
 
 
 def test_teachers() -> None:
