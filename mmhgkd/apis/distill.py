@@ -1,14 +1,13 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mmhgkd.catalog import Photos, find_photos, student_name, suggest
+from mmhgkd.catalog import Photos, find_photos, student_name
 from mmhgkd.catalog.teachers import SHIPPED
 from mmhgkd.report import RunRecord, html_report
 from mmhgkd.runner import (
@@ -16,12 +15,11 @@ from mmhgkd.runner import (
     fall_back_to_full_precision,
     safe_loading,
 )
-from mmhgkd.utils import ConfigError, preflight
+from mmhgkd.utils import preflight
 
 from .distillation import (
     Distillation,
     Judge,
-    Plan,
     QuietRunner,
     Teacher,
     choose_teacher,
@@ -30,6 +28,8 @@ from .distillation import (
     read_teacher,
     teacher_training_config,
 )
+from .distillation.checks import check_folder, check_options, check_photos
+from .distillation.introduction import introduce
 from .distillation.pictures import save_neighbors, save_panel
 from .distillation.results import (
     CHECKPOINT,
@@ -37,7 +37,10 @@ from .distillation.results import (
     export_all,
     keep_weights,
 )
-from .distillation.start_weights import write_start_weights
+from .distillation.start_weights import (
+    set_start_weights,
+    write_start_weights,
+)
 from .distillation.teacher import shipped_teacher
 
 Say = Callable[[str], None]
@@ -64,6 +67,7 @@ def distill(
     options: dict[str, Any] | None = None,
     export: bool = True,
     say: Say | None = None,
+    views: int | None = None,
 ) -> Distillation:
     """Distil a student on images without labels, and judge it.
 
@@ -76,8 +80,9 @@ def distill(
             pattern, a file with a path a line; or a list of files, PIL images
             or RGB arrays ``(H, W, 3)`` in 0..255.
         out (str or Path): Folder for everything that is written.
-        student (str, optional): A key of ``STUDENTS``. Defaults to None,
-            which means one that goes with the number of images.
+        student (str, optional): A key of ``STUDENTS``, or a network of a
+            library, such as 'timm/regnety_002'. Defaults to None, which means
+            one that goes with the number of images.
         teacher (str or Path): Name of a teacher (``mmhgkd teachers`` lists
             them), a checkpoint, or 'auto': one that is on this machine, else
             the small one of this project, which has seen drawn scenes only.
@@ -106,6 +111,9 @@ def distill(
             Defaults to True.
         say (Callable, optional): Is given each line for a person, such as
             ``print``. Defaults to None, which is quiet.
+        views (int, optional): How often the student sees a photo for one pass
+            of the teacher. Defaults to None: twice where the teacher costs
+            at least twice what the student does.
 
     Returns:
         Distillation: Paths and metrics. It serves as the path of the
@@ -123,17 +131,18 @@ def distill(
         batch_size=batch_size,
         image_size=image_size,
         seed=seed,
+        views=views,
     )
-    old = _check_folder(folder, resume, asked)
+    old = check_folder(folder, resume, asked)
     photos = find_photos(images, folder / 'images')
-    _check_options(options)
+    check_options(options)
     folder.mkdir(parents=True, exist_ok=True)
     if old is not None:
         finished = Distillation.read(folder)
         if finished is not None:
             tell(f'{folder} is finished already; nothing is left to do')
             return finished
-        _check_photos(old, photos)
+        check_photos(old, photos)
     name = str(teacher)
     if train_teacher or (old and old.teacher == 'trained'):
         name = 'trained'
@@ -161,22 +170,21 @@ def distill(
         kept('image_size', image_size),
         workers,
         kept('seed', seed) or 0,
+        kept('views', views),
     )
     cfg = distillation_config(plan, photos, chosen, folder, config, options)
     if student_weights is not None:
         weights = write_start_weights(
             student_weights, cfg, folder / 'start_weights.pth'
         )
-        cfg.model.backbone.init_cfg = dict(
-            type='Pretrained', checkpoint=str(weights)
-        )
+        set_start_weights(cfg, weights)
     plan.save(folder)
     judge = Judge(cfg, photos, plan.device, plan.seed, plan.workers)
     with _quiet():
         model = judge.build_model()
     millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
     rate = cfg.optim_wrapper.optimizer.lr
-    for line in _introduce(
+    for line in introduce(
         plan, photos, chosen, reasons, folder, millions, rate
     ):
         tell(line)
@@ -204,67 +212,16 @@ def distill(
         if export:
             tell('Writing the student for torchvision, timm and ONNX')
             result.exports, result.notes = export_all(result.checkpoint)
+        if judge.unreadable:
+            result.notes.append(
+                f'{judge.unreadable} photos could not be read for the '
+                'comparison'
+            )
     result.report = folder / 'report.html'
     result.save()
     drop_checkpoints(folder)
     result.report.write_text(html_report(RunRecord(folder)), encoding='utf-8')
     return result
-
-
-def _check_folder(
-    folder: Path, resume: bool, asked: dict[str, Any]
-) -> Plan | None:
-    """The plan of the run to go on with; nothing is overwritten."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f'{folder} is a file; give a folder as `out`')
-    old = Plan.load(folder)
-    if old is None:
-        return None
-    if not resume:
-        raise ConfigError(
-            f'{folder} holds a distillation already; go on with it by '
-            '`resume` (--resume), or choose another folder'
-        )
-    for name, value in asked.items():
-        kept = asdict(old)[name]
-        if value is not None and value != kept:
-            raise ConfigError(
-                f'{folder} holds a distillation with `{name}` {kept}, not '
-                f'{value}; leave it out to go on, or choose another folder'
-            )
-    return old
-
-
-def _check_photos(old: Plan, photos: Photos) -> None:
-    if len(photos.training) != old.photos:
-        raise ConfigError(
-            f'{photos.source} holds {len(photos.training)} photos, and the '
-            f'run to go on with has begun with {old.photos}; choose another '
-            'folder for a new run'
-        )
-
-
-def _check_options(options: dict[str, Any] | None) -> None:
-    known = [
-        'model',
-        'train_dataloader',
-        'train_cfg',
-        'optim_wrapper',
-        'param_scheduler',
-        'default_hooks',
-        'custom_hooks',
-        'randomness',
-        'env_cfg',
-        'log_level',
-        'auto_scale_lr',
-    ]
-    for key in options or {}:
-        top = key.split('.')[0]
-        if top not in known:
-            raise ConfigError(
-                f'`options` has {key!r}, but nothing reads `{top}`'
-                f'{suggest(top, known)}'
-            )
 
 
 def _train_teacher(
@@ -276,7 +233,7 @@ def _train_teacher(
     if not done.is_file():
         sketch = shipped_teacher()
         plan, _ = make_plan(
-            photos, sketch, 'trained', None, 1, None, None, workers, seed
+            photos, sketch, 'trained', None, 1, None, None, workers, seed, 1
         )
         fewest, most = TEACHER_EPOCHS
         epochs = min(max(TEACHER_SHOWN // plan.photos, fewest), most)
@@ -324,47 +281,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.captureWarnings(False)
-
-
-def _introduce(
-    plan: Plan,
-    photos: Photos,
-    teacher: Teacher,
-    reasons: dict[str, str],
-    folder: Path,
-    millions: float,
-    rate: float,
-) -> list[str]:
-    """What is going to happen, in at most ten lines."""
-
-    def why(name: str) -> str:
-        return f' ({reasons[name]})' if name in reasons else ''
-
-    lines = [f'photos   {photos.describe()}']
-    if photos.classes:
-        lines.append(
-            f'labels   {len(photos.classes)} folders taken as classes, for '
-            'the comparison at the end only'
-        )
-    lines.append(f'teacher  {teacher.title}')
-    if teacher.warning:
-        lines.append(f'WARNING  {teacher.warning}')
-    small = photos.shorter_side and photos.shorter_side < plan.image_size
-    lines += [
-        f'student  {plan.student}{why("student")}, {millions:.1f} M '
-        f'parameters, sees {plan.image_size} px'
-        f'{why("images")}' + (', more than the photos have' if small else ''),
-        f'training {plan.epochs} epochs{why("epochs")}, {plan.steps:,} steps '
-        f'of {plan.batch_size}{why("batch")}, {plan.warmup} of them warm-up, '
-        f'learning rate {rate:.2g}',
-        f'device   {"GPU" if plan.device == "cuda" else "CPU"}, '
-        f'{plan.workers} processes that load',
-        f'folder   {folder} (the log in it has everything else)',
-    ]
-    if plan.photos < 500:
-        lines.append(
-            'NOTE     a few hundred photos show whether it works; for a good '
-            'student take thousands'
-        )
-    assert len(lines) <= 10
-    return lines

@@ -7,6 +7,7 @@ from .sparse_students import (
     SparseMobileNetV3,
 )
 from .sparsify import sparsify
+from .torchvision_backbone import TorchvisionBackbone
 
 __all__ = [
     'SparseConvNeXt',
@@ -15,5 +16,6 @@ __all__ = [
     'SparseMobileNetV3',
     'SparseNetwork',
     'SparseResNet',
+    'TorchvisionBackbone',
     'sparsify',
 ]

@@ -3,7 +3,12 @@
 from .configs import config_folder, config_names, config_path
 from .names import suggest
 from .photos import Photos, find_photos
-from .students import STUDENTS, student_name
+from .students import (
+    STUDENTS,
+    student_backbone,
+    student_name,
+    student_names,
+)
 from .teachers import (
     TEACHERS,
     TeacherEntry,
@@ -24,6 +29,8 @@ __all__ = [
     'fetch_teacher',
     'find_photos',
     'find_teacher',
+    'student_backbone',
     'student_name',
+    'student_names',
     'suggest',
 ]

@@ -47,6 +47,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     size = 'images of a batch; the learning rate follows'
     add('--batch-size', type=int, help=size)
     add('--image-size', type=int, help='what the student sees, in pixels')
+    seen = 'how often the student sees a photo for one pass of the teacher'
+    add('--views', type=int, help=seen)
     add('--workers', type=int, help='processes that load photos')
     add('--seed', type=int)
     add('--resume', action='store_true', help='go on with what lies in OUT')
@@ -61,7 +63,7 @@ def check(args: argparse.Namespace) -> None:
     """What can be wrong is found before anything slow is imported."""
     if args.student is not None:
         student_name(args.student)
-    for name in ('epochs', 'batch_size', 'image_size'):
+    for name in ('epochs', 'batch_size', 'image_size', 'views'):
         value = getattr(args, name)
         if value is not None and value < 1:
             flag = f'--{name.replace("_", "-")}'
@@ -107,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.resume,
             export=not args.no_export,
             say=say,
+            views=args.views,
         )
         show(result, args.photos)
 

@@ -1,8 +1,14 @@
-"""List the students that `mmhgkd distill --student` takes."""
+"""List the students that `mmhgkd distill --student` takes.
+
+Those of this project, and networks of timm, torchvision and mmpretrain that
+are known to have a sparse form. Give a word to search, such as `regnet`, or
+`timm/`.
+"""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
-from mmhgkd.catalog import STUDENTS
+from mmhgkd.catalog import STUDENTS, student_names
 
 from .arguments import Parser, complain, print_table
 
@@ -12,23 +18,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser('students', description=__doc__)
     parser.add_argument('word', nargs='?', default='', help='part of a name')
     args = parser.parse_args(argv)
-    found = {k: v for k, v in STUDENTS.items() if args.word.lower() in k}
+    names = student_names()
+    word = args.word.lower().replace('-', '_')
+    found = [name for name in names if word in name]
     if not found:
-        names = ', '.join(STUDENTS)
+        close = get_close_matches(word, names, 3) or list(STUDENTS)
         return complain(
-            ValueError(f'no student has {args.word!r} in its name: {names}')
+            ValueError(
+                f'no student has {args.word!r} in its name; there are '
+                f'{", ".join(close)}'
+            )
         )
     print_table(
-        (
-            name,
-            f'{backbone["type"]}('
-            + ', '.join(
-                f'{key}={value!r}'
-                for key, value in backbone.items()
-                if key != 'type'
-            )
-            + ')',
-        )
-        for name, backbone in found.items()
+        (name, '' if '/' in name else 'exports to torchvision, timm and ONNX')
+        for name in found
     )
     return 0

@@ -1,20 +1,24 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
 import pytest
+import timm
 import torch
 import torchvision
 from mmengine.config import Config
 from PIL import Image
+from safetensors.torch import load_file
 
 from mmhgkd.apis import Distillation, config_folder, distill, load_student
 from mmhgkd.apis import distill as distill_function
 from mmhgkd.apis.distillation import make_plan, read_teacher
-from mmhgkd.apis.distillation.judge import agreement, nearest
+from mmhgkd.apis.distillation.judge import Judge, agreement, nearest
 from mmhgkd.apis.distillation.start_weights import write_start_weights
+from mmhgkd.apis.distillation.student import backbone_of, multiply_adds
 from mmhgkd.apis.distillation.teacher import (
     Teacher,
     _recognize,
@@ -125,8 +129,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (dict(images='/no/such'), 'there is no folder /no/such'),
     (dict(teacher='no.pth'), 'neither a file nor one of those by name'),
     (dict(student='resnet17'), 'there is no student'),
+    (dict(student='timm/regnety_003'), r'did you mean regnet'),
+    (dict(student='timm/rexnet_100'), 'cannot be made sparse because of'),
     (dict(config='hgkd/r17'), 'there is no config'),
     (dict(config='hgkd/r50_mae_paper'), 'not of the form'),
+    (dict(views=0), '`views` must be at least 1'),
     (dict(epochs=0), '`epochs` must be at least 1'),
     (dict(batch_size=13), r'must lie in 2\.\.12'),
     (dict(image_size=224), 'images of 96 px, not of 224'),
@@ -175,6 +182,49 @@ def test_choices_follow_the_number_of_photos(
     assert (single.steps, single.warmup) == (1, 0)
     with pytest.raises(ConfigError, match='one photo is too few'):
         plan_of(1)
+
+
+def test_dear_teachers_are_asked_half_as_often() -> None:
+    photos = Photos('x', [str(index) for index in range(5000)])
+    dear, cheap = (Teacher({}, 384, 14, 'x', millions=m) for m in (22, 2.3))
+    found = [
+        make_plan(photos, teacher, 'x', 'resnet18', image_size=96)
+        for teacher in (dear, cheap)
+    ]
+    (twice, why), (once, _) = found
+    assert (twice.views, twice.batch_size) == (2, 32)
+    assert (once.views, once.batch_size) == (1, 64)
+    assert twice.learning_rate == once.learning_rate == 1e-3
+    assert 'times what the student does' in why['views']
+    # 1.81 G multiply-adds at 224 px, without the classifier.
+    cost = multiply_adds(backbone_of('resnet18'), 224)
+    assert cost == pytest.approx(1814, rel=0.01)
+
+
+def test_batches_without_a_readable_photo() -> None:
+    judge: Any = Judge.__new__(Judge)
+    rows = torch.arange(70.0)[:, None].repeat(1, 4)
+    judge.dataset = [
+        None if index < 33 or index == 40 else dict(inputs=row)
+        for index, row in enumerate(rows)
+    ]
+    judge.workers = 0
+    teacher = SimpleNamespace(
+        prepare=lambda x: x, extract_tokens=lambda x, _: [x[:, None]]
+    )
+    model: Any = SimpleNamespace(
+        data_preprocessor=lambda batch: batch,
+        extract_feat=lambda x: (x[:, :, None, None],),
+        teacher=teacher,
+    )
+    expected = rows.clone()
+    expected[:33] = expected[40] = 0
+    for found in judge.embed(model):
+        assert torch.equal(found, expected)
+    assert judge.unreadable == 34
+    judge.dataset = [None] * 3
+    with pytest.raises(ConfigError, match='none of the photos'):
+        judge.embed(model)
 
 
 def test_teachers() -> None:
@@ -276,3 +326,44 @@ def test_neighbors_against_a_loop() -> None:
     expected = sum(len(a & b) / 4 for a, b in pairs) / 20 * 100
     assert agreement(one, other, 4) == pytest.approx(expected)
     assert agreement(one, one) == 100
+
+
+@pytest.mark.parametrize(
+    ('student', 'exports'),
+    [
+        ('timm/test_resnet', {'timm', 'onnx'}),
+        ('torchvision/regnet_y_400mf', {'torchvision', 'onnx'}),
+    ],
+)
+def test_students_of_libraries_from_weights(
+    student: str, exports: set[str], scenes: Path, tmp_path: Path
+) -> None:
+    library, name = student.split('/')
+    if library == 'timm':
+        network: Any = timm.create_model(name, num_classes=7)
+    else:
+        network = torchvision.models.get_model(name, num_classes=7)
+    source = tmp_path / 'supervised.pth'
+    torch.save(network.state_dict(), source)
+    result = distill(
+        scenes / 'train',
+        tmp_path / 'out',
+        student,
+        'shipped',
+        epochs=1,
+        batch_size=6,
+        workers=0,
+        student_weights=source,
+        options={'optim_wrapper.optimizer.lr': 0.0},
+    )
+    assert set(result.exports) == exports
+    written = result.exports[library]
+    found = (
+        load_file(written)
+        if library == 'timm'
+        else torch.load(written, weights_only=True)
+    )
+    # A rate of 0 leaves the weights that it started from.
+    for key, value in network.named_parameters():
+        if not key.startswith(('fc.', 'classifier.')):
+            assert torch.equal(found[key], value), key

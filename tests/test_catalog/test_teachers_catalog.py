@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -83,3 +88,89 @@ def test_by_hand_and_offline(
     place.parent.mkdir(parents=True)
     place.touch()
     assert fetch_teacher(entry) == place
+
+
+FETCH = """
+import sys
+from mmhgkd.catalog import TEACHERS, fetch_teacher
+from mmhgkd.utils import ConfigError
+try:
+    print(fetch_teacher(TEACHERS['vit_small_patch14_dinov2.lvd142m']))
+except ConfigError as error:
+    sys.exit(str(error))
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as a download of one file asks for."""
+
+    content = b'weights of a teacher'
+
+    def do_HEAD(self) -> None:
+        self.answer(False)
+
+    def do_GET(self) -> None:
+        self.answer(True)
+
+    def answer(self, with_content: bool) -> None:
+        name = 'vit_small_patch14_dinov2.lvd142m'
+        found = self.path == f'/timm/{name}/resolve/main/model.safetensors'
+        self.send_response(200 if found else 404)
+        body = self.content if found else b''
+        self.send_header('Content-Length', str(len(body)))
+        self.send_header('ETag', '"0123456789abcdef"')
+        self.send_header('X-Repo-Commit', 40 * 'a')
+        self.end_headers()
+        if with_content:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def fetch(folder: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
+    """Fetch in a process of its own: the hub reads its settings once."""
+    environment = {
+        **os.environ,
+        'HF_ENDPOINT': endpoint,
+        'HF_HOME': str(folder / 'hub'),
+        'HF_HUB_DISABLE_XET': '1',
+        'HF_HUB_DISABLE_TELEMETRY': '1',
+        'TORCH_HOME': str(folder / 'torch'),
+        'NO_PROXY': '*',
+    }
+    for name in ('HF_HUB_CACHE', 'HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE'):
+        environment.pop(name, None)
+    return subprocess.run(
+        [sys.executable, '-c', FETCH],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_downloads_from_a_hub_on_this_machine(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Hub)
+    endpoint = f'http://127.0.0.1:{server.server_port}'
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        done = fetch(tmp_path, endpoint)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.splitlines()[-1])
+    assert path.read_bytes() == Hub.content
+    # It is here now, and the server is gone.
+    again = fetch(tmp_path, endpoint)
+    assert again.stdout == done.stdout
+    (tmp_path / 'empty').mkdir()
+    failed = fetch(tmp_path / 'empty', endpoint)
+    assert failed.returncode == 1
+    line = failed.stderr.splitlines()[-1]
+    name = 'vit_small_patch14_dinov2.lvd142m'
+    place = tmp_path / 'empty/torch/hub/checkpoints' / f'{name}.safetensors'
+    assert f'{endpoint}/timm/{name}/resolve/main/model.safetensors' in line
+    assert str(place) in line

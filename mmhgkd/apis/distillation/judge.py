@@ -19,6 +19,7 @@ from mmhgkd.evaluation.embedding import global_embedding
 from mmhgkd.registry import MODELS
 from mmhgkd.teachers.checkpoint import read_state_dict
 from mmhgkd.transfer.converters.student import inference_dataloader
+from mmhgkd.utils import ConfigError
 
 #: Photos that the comparison takes, by device.
 LIMIT = {'cpu': 1000, 'cuda': 10_000}
@@ -55,6 +56,7 @@ class Judge:
         self.device = device
         self.seed = seed
         self.workers = workers
+        self.unreadable = 0  #: photos, at the last look
         rng = np.random.default_rng(seed)
         chosen = sorted(rng.permutation(len(photos.files))[: LIMIT[device]])
         self.files = [photos.files[index] for index in chosen]
@@ -101,16 +103,28 @@ class Judge:
     def embed(self, model: HGKD) -> tuple[Tensor, Tensor]:
         """Embeddings of all photos, ``(N, D)``: student's and teacher's.
 
-        A photo that cannot be read has an embedding of zeros.
+        A photo that cannot be read has an embedding of zeros, and is counted
+        in ``unreadable``.
+
+        Raises:
+            ConfigError: If no photo can be read.
         """
         loader: Any = DataLoader(
             self.dataset, 32, num_workers=self.workers, collate_fn=list
         )
         students: list[Tensor] = []
         teachers: list[Tensor] = []
+        empty = 0  # rows before the first photo that can be read
+        self.unreadable = 0
         for samples in loader:
             read = [sample is not None for sample in samples]
+            self.unreadable += read.count(False)
             if not any(read):
+                if students:
+                    for found in (students, teachers):
+                        found.append(torch.zeros(len(read), found[0].size(1)))
+                else:
+                    empty += len(read)
                 continue
             batch = default_collate([s for s in samples if s is not None])
             inputs = model.data_preprocessor(batch)['inputs']
@@ -120,9 +134,12 @@ class Judge:
             mean = torch.cat([tokens.mean(1) for tokens in layers], -1)
             places = torch.tensor(read)
             for found, rows in ((students, student), (teachers, mean)):
-                full = torch.zeros(len(read), rows.size(1))
-                full[places] = rows.float().cpu()
+                full = torch.zeros(empty + len(read), rows.size(1))
+                full[empty:][places] = rows.float().cpu()
                 found.append(full)
+            empty = 0
+        if not students:
+            raise ConfigError('none of the photos to compare by can be read')
         return torch.cat(students), torch.cat(teachers)
 
     def compare(

@@ -9,6 +9,7 @@ import torch
 from mmhgkd.catalog import Photos, student_name
 from mmhgkd.utils import ConfigError
 
+from .student import backbone_of, multiply_adds
 from .teacher import Teacher
 
 FILE = 'plan.json'
@@ -19,6 +20,9 @@ EPOCHS = (3, 100)
 #: The recommended recipe has this rate at this batch size.
 BATCH_SIZE = 64
 LEARNING_RATE = 1e-3
+#: A teacher that costs so many times what the student does is asked half as
+#: often.
+DEARER = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Plan:
     warmup: int  #: steps
     workers: int
     seed: int
+    views: int = 1  #: of each photo, for one pass of the teacher
 
     @property
     def epoch_length(self) -> int:
@@ -48,8 +53,8 @@ class Plan:
 
     @property
     def learning_rate(self) -> float:
-        """In proportion to the batch size."""
-        return LEARNING_RATE * self.batch_size / BATCH_SIZE
+        """In proportion to the images that the student sees in a step."""
+        return LEARNING_RATE * self.views * self.batch_size / BATCH_SIZE
 
     def save(self, folder: Path) -> None:
         """Keep the plan, for a run that is resumed."""
@@ -81,6 +86,7 @@ def make_plan(
     image_size: int | None = None,
     workers: int | None = None,
     seed: int = 0,
+    views: int | None = None,
 ) -> tuple[Plan, dict[str, str]]:
     """Choose what was left open.
 
@@ -92,14 +98,17 @@ def make_plan(
             ResNet-18 for few photos or a CPU, else a ResNet-50.
         epochs (int, optional): Defaults to None: so many that the student
             sees as many images, however few photos there are.
-        batch_size (int, optional): Defaults to None: 64, or less for a set
-            that would not fill eight batches.
+        batch_size (int, optional): Defaults to None: 64, of two views 32, or
+            less for a set that would not fill eight batches.
         image_size (int, optional): Side of the student's images in pixels.
             Defaults to None: 224 on a GPU, 96 on a CPU, and the only one
             where the teacher has one.
         workers (int, optional): Processes that load photos. Defaults to None:
             by the number of cores.
         seed (int): Defaults to 0.
+        views (int, optional): How often the student sees a photo for one pass
+            of the teacher. Defaults to None: twice where the teacher costs
+            at least ``DEARER`` times what the student does.
 
     Returns:
         tuple[Plan, dict[str, str]]: The plan, and why, by the name of what
@@ -133,8 +142,18 @@ def make_plan(
             if device == 'cpu'
             else 'enough for this many photos'
         )
+    student = student_name(student)
+    if views is None:
+        cost = multiply_adds(backbone_of(student), image_size)
+        ratio = teacher.multiply_adds(image_size) / cost
+        views = 2 if ratio >= DEARER else 1
+        reasons['views'] = (
+            f'the teacher costs {ratio:.1f} times what the student does'
+        )
+    if views < 1:
+        raise ConfigError(f'`views` must be at least 1, got {views}')
     if batch_size is None:
-        batch_size = BATCH_SIZE
+        batch_size = max(BATCH_SIZE // views, 8)
         while batch_size > 8 and number < 8 * batch_size:
             batch_size //= 2
         batch_size = min(batch_size, number)
@@ -163,7 +182,7 @@ def make_plan(
     warmup = min(max(ceil(steps / 20), 20), steps // 4, 2000)
     plan = Plan(
         number,
-        student_name(student),
+        student,
         str(name),
         device,
         image_size,
@@ -172,5 +191,6 @@ def make_plan(
         warmup,
         workers,
         seed,
+        views,
     )
     return plan, reasons

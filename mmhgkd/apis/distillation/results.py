@@ -11,6 +11,8 @@ from mmhgkd.transfer.converters.weights_file import partial_file, torch_file
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.safe_files import read_checkpoint
 
+from .library_files import library_of, write_in_library
+
 FILE = 'results.json'
 CHECKPOINT = 'student.pth'
 _META = ('cfg', 'epoch', 'iter', 'seed', 'time', 'experiment_name')
@@ -115,14 +117,20 @@ def export_all(checkpoint: Path) -> tuple[dict[str, Path], list[str]]:
         tuple[dict[str, Path], list[str]]: The files, and why others are
         missing.
     """
+    student = read_student(str(checkpoint))
+    library = library_of(student)
     files, notes = {}, []
     for name, (file, layout) in EXPORTS.items():
         out = checkpoint.with_name(file)
         try:
             if layout is None:
                 export_onnx(str(checkpoint), out)
-            else:
+            elif library is None:
                 export_student(str(checkpoint), out, layout)
+            elif layout == library:
+                write_in_library(student, out)
+            else:
+                raise ConfigError(f'{layout} has no equal network')
             files[name] = out
         except ConfigError as error:
             notes.append(f'no {file}: {error}')

@@ -1,17 +1,15 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
-from mmhgkd.catalog import STUDENTS, Photos
-from mmhgkd.registry import MODELS
+from mmhgkd.catalog import Photos
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.shortcuts import set_epochs
 
 from ..configs import find_config, load_config
 from .plan import Plan
+from .student import backbone_of, last_feature
 from .teacher import Teacher
 
 RECIPE = 'hgkd/r18_scenes'
@@ -57,7 +55,8 @@ def distillation_config(
         **teacher.for_images(plan.image_size),
         'target_norm': target_norm,
     }
-    model.backbone = dict(STUDENTS[plan.student])
+    model.backbone = backbone_of(plan.student)
+    model.views = plan.views
     _set_up_run(cfg, plan, photos, out)
     cfg.optim_wrapper.optimizer.lr = plan.learning_rate
     cosine = dict(
@@ -96,17 +95,6 @@ def teacher_training_config(
     cfg.default_hooks.checkpoint.interval = max(1, epochs // 5)
     cfg.default_hooks.checkpoint.max_keep_ckpts = 1
     return cfg
-
-
-def last_feature(backbone: dict[str, Any]) -> tuple[int, int]:
-    """Channels and stride of the last stage of a student."""
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        network: Any = MODELS.build(dict(backbone))
-    network.train(False)
-    size = 64
-    with torch.no_grad():
-        last = network(torch.zeros(1, 3, size, size))[-1]
-    return last.size(1), size // last.size(2)
 
 
 def _set_up_run(cfg: Config, plan: Plan, photos: Photos, out: Path) -> None:

@@ -22,6 +22,8 @@ from mmhgkd.transfer.converters.libraries import (
 from mmhgkd.transfer.converters.student import Student, student_config
 from mmhgkd.utils import ConfigError
 
+#: What the networks of timm and torchvision are called within a student.
+_LIBRARIES = ('timm_model.', 'model.')
 _HEADS = ('fc.', 'head.', 'classifier.', 'neck.')
 
 
@@ -57,6 +59,8 @@ def write_start_weights(source: str | Path, config: Config, out: Path) -> Path:
         {k: v for k, v in state.items() if not k.startswith(_HEADS)},
         *_renamed(state, own, config),
     ]
+    if any(key.startswith(_LIBRARIES) for key in own):
+        candidates = _of_library(state, own)
     for candidate in candidates:
         if not any(find_differences(own, candidate).values()):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +71,28 @@ def write_start_weights(source: str | Path, config: Config, out: Path) -> Path:
         f'the weights in {source} do not fit the student '
         f'{backbone["type"]} ({lines}); choose the student that they are of'
     )
+
+
+def set_start_weights(config: Config, weights: Path) -> None:
+    """Let the student of a config start from a file of its own weights."""
+    backbone = config.model.backbone
+    if 'network' in backbone:
+        backbone = backbone.network
+    backbone.init_cfg = dict(type='Pretrained', checkpoint=str(weights))
+
+
+def _of_library(state: State, own: State) -> list[State]:
+    """The weights with the prefix of their library, without their head."""
+    prefix = next(key for key in own if key.startswith(_LIBRARIES))
+    prefix = prefix[: prefix.index('.') + 1]
+    named = {
+        key if key.startswith(prefix) else prefix + key: value
+        for key, value in state.items()
+    }
+    heads = tuple(prefix + head for head in _HEADS)
+    return [
+        {k: v for k, v in named.items() if k in own or not k.startswith(heads)}
+    ]
 
 
 def _renamed(state: State, own: State, config: Config) -> list[State]:

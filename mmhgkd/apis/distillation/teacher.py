@@ -43,6 +43,7 @@ class Teacher:
         image_size (int, optional): The one size of the student's images that
             goes with it. Defaults to None, which means any.
         warning (str): What to mind. Defaults to ''.
+        millions (float): Parameters of its network. Defaults to 0.
     """
 
     config: dict[str, Any]
@@ -51,6 +52,15 @@ class Teacher:
     title: str
     image_size: int | None = None
     warning: str = ''
+    millions: float = 0
+
+    def multiply_adds(self, size: int) -> float:
+        """Millions for one image of the student: each token meets each weight.
+
+        Args:
+            size (int): Side of the student's image in pixels.
+        """
+        return self.millions * (size // STRIDE) ** 2
 
     def for_images(self, size: int) -> dict[str, Any]:
         """Its config for a student that sees images of that many pixels.
@@ -107,6 +117,7 @@ def shipped_teacher() -> Teacher:
         'this teacher has seen drawn scenes only and knows nothing of photos; '
         'pass --teacher NAME (`mmhgkd teachers` lists them), or '
         '--train-teacher to train one on your photos first',
+        millions=_millions(backbone['arch']),
     )
 
 
@@ -196,6 +207,7 @@ def _by_name(entry: TeacherEntry, path: Path, origin: str = '') -> Teacher:
         f'{entry.name} ({entry.method}, {entry.millions:.0f} M parameters, '
         f'{entry.licence}){origin}',
         warning=warning,
+        millions=entry.millions,
     )
 
 
@@ -214,4 +226,11 @@ def _by_backbone(backbone: dict[str, Any], path: Path, origin: str) -> Teacher:
         patch,
         f'{path} ({backbone["type"]}, {origin})',
         backbone['img_size'] * STRIDE // patch,
+        millions=_millions(arch),
     )
+
+
+def _millions(arch: Mapping[str, int]) -> float:
+    """Parameters of the blocks of a ViT: attention has four squares."""
+    width, hidden = arch['embed_dims'], arch['feedforward_channels']
+    return arch['num_layers'] * width * (4 * width + 2 * hidden) / 1e6

@@ -1,0 +1,68 @@
+"""What can be wrong before a distillation begins."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mmhgkd.catalog import Photos, suggest
+from mmhgkd.utils import ConfigError
+
+from .plan import Plan
+
+
+def check_folder(
+    folder: Path, resume: bool, asked: dict[str, Any]
+) -> Plan | None:
+    """The plan of the run to go on with; nothing is overwritten."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f'{folder} is a file; give a folder as `out`')
+    old = Plan.load(folder)
+    if old is None:
+        return None
+    if not resume:
+        raise ConfigError(
+            f'{folder} holds a distillation already; go on with it by '
+            '`resume` (--resume), or choose another folder'
+        )
+    for name, value in asked.items():
+        kept = asdict(old)[name]
+        if value is not None and value != kept:
+            raise ConfigError(
+                f'{folder} holds a distillation with `{name}` {kept}, not '
+                f'{value}; leave it out to go on, or choose another folder'
+            )
+    return old
+
+
+def check_photos(old: Plan, photos: Photos) -> None:
+    """A run goes on with as many photos as it has begun with."""
+    if len(photos.training) != old.photos:
+        raise ConfigError(
+            f'{photos.source} holds {len(photos.training)} photos, and the '
+            f'run to go on with has begun with {old.photos}; choose another '
+            'folder for a new run'
+        )
+
+
+def check_options(options: dict[str, Any] | None) -> None:
+    """Options that nothing reads are an error."""
+    known = [
+        'model',
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'default_hooks',
+        'custom_hooks',
+        'randomness',
+        'env_cfg',
+        'log_level',
+        'auto_scale_lr',
+    ]
+    for key in options or {}:
+        top = key.split('.')[0]
+        if top not in known:
+            raise ConfigError(
+                f'`options` has {key!r}, but nothing reads `{top}`'
+                f'{suggest(top, known)}'
+            )

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+from mmhgkd.catalog import Photos
+
+from .plan import Plan
+from .teacher import Teacher
+
+
+def introduce(
+    plan: Plan,
+    photos: Photos,
+    teacher: Teacher,
+    reasons: dict[str, str],
+    folder: Path,
+    millions: float,
+    rate: float,
+) -> list[str]:
+    """What is going to happen, in at most ten lines."""
+
+    def why(name: str) -> str:
+        return f' ({reasons[name]})' if name in reasons else ''
+
+    lines = [f'photos   {photos.describe()}']
+    if photos.classes:
+        lines.append(
+            f'labels   {len(photos.classes)} folders taken as classes, for '
+            'the comparison at the end only'
+        )
+    lines.append(f'teacher  {teacher.title}')
+    if teacher.warning:
+        lines.append(f'WARNING  {teacher.warning}')
+    small = photos.shorter_side and photos.shorter_side < plan.image_size
+    lines += [
+        f'student  {plan.student}{why("student")}, {millions:.1f} M '
+        f'parameters, sees {plan.image_size} px'
+        f'{why("images")}' + (', more than the photos have' if small else ''),
+        f'training {plan.epochs} epochs{why("epochs")}, {plan.steps:,} steps '
+        f'of {plan.batch_size}{why("batch")}, {plan.warmup} of them warm-up, '
+        f'{plan.views} view{"s" if plan.views > 1 else ""} of each photo'
+        f'{why("views")}, whitened targets, '
+        f'learning rate {rate:.2g}',
+        f'device   {"GPU" if plan.device == "cuda" else "CPU"}, '
+        f'{plan.workers} processes that load',
+        f'folder   {folder} (the log in it has everything else)',
+    ]
+    if plan.photos < 500:
+        lines.append(
+            'NOTE     a few hundred photos show whether it works; for a good '
+            'student take thousands'
+        )
+    assert len(lines) <= 10
+    return lines

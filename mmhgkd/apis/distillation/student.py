@@ -1,0 +1,71 @@
+"""The network of a student, and what it costs."""
+
+import copy
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from mmhgkd.catalog import student_backbone, suggest
+from mmhgkd.registry import MODELS
+from mmhgkd.utils import ConfigError
+
+_SIZE = 64  #: of the image that a network is tried on
+
+
+def last_feature(backbone: dict[str, Any]) -> tuple[int, int]:
+    """Channels and stride of the last stage of a student."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        network: Any = MODELS.build(copy.deepcopy(dict(backbone)))
+    network.train(False)
+    with torch.no_grad():
+        last = network(torch.zeros(1, 3, _SIZE, _SIZE))[-1]
+    return last.size(1), _SIZE // last.size(2)
+
+
+def backbone_of(student: str) -> dict[str, Any]:
+    """Config of the backbone of a student.
+
+    Raises:
+        ConfigError: If its library has no such network.
+    """
+    library, _, network = student.partition('/')
+    known: list[str] = []
+    if library == 'timm':
+        known = timm.list_models()
+    elif library == 'torchvision':
+        models = torchvision.models
+        known = models.list_models(models)
+    if known and network not in known:
+        raise ConfigError(
+            f'{library} has no network {network!r}{suggest(network, known)}'
+        )
+    return student_backbone(student)
+
+
+def multiply_adds(backbone: dict[str, Any], size: int) -> float:
+    """Millions of multiply-adds of a student for one image.
+
+    Args:
+        backbone (dict): Config of the student.
+        size (int): Side of the image in pixels.
+    """
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        network: Any = MODELS.build(copy.deepcopy(dict(backbone)))
+    network.train(False)
+    total = 0
+
+    def count(layer: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal total
+        # Each value of the output is a sum over one filter.
+        total += output.numel() * layer.weight[0].numel()
+
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, _SIZE, _SIZE))
+    return total * (size / _SIZE) ** 2 / 1e6
