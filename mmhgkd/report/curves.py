@@ -99,6 +99,9 @@ def draw_curve(axis: Axes, key: str, records: Sequence[RunRecord]) -> None:
         if not steps:
             continue
         x = np.array(steps) / (record.epoch_length if by_epoch else 1)
+        if len(x) == 1:
+            # One value is a level, on an axis that begins with the training.
+            x, values = np.array([0, x[0]]), 2 * values
         axis.plot(
             x,
             values,

@@ -26,7 +26,7 @@ METRICS = {
     'neighbors': "neighbors in common with the teacher's",
 }
 STYLE = """
-:root { color-scheme: light; }
+:root { color-scheme: light dark; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #f9f9f7; color: #0b0b0b;
   font: 15px/1.5 system-ui, sans-serif; }
@@ -57,7 +57,24 @@ thead th { position: sticky; top: 0; background: #f0efec; }
 pre { margin: 0; padding: 12px; font-size: 12.5px; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 summary { cursor: pointer; padding: 4px 0; }
+@media (prefers-color-scheme: dark) {
+  body { background: #161615; color: #eeeeea; }
+  .muted, figcaption, .facts th { color: #b5b4ae; }
+  .card { background: #1f1f1e; border-color: #3a3a37; }
+  th, td { border-color: #3a3a37; }
+  thead th { background: #2a2a28; }
+  /* Curves and pictures are drawn for a light ground. */
+  .card svg, .card img { background: #fcfcfb; border-radius: 4px; }
+}
 """
+#: What the pictures of a distillation show, by their names.
+EXPLANATIONS = {
+    'panel.png': 'Photos, what the student sees of them, the features of '
+    'teacher and student, and the error of the student. Equal color means '
+    'equal feature.',
+    'neighbors.png': 'Photos and their nearest others before and after, and '
+    'by the teacher. Good features put alike things side by side.',
+}
 
 
 def html_report(record: RunRecord) -> str:
@@ -226,7 +243,8 @@ def _pictures(paths: Sequence[Path]) -> str:
         cards.append(
             f'<figure class="card{" wide" if wide else ""}">'
             f'<img alt="{name}" src="data:{kind};base64,{data}">'
-            f'<figcaption>{name}</figcaption></figure>'
+            f'<figcaption>{EXPLANATIONS.get(path.name, name)}</figcaption>'
+            '</figure>'
         )
     if not cards:
         return ''
