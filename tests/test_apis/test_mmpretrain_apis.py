@@ -1,12 +1,8 @@
 """MMPretrain's inferencers on the models of this project."""
 
-import json
-import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
-import mmpretrain
 import pytest
 import torch
 from mmengine.config import Config
@@ -117,82 +113,3 @@ def test_features_of_a_pretraining(photos: list[str]) -> None:
     torch.testing.assert_close(means, maps.mean((1, 2)))
     with pytest.raises(ConfigError, match='`stage` of extract_feat'):
         extract(photos, stage='head')
-
-
-TOOLS = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
-
-
-def run_tool(
-    name: str, argv: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, 'argv', [name, *argv])
-    runpy.run_path(str(TOOLS / name), run_name='__main__')
-
-
-def test_get_flops(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    lines = []
-    for kind in ('mmhgkd.SparseResNet', 'ResNet'):
-        settings = classifier()
-        settings.model.backbone.type = kind
-        settings.dump(tmp_path / 'a.py')
-        run_tool(
-            'analysis_tools/get_flops.py',
-            [str(tmp_path / 'a.py'), '--shape', '64'],
-            monkeypatch,
-        )
-        text = capsys.readouterr().out
-        lines.append([x for x in text.splitlines() if x.startswith('Flops')])
-    assert lines[0] == lines[1] and 'M' in lines[0][0]
-
-
-def test_browse_dataset(
-    tmp_path: Path, class_folders: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = classifier()
-    settings.visualizer = dict(type='UniversalVisualizer')
-    settings.train_dataloader = dict(
-        dataset=dict(
-            type='mmhgkd.ImageFolder',
-            data_root=str(class_folders),
-            split='val',
-            pipeline=PIPELINE,
-        )
-    )
-    settings.dump(tmp_path / 'a.py')
-    run_tool(
-        'visualization/browse_dataset.py',
-        [
-            str(tmp_path / 'a.py'),
-            *('--output-dir', str(tmp_path / 'out'), '--not-show', '-n', '2'),
-            *('--mode', 'original'),
-        ],
-        monkeypatch,
-    )
-    assert len(list((tmp_path / 'out').iterdir())) >= 1
-
-
-def test_analyze_logs(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    rows = [
-        dict(loss=1 / n, lr=0.1, time=0.5, data_time=0.0, epoch=n, step=n)
-        for n in (1, 1, 2, 2)
-    ]
-    log = tmp_path / 'scalars.json'
-    log.write_text('\n'.join(map(json.dumps, rows)))
-    tool = 'analysis_tools/analyze_logs.py'
-    run_tool(tool, ['cal_train_time', str(log)], monkeypatch)
-    assert 'average iter time: 0.5000' in capsys.readouterr().out
-    out = str(tmp_path / 'curve.png')
-    run_tool(
-        tool,
-        ['plot_curve', str(log), '--keys', 'loss', '--out', out],
-        monkeypatch,
-    )
-    assert Path(out).is_file()
