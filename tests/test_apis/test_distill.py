@@ -44,10 +44,12 @@ def test_what_is_left(result: Distillation) -> None:
         'no student_timm.safetensors',
     ]
     session = onnxruntime.InferenceSession(str(result.exports['onnx']))
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
     found = session.run(None, {'images': images.numpy()})[0]
+    mean = torch.tensor([123.675, 116.28, 103.53]).reshape(3, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375]).reshape(3, 1, 1)
     with torch.no_grad():
-        expected = load_student(result).extract_feat(images)[-1]
+        expected = load_student(result).extract_feat((images - mean) / std)[-1]
     torch.testing.assert_close(
         torch.from_numpy(found), expected, rtol=1e-3, atol=1e-3
     )
