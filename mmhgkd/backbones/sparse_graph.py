@@ -7,13 +7,14 @@ from mmhgkd.masks import UnitMask
 from mmhgkd.sparse import PackedFeature, SparseFeature
 from mmhgkd.sparse.layers import sparse_form
 from mmhgkd.sparse.operations import (
-    SparseMap,
+    KEPT_WHOLE,
     check_form,
     is_reduction,
     run_layer,
     run_operation,
 )
 from mmhgkd.sparse.sparse_feature import NoSparseForm
+from mmhgkd.sparse.sparse_map import SparseMap
 from mmhgkd.utils import ConfigError
 
 
@@ -82,9 +83,10 @@ class SparseGraph:
         size, weight = self.PROBE_SIZE, next(network.parameters())
         convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
         channels = next((conv.in_channels for conv in convs), 3)
-        mask = UnitMask(weight.new_zeros(2, 1, dtype=torch.int64), 1, 1, size)
+        # No two axes are of one size, so that none is taken for another.
+        mask = UnitMask(weight.new_zeros(3, 1, dtype=torch.int64), 1, 2, size)
         feature = PackedFeature.from_images(
-            weight.new_zeros(2, channels, size, size), mask
+            weight.new_zeros(3, channels, size, 2 * size), mask
         )
         values: dict[str, Any] = {}
         refused: dict[str, str] = {}
@@ -154,9 +156,7 @@ class _Step(NamedTuple):
         kwargs = {k: _fill(v, values) for k, v in self.kwargs.items()}
         if self.kind == 'output':
             return _outputs(args[0])
-        sparse = any(
-            isinstance(values[name], SparseMap) for name in self.inputs
-        )
+        sparse = any(_holds_map(values[name]) for name in self.inputs)
         if self.kind == 'call_module':
             module = network.get_submodule(self.target)
             if sparse:
@@ -186,7 +186,7 @@ class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def __init__(self, method: str) -> None:
-        super().__init__()
+        super().__init__(autowrap_functions=KEPT_WHOLE)
         self.traced_func_name = method
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -250,6 +250,12 @@ def _references(argument: Any) -> Any:
     return argument
 
 
+def _holds_map(value: Any) -> bool:
+    if isinstance(value, SparseMap):
+        return True
+    return isinstance(value, (tuple, list)) and any(map(_holds_map, value))
+
+
 def _fill(argument: Any, values: dict[str, Any]) -> Any:
     if isinstance(argument, _Value):
         return values[argument.name]
@@ -274,7 +280,7 @@ def _outputs(result: Any) -> tuple[SparseFeature, ...]:
         )
     features = []
     for index, x in enumerate(maps):
-        if not isinstance(x, SparseMap) or x.channels_last:
+        if not isinstance(x, SparseMap) or x.channels_last or x.folds:
             raise NoSparseForm(
                 f'output {index} is no feature map (B, C, H, W); a sparse '
                 'student returns the maps of its stages'

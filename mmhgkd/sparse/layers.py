@@ -133,6 +133,18 @@ def _layer_norm(feature: SparseFeature, module: nn.LayerNorm) -> SparseFeature:
     return feature.map_channels(normalize)
 
 
+def _group_norm(feature: SparseFeature, module: Any) -> SparseFeature:
+    """Normalize by the visible positions of each image."""
+    values = F.group_norm(
+        feature.by_image().transpose(1, 2),
+        module.num_groups,
+        module.weight,
+        module.bias,
+        module.eps,
+    )
+    return feature.with_rows(values.transpose(1, 2).flatten(0, 1))
+
+
 def _drop_path(feature: SparseFeature, module: Any) -> SparseFeature:
     """Stochastic depth of mmcv or timm, over images."""
     factor = _kept_images(feature, module)
@@ -169,6 +181,7 @@ CONV = SparseForm(lambda feature, module: feature.conv(module))
 NORM = SparseForm(lambda feature, module: feature.norm(module))
 MAP = SparseForm(lambda feature, module: feature.map(module))
 LAYER_NORM = SparseForm(_layer_norm)
+GROUP_NORM = SparseForm(_group_norm)
 DROP_PATH = SparseForm(_drop_path, 'any')
 
 _POINTWISE = (
@@ -223,6 +236,11 @@ _FORMS: dict[type, SparseForm] = {
     timm_layers.LayerNorm: LAYER_NORM._replace(layout='last'),
     timm_layers.LayerNorm2d: LAYER_NORM,
     timm_layers.LayerNormAct2d: _activated(LAYER_NORM),
+    **dict.fromkeys(
+        (nn.GroupNorm, timm_layers.GroupNorm, timm_layers.GroupNorm1),
+        GROUP_NORM,
+    ),
+    timm_layers.GroupNormAct: _activated(GROUP_NORM),
     nn.MaxPool2d: SparseForm(lambda feature, module: feature.max_pool(module)),
     nn.AvgPool2d: SparseForm(lambda feature, module: feature.avg_pool(module)),
     nn.PReLU: MAP,

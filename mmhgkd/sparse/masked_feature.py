@@ -67,6 +67,12 @@ class MaskedFeature(SparseFeature):
         return self._with(scaled(self.values, factor, added))
 
     @override
+    def with_rows(self, rows: Tensor, stride: int | None = None) -> Self:
+        stride = stride or self.stride
+        values = rows_to_dense(rows, self.mask, stride)
+        return type(self)(values, self.mask, stride)
+
+    @override
     def _with(self, values: Tensor) -> Self:
         return type(self)(values, self.mask, self.stride)
 

@@ -2,66 +2,47 @@
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
+from .axes import (
+    chunk,
+    get_item,
+    permute,
+    reshape,
+    split,
+    stack,
+    transpose,
+    unbind,
+)
 from .layers import apply_layer, sparse_form
-from .sparse_feature import NoSparseForm, SparseFeature
+from .sparse_feature import NoSparseForm
+from .sparse_map import SparseMap
+from .window import PaddedLayer
+from .windows import (
+    avg_pool,
+    check_padded,
+    convolve,
+    interpolate,
+    max_pool,
+    pad,
+    pad_as_tensorflow,
+)
 
 __all__ = [
-    'SparseMap',
+    'KEPT_WHOLE',
     'check_form',
     'is_reduction',
     'run_layer',
     'run_operation',
 ]
 
-
-class SparseMap(NamedTuple):
-    """A sparse feature where the dense network has a map.
-
-    Args:
-        feature (SparseFeature): The feature.
-        channels_last (bool): Whether the dense map is ``(B, H, W, C)`` and
-            not ``(B, C, H, W)``. Defaults to False.
-    """
-
-    feature: SparseFeature
-    channels_last: bool = False
-
-    @property
-    def spatial_axes(self) -> tuple[int, int]:
-        """Axes of height and width in the dense map."""
-        return (1, 2) if self.channels_last else (2, 3)
-
-    def per_image(self, values: Tensor, keepdim: bool) -> Tensor:
-        """What the dense network has for ``(B, C)`` values."""
-        if not keepdim:
-            return values
-        if self.channels_last:
-            return values[:, None, None]
-        return values[:, :, None, None]
-
-    def per_channel(self, factor: Tensor) -> Tensor:
-        """Inverse of :meth:`per_image`, ``(B, C)`` or ``(1, C)``."""
-        shape = tuple(factor.shape)
-        if self.channels_last:
-            fits = len(shape) == 1 or (
-                len(shape) == 4 and shape[1:3] == (1, 1)
-            )
-        else:
-            fits = len(shape) in (3, 4) and shape[-2:] == (1, 1)
-        if not fits:
-            raise ValueError(
-                f'a tensor of shape {shape} is combined with a feature map; '
-                'it must hold one value a channel'
-            )
-        if len(shape) == 4:
-            return factor.flatten(1)
-        return factor.reshape(1, -1)
+#: Functions that a record keeps as one step.
+KEPT_WHOLE = (pad_same,)
 
 
 def check_form(target: Any, *args: Any) -> None:
@@ -76,7 +57,7 @@ def check_form(target: Any, *args: Any) -> None:
     """
     if isinstance(target, nn.Module):
         known = (
-            isinstance(target, nn.AdaptiveAvgPool2d)
+            isinstance(target, (*_GLOBAL_POOLS, nn.Upsample))
             or sparse_form(target) is not None
         )
         name = type(target).__name__
@@ -84,6 +65,7 @@ def check_form(target: Any, *args: Any) -> None:
         known = target in _OPERATIONS
         name = f'the operation `{getattr(target, "__name__", target)}`'
         if target is getattr:
+            known = args[1] in _ATTRIBUTES
             name = f"the use of a feature map's `{args[1]}`"
     if not known:
         raise NoSparseForm(f'{name} has no sparse form')
@@ -92,8 +74,8 @@ def check_form(target: Any, *args: Any) -> None:
 def is_reduction(target: Any) -> bool:
     """Whether a module or operation turns a map into an ordinary tensor."""
     if isinstance(target, nn.Module):
-        return isinstance(target, nn.AdaptiveAvgPool2d)
-    return _OPERATIONS.get(target) in (_mean, _norm, _global_mean)
+        return isinstance(target, _GLOBAL_POOLS)
+    return _OPERATIONS.get(target) in _REDUCTIONS
 
 
 def run_layer(
@@ -108,6 +90,10 @@ def run_layer(
     check_form(module)
     if isinstance(module, nn.AdaptiveAvgPool2d):
         return _global_mean(x, module.output_size)
+    if isinstance(module, nn.AdaptiveMaxPool2d):
+        return _global_max(x, module.output_size)
+    if isinstance(module, nn.Upsample):
+        return interpolate(x, module.size, module.scale_factor, module.mode)
     form = sparse_form(module)
     assert form is not None
     layout: str = form.layout
@@ -117,18 +103,32 @@ def run_layer(
         raise NoSparseForm('only the feature map can be its argument')
     if layout != 'any' and (layout == 'last') != x.channels_last:
         raise ValueError(f'it expects the channels {layout}')
+    if layout != 'any' and x.folds is not None:
+        raise NoSparseForm('a layer of a map with folded channels')
+    if x.padding is not None:
+        check_padded(module)
+        layer = PaddedLayer(module, *x.padding)
+        x = x._replace(padding=None)
+        return x._replace(feature=form.apply(x.feature, layer))
     return x._replace(feature=apply_layer(x.feature, module))
 
 
-def run_operation(
-    target: Any, *args: Any, **kwargs: Any
-) -> SparseMap | Tensor:
+def run_operation(target: Any, *args: Any, **kwargs: Any) -> Any:
     """Run a function, or a tensor's method by name, on sparse maps.
 
     Raises:
         NoSparseForm: If the operation has no sparse form.
     """
     check_form(target, *args)
+    if (
+        isinstance(args[0], SparseMap)
+        and args[0].padding is not None
+        and target not in _WINDOWS
+    ):
+        raise NoSparseForm(
+            'a map is padded for another operation than a convolution or '
+            'pooling'
+        )
     given = {key: value for key, value in kwargs.items() if value is not None}
     return _OPERATIONS[target](*args, **given)
 
@@ -137,32 +137,47 @@ def _data_format(data_format: str = 'channel_first') -> str:
     return 'last' if data_format == 'channel_last' else 'first'
 
 
-def _add(a: Any, b: Any) -> SparseMap:
+def _binary(function: Callable[..., Tensor]) -> Callable[..., SparseMap]:
+    """An operation of two maps, or of a map and a value a channel."""
+
+    def run(a: Any, b: Any, **kwargs: Any) -> SparseMap:
+        x = a if isinstance(a, SparseMap) else b
+        return x.with_positions(function(x.operand(a), x.operand(b), **kwargs))
+
+    return run
+
+
+_sum_of_two = _binary(torch.add)
+_product_of_two = _binary(torch.mul)
+
+
+def _add(a: Any, b: Any, **kwargs: Any) -> SparseMap:
     x, other = (a, b) if isinstance(a, SparseMap) else (b, a)
     if isinstance(other, SparseMap):
-        _check_same(x, other)
+        x.check_same(other)
+        if kwargs or x.channels != other.channels:
+            return _sum_of_two(a, b, **kwargs)
         return x._replace(feature=x.feature.add(other.feature))
+    if kwargs or x.folds is not None:
+        return _sum_of_two(a, b, **kwargs)
     if not isinstance(other, Tensor) or other.dim() == 0:
         return x._replace(feature=x.feature.map(lambda values: values + other))
-    shift = x.per_channel(other)
-    if shift.size(0) > 1:
-        raise NoSparseForm(
-            'the sum of a feature map and one value an image '
-            'and channel has no sparse form'
-        )
-    feature = x.feature.map_channels(lambda values: values + shift[0])
+    shift = x.operand(other)
+    if shift.size(0) > 1 or shift.size(2) != x.channels[0]:
+        return _sum_of_two(a, b)
+    feature = x.feature.map_channels(lambda values: values + shift[0, 0])
     return x._replace(feature=feature)
 
 
 def _multiply(a: Any, b: Any) -> SparseMap:
     x, other = (a, b) if isinstance(a, SparseMap) else (b, a)
-    if isinstance(other, SparseMap):
-        raise NoSparseForm(
-            'the product of two feature maps has no sparse form'
-        )
+    if isinstance(other, SparseMap) or x.folds is not None:
+        return _product_of_two(a, b)
     if not isinstance(other, Tensor) or other.dim() == 0:
         return x._replace(feature=x.feature.map(lambda values: values * other))
-    factor = x.per_channel(other)
+    factor = x.operand(other)[:, 0]
+    if factor.size(1) not in (1, x.channels[0]):
+        return _product_of_two(a, b)
     if factor.size(0) > 1:
         return x._replace(feature=x.feature.scale_images(factor))
     feature = x.feature.map_channels(lambda values: values * factor[0])
@@ -177,36 +192,66 @@ def _add_product(x: Any, a: Any, b: Any) -> SparseMap:
 
 def _concatenate(maps: Sequence[Any], dim: int = 0) -> SparseMap:
     first, *others = maps
-    axis = 3 if isinstance(first, SparseMap) and first.channels_last else 1
-    if dim % 4 != axis:
+    if not isinstance(first, SparseMap):
+        raise NoSparseForm('a feature map and a tensor cannot be concatenated')
+    rank = 3 + len(first.channels)
+    if dim % rank in (0, *first.spatial_axes):
         raise NoSparseForm(
             'feature maps can be concatenated along their channels only'
         )
     for other in others:
-        _check_same(first, other)
+        first.check_same(other)
+    if first.folds is not None:
+        parts = [first.operand(x) for x in maps]
+        return first.with_positions(torch.cat(parts, first.axis(dim)))
     feature = first.feature.concatenate([other.feature for other in others])
     return first._replace(feature=feature)
 
 
-def _permute(x: SparseMap, *axes: Any) -> SparseMap:
-    order = axes if isinstance(axes[0], int) else tuple(axes[0])
-    order = tuple(axis % 4 for axis in order)
-    if order == (0, 1, 2, 3):
-        return x
-    if order == ((0, 3, 1, 2) if x.channels_last else (0, 2, 3, 1)):
-        return x._replace(channels_last=not x.channels_last)
-    raise NoSparseForm(f'the operation `permute{order}` has no sparse form')
+def _reduction(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """A reduction over all visible positions, or over channels of each."""
+    name = function.__name__
+
+    def run(x: SparseMap, dim: Any, keepdim: bool = False) -> Any:
+        rank = 3 + len(x.channels)
+        axes = (dim,) if isinstance(dim, int) else tuple(dim)
+        axes = tuple(sorted(axis % rank for axis in axes))
+        if axes == x.spatial_axes and function is not torch.sum:
+            found = function(x.positions(), 1)
+            return x.per_image(found, keepdim)
+        if axes == tuple(range(1, rank)) and function is not torch.sum:
+            found = function(x.positions(), tuple(range(1, rank - 1)))
+            return found.view(-1, *[1] * (rank - 1)) if keepdim else found
+        if set(axes) & {0, *x.spatial_axes}:
+            raise NoSparseForm(
+                f'the operation `{name}` over other axes than '
+                'height and width has no sparse form, nor over one of them'
+            )
+        if not keepdim and len(axes) == len(x.channels):
+            raise NoSparseForm(f'`{name}` leaves a map without channels')
+        along = tuple(x.axis(axis) for axis in axes)
+        return x.with_positions(function(x.positions(), along, keepdim))
+
+    return run
 
 
-def _mean(x: SparseMap, dim: Any, keepdim: bool = False) -> Tensor:
-    _check_spatial(x, dim, 'mean')
-    return x.per_image(x.feature.image_mean(), keepdim)
+_mean = _reduction(torch.mean)
+_maximum = _reduction(torch.amax)
+
+
+def _max(x: SparseMap, dim: int, keepdim: bool = False) -> tuple[Any, None]:
+    return _maximum(x, dim, keepdim), None
 
 
 def _norm(x: SparseMap, p: Any, dim: Any, keepdim: bool = False) -> Tensor:
     if p not in (2, 'fro'):
         raise NoSparseForm(f'the norm of order {p} has no sparse form')
-    _check_spatial(x, dim, 'norm')
+    axes = (dim,) if isinstance(dim, int) else tuple(dim)
+    if tuple(sorted(axis % 4 for axis in axes)) != x.spatial_axes:
+        raise NoSparseForm(
+            'the operation `norm` over other axes than height and width has '
+            'no sparse form'
+        )
     return x.per_image(x.feature.image_norm(), keepdim)
 
 
@@ -215,11 +260,64 @@ def _global_mean(x: SparseMap, output_size: Any) -> Tensor:
         raise NoSparseForm(
             'adaptive pooling to more than one position has no sparse form'
         )
-    return x.per_image(x.feature.image_mean(), keepdim=True)
+    return _mean(x, (2, 3), keepdim=True)
 
 
-def _identity(x: SparseMap) -> SparseMap:
+def _global_max(x: SparseMap, output_size: Any) -> Tensor:
+    if output_size not in (1, (1, 1), [1, 1]) or x.channels_last:
+        raise NoSparseForm(
+            'adaptive pooling to more than one position has no sparse form'
+        )
+    return _maximum(x, (2, 3), keepdim=True)
+
+
+def _identity(x: Any, *unused: Any, **also: Any) -> Any:
     return x
+
+
+def _expand(x: Any, other: Any) -> Any:
+    if isinstance(x, SparseMap):
+        raise NoSparseForm('the expansion of a map has no sparse form')
+    # What it meets broadcasts as well.
+    return x
+
+
+def _size(x: SparseMap, dim: int | None = None) -> Any:
+    return x.shape if dim is None else x.shape[dim]
+
+
+def _attribute(x: SparseMap, name: str) -> Any:
+    return _ATTRIBUTES[name](x)
+
+
+def _layer_norm(
+    x: SparseMap,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> SparseMap:
+    if not x.channels_last or len(normalized_shape) != 1:
+        raise NoSparseForm('a layer norm over positions has no sparse form')
+    feature = x.feature.map_channels(
+        lambda values: F.layer_norm(
+            values, tuple(normalized_shape), weight, bias, eps
+        )
+    )
+    return x._replace(feature=feature)
+
+
+def _softmax(x: SparseMap, dim: int, **kwargs: Any) -> SparseMap:
+    return x.with_positions(x.positions().softmax(x.axis(dim), **kwargs))
+
+
+def _of_positions(function: Any) -> Callable[..., SparseMap]:
+    """An elementwise function that need not exist at zero."""
+
+    def run(x: SparseMap, *args: Any, **kwargs: Any) -> SparseMap:
+        return x.with_positions(function(x.positions(), *args, **kwargs))
+
+    return run
 
 
 def _elementwise(function: Any) -> Callable[..., SparseMap]:
@@ -234,27 +332,6 @@ def _elementwise(function: Any) -> Callable[..., SparseMap]:
         return x._replace(feature=x.feature.map(apply))
 
     return run
-
-
-def _check_same(x: SparseMap, other: Any) -> None:
-    if not isinstance(other, SparseMap):
-        raise NoSparseForm('a feature map and a tensor cannot be concatenated')
-    if x.channels_last != other.channels_last:
-        raise ValueError('feature maps with the channels first and last meet')
-    if x.feature.stride != other.feature.stride:
-        raise ValueError(
-            f'feature maps of strides {x.feature.stride} and '
-            f'{other.feature.stride} meet'
-        )
-
-
-def _check_spatial(x: SparseMap, dim: Any, name: str) -> None:
-    axes = (dim,) if isinstance(dim, int) else tuple(dim)
-    if tuple(sorted(axis % 4 for axis in axes)) != x.spatial_axes:
-        raise NoSparseForm(
-            f'the operation `{name}` over other axes than '
-            'height and width has no sparse form'
-        )
 
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add, 'add', 'add_')
@@ -282,15 +359,80 @@ _ELEMENTWISE = (
     'tanh',
 )
 
+_GLOBAL_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_REDUCTIONS = (_mean, _norm, _global_mean, _global_max, _size, _attribute)
+_ATTRIBUTES: dict[str, Callable[[SparseMap], Any]] = {
+    'shape': lambda x: x.shape,
+    'ndim': lambda x: len(x.shape),
+    'dtype': lambda x: x.feature.values.dtype,
+    'device': lambda x: x.feature.values.device,
+}
+# Each function, by what it is called as.
+_BINARIES: dict[Callable[..., Tensor], tuple[Any, ...]] = {
+    torch.sub: (operator.sub, operator.isub, torch.sub, 'sub', 'sub_'),
+    torch.div: (operator.truediv, operator.itruediv, torch.div, 'div'),
+    torch.pow: (operator.pow, torch.pow, 'pow'),
+    torch.maximum: (torch.maximum, 'maximum'),
+    torch.minimum: (torch.minimum, 'minimum'),
+}
+_UNARIES = (
+    'abs',
+    'clamp',
+    'exp',
+    'neg',
+    'rsqrt',
+    'sqrt',
+    'square',
+)
+_WINDOWS: dict[Any, Callable[..., Any]] = {
+    F.conv2d: convolve,
+    F.max_pool2d: max_pool,
+    F.avg_pool2d: avg_pool,
+}
+
 _OPERATIONS: dict[Any, Callable[..., Any]] = {
+    getattr: _attribute,
     **dict.fromkeys(_ADDITIONS, _add),
     **dict.fromkeys(_PRODUCTS, _multiply),
+    **{
+        name: _binary(function)
+        for function, names in _BINARIES.items()
+        for name in names
+    },
     torch.addcmul: _add_product,
     torch.cat: _concatenate,
-    **dict.fromkeys((torch.permute, 'permute'), _permute),
+    torch.concat: _concatenate,
+    torch.stack: stack,
+    **dict.fromkeys((torch.permute, 'permute'), permute),
+    **dict.fromkeys((torch.transpose, 'transpose'), transpose),
+    **dict.fromkeys((torch.reshape, 'reshape', 'view'), reshape),
+    **dict.fromkeys((torch.split, 'split'), split),
+    **dict.fromkeys((torch.chunk, 'chunk'), chunk),
+    **dict.fromkeys((torch.unbind, 'unbind'), unbind),
+    operator.getitem: get_item,
     **dict.fromkeys((torch.mean, 'mean'), _mean),
+    **dict.fromkeys((torch.sum, 'sum'), _reduction(torch.sum)),
+    **dict.fromkeys((torch.amax, 'amax'), _maximum),
+    **dict.fromkeys((torch.amin, 'amin'), _reduction(torch.amin)),
+    **dict.fromkeys((torch.max, 'max'), _max),
     **dict.fromkeys((torch.norm, 'norm'), _norm),
+    **dict.fromkeys((torch.softmax, F.softmax, 'softmax'), _softmax),
+    F.layer_norm: _layer_norm,
     F.adaptive_avg_pool2d: _global_mean,
+    F.adaptive_max_pool2d: _global_max,
+    F.pad: pad,
+    pad_same: pad_as_tensorflow,
+    F.interpolate: interpolate,
+    **_WINDOWS,
     **dict.fromkeys(('contiguous', 'clone'), _identity),
+    **dict.fromkeys(('expand_as',), _expand),
+    'size': _size,
+    'dim': lambda x: len(x.shape),
+    operator.neg: _of_positions(torch.neg),
+    **{
+        function: _of_positions(getattr(torch, name))
+        for name in _UNARIES
+        for function in (name, getattr(torch, name))
+    },
     **{function: _elementwise(function) for function in _ELEMENTWISE},
 }

@@ -117,7 +117,13 @@ class PackedFeature(SparseFeature):
     @override
     def max_pool(self, module: nn.MaxPool2d) -> 'PackedFeature':
         window = Window.of(module)
-        rows = max_pool(self.values, self.geometry, self.stride, window)
+        rows = max_pool(
+            self.values,
+            self.geometry,
+            self.stride,
+            window,
+            getattr(module, 'value', None) == 0,
+        )
         return self._with(rows, window.stride)
 
     @override
@@ -129,7 +135,9 @@ class PackedFeature(SparseFeature):
             self.stride,
             window,
             module.divisor_override,
-            module.count_include_pad,
+            # Nor does what a last window reads past the map count.
+            module.count_include_pad
+            and (any(window.padding) or not module.ceil_mode),
         )
         return self._with(rows, window.stride)
 
@@ -150,6 +158,10 @@ class PackedFeature(SparseFeature):
             None if residual is None else residual.values.unflatten(0, images),
         )
         return self._with(values.flatten(0, 1))
+
+    @override
+    def with_rows(self, rows: Tensor, stride: int | None = None) -> Self:
+        return type(self)(rows, self.geometry, stride or self.stride)
 
     @override
     def _with(self, values: Tensor, stride: int = 1) -> Self:

@@ -16,33 +16,38 @@ MAX_TAPS = 128
 
 
 def max_pool(
-    rows: Tensor, geometry: Geometry, stride: int, window: Window
+    rows: Tensor,
+    geometry: Geometry,
+    stride: int,
+    window: Window,
+    zeros_outside: bool = False,
 ) -> Tensor:
     """Maximum over a window; what is masked counts as zero.
-
-    Positions outside the image do not count, as in PyTorch.
 
     Args:
         rows (Tensor): ``(N_in, C)``.
         geometry (Geometry): Tables of the mask.
         stride (int): Pixels between two input positions.
         window (Window): The window of the pooling.
+        zeros_outside (bool): Whether positions outside the image count as
+            zero. Defaults to False: they do not count, as in PyTorch.
 
     Returns:
         Tensor: ``(N_out, C)``.
     """
+    outside = not zeros_outside
     triton = geometry.triton and uses_triton(rows)
     triton = triton and window.taps <= MAX_TAPS
     if triton or uses_tables(rows):
         phases = geometry.phases(stride, window) if rows.requires_grad else ()
         return _TableMaxPool.apply(
             rows,
-            geometry.table(stride, window, mark_outside=True),
+            geometry.table(stride, window, outside),
             (geometry.mask.block(stride), window.stride, triton),
             [tap for phase in phases for tap in phase.taps],
             *(phase.table for phase in phases),
         )
-    halo = geometry.halo(stride, window, mark_outside=True)
+    halo = geometry.halo(stride, window, outside)
     pooled = F.max_pool2d(
         _Halo.apply(rows, halo).permute(0, 3, 1, 2),
         window.kernel,
@@ -78,7 +83,7 @@ def avg_pool(
     channels = rows.size(1)
     ones = rows.new_ones(channels, 1, *window.kernel)
     total = gather_conv(rows, ones, geometry, stride, window, channels)
-    if divisor is None and not count_include_pad and any(window.padding):
+    if divisor is None and not count_include_pad and window.reads_outside:
         table = geometry.table(stride, window, mark_outside=True)
         inside = table <= geometry.num_rows(stride)
         return total / inside.sum(1, keepdim=True).to(rows.dtype)

@@ -107,6 +107,16 @@ class SparseFeature(ABC):
         """
 
     @abstractmethod
+    def with_rows(self, rows: Tensor, stride: int | None = None) -> Self:
+        """Feature of other visible values.
+
+        Args:
+            rows (Tensor): As of :meth:`rows`.
+            stride (int, optional): Pixels between two of their positions.
+                Defaults to None, which means those of this feature.
+        """
+
+    @abstractmethod
     def _with(self, values: Tensor) -> Self:
         """Feature of other values, with this mask and stride."""
 
@@ -137,11 +147,11 @@ class SparseFeature(ABC):
 
     def image_mean(self) -> Tensor:
         """Mean over the visible positions of each image, ``(B, C)``."""
-        return self._by_image().mean(1)
+        return self.by_image().mean(1)
 
     def image_norm(self) -> Tensor:
         """L2 norm over the visible positions of each image, ``(B, C)``."""
-        return torch.linalg.vector_norm(self._by_image(), dim=1)
+        return torch.linalg.vector_norm(self.by_image(), dim=1)
 
     def dense(self, fill: Tensor | None = None) -> Tensor:
         """Put the values back on the grid.
@@ -156,7 +166,7 @@ class SparseFeature(ABC):
         """
         return rows_to_dense(self.rows(), self.mask, self.stride, fill)
 
-    def _by_image(self) -> Tensor:
+    def by_image(self) -> Tensor:
         """Visible values, ``(B, K * block * block, C)``."""
         rows = self.rows()
         return rows.view(self.mask.ids.size(0), -1, rows.size(1))

@@ -1,4 +1,6 @@
-from typing import NamedTuple
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from mmcv.cnn.bricks import Conv2dAdaptivePadding
@@ -24,7 +26,7 @@ class Window(NamedTuple):
     dilation: tuple[int, int] = (1, 1)
 
     @classmethod
-    def of(cls, module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> 'Window':
+    def of(cls, module: Any) -> 'Window':
         """Window of a dense layer.
 
         Raises:
@@ -44,12 +46,22 @@ class Window(NamedTuple):
             )
         kernel, padding = _pair(module.kernel_size), _pair(module.padding)
         dilation = _pair(getattr(module, 'dilation', 1))
-        window = cls(kernel, stride[0], padding, dilation)
+        left, right, top, bottom = getattr(module, 'sides', (0, 0, 0, 0))
+        before = (padding[0] + top, padding[1] + left)
+        after = (padding[0] + bottom, padding[1] + right)
+        window = cls(kernel, stride[0], before, dilation)
         for axis in range(2):
-            surplus = 2 * padding[axis] - window.reach(axis) - 1
+            surplus = before[axis] + after[axis] - window.reach(axis) - 1
             whole = -window.stride <= surplus < 0
-            if getattr(module, 'ceil_mode', False) and padding[axis]:
-                whole = surplus == -window.stride
+            if getattr(module, 'ceil_mode', False) and stride[0] > 1:
+                # A window may overhang, but must start inside.
+                whole = -2 * window.stride < surplus <= -window.stride or (
+                    whole and not before[axis] + after[axis]
+                )
+                if isinstance(module, nn.AvgPool2d) and any(padding):
+                    # Padding would count, and what is past it would not.
+                    whole = whole and surplus == -window.stride
+                whole = whole and not hasattr(module, 'sides')
             if not whole:
                 raise ValueError(
                     f'{module} turns a map of a whole number of units into '
@@ -71,6 +83,13 @@ class Window(NamedTuple):
         )
 
     @property
+    def reads_outside(self) -> bool:
+        """Whether some output reads positions outside the image."""
+        return any(self.padding) or any(
+            self.reach(axis) >= self.stride for axis in range(2)
+        )
+
+    @property
     def is_square(self) -> bool:
         """Whether height and width are treated alike."""
         return self.axes[0] == self.axes[1]
@@ -85,7 +104,7 @@ class Window(NamedTuple):
         return self.dilation[axis] * (self.kernel[axis] - 1)
 
 
-def window_and_weight(module: nn.Conv2d) -> tuple[Window, Tensor]:
+def window_and_weight(module: Any) -> tuple[Window, Tensor]:
     """Window and weight of a convolution, with its padding resolved.
 
     TensorFlow's padding "same" adds one row and column more behind the map
@@ -123,6 +142,76 @@ def window_and_weight(module: nn.Conv2d) -> tuple[Window, Tensor]:
         (module.dilation[0], module.dilation[1]),
     )
     return window, weight
+
+
+class PaddedLayer:
+    """A convolution or pooling of a map with values around it.
+
+    Args:
+        layer (Any): The layer.
+        sides (tuple[int, int, int, int]): Positions to the left, right, top
+            and bottom.
+        value (float): Their value.
+
+    Raises:
+        ValueError: If a pooling would treat them otherwise than its own
+            padding.
+    """
+
+    def __init__(
+        self, layer: Any, sides: tuple[int, int, int, int], value: float
+    ) -> None:
+        self.layer, self.sides, self.value = layer, sides, value
+        self.is_conv = hasattr(layer, 'weight')
+        if self.is_conv:
+            fits = value == 0
+        else:
+            fits = not any(_pair(layer.padding)) and (
+                value == 0
+                or (value == -math.inf and isinstance(layer, nn.MaxPool2d))
+            )
+            self.count_include_pad = True
+        if not fits:
+            raise ValueError(
+                f'{layer} of a map that is padded with {value} has no sparse '
+                'form'
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.layer, name)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the layer to a dense map, ``(B, C, H, W)``."""
+        return self.layer(F.pad(x, self.sides, value=self.value))
+
+
+@dataclass(frozen=True)
+class ConvCall:
+    """A call of ``torch.nn.functional.conv2d`` in the place of a layer."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: int = 1
+
+    @property
+    def kernel_size(self) -> tuple[int, int]:
+        """Taps along height and width."""
+        return self.weight.size(2), self.weight.size(3)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Convolve a dense map, ``(B, C, H, W)``."""
+        return F.conv2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:

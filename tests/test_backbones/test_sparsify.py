@@ -217,10 +217,7 @@ def test_a_spawned_process_gets_the_network(tmp_path: Path) -> None:
         ),
         ('botnet26t_256', ['`stages_3.1.self_attn` (BottleneckAttn)']),
         ('halonet26t', ['`stages_2.1.self_attn` (HaloAttn)']),
-        ('resnet50_gn', ['`bn1` (GroupNorm)', '`layer4.2.bn3` (GroupNorm)']),
-        ('resnetblur18', ['`layer2.0.aa` (BlurPool2d)']),
-        ('nf_resnet26', ['`stem_conv` (ScaledStdConv2d)']),
-        ('hrnet_w18_small', ['(Upsample): Upsample has no sparse form']),
+        ('resnetblur18', ['`layer2.0.aa` (BlurPool2d)', 'reflect']),
         ('inception_v3', ['`Conv2d_1a_3x3.conv` (Conv2d)', 'padding']),
     ],
 )
