@@ -109,8 +109,8 @@ def get_item(x: Any, key: Any) -> Any:
     if any(isinstance(k, int) for k in channels):
         _check_folded(x)
     if any(k != slice(None) for k in channels):
-        values = x.positions()[(slice(None), slice(None), *channels)]
-        x = x.with_positions(values)
+        chosen = (slice(None), slice(None), *channels)
+        x = x.with_positions(x.positions()[chosen])
     if down is None or right is None or down.step != right.step:
         raise NoSparseForm('a row or column of a feature map is chosen')
     if down.step == 1 and (len(down), len(right)) != (shape[y], shape[across]):

@@ -217,7 +217,7 @@ def test_a_spawned_process_gets_the_network(tmp_path: Path) -> None:
         ),
         ('botnet26t_256', ['`stages_3.1.self_attn` (BottleneckAttn)']),
         ('halonet26t', ['`stages_2.1.self_attn` (HaloAttn)']),
-        ('resnetblur18', ['`layer2.0.aa` (BlurPool2d)', 'reflect']),
+        ('resnetblur18', ['`maxpool.1` (BlurPool2d)', 'reflect']),
         ('inception_v3', ['`Conv2d_1a_3x3.conv` (Conv2d)', 'padding']),
     ],
 )

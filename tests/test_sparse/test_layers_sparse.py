@@ -87,6 +87,24 @@ def test_layer_norm_with_activation(feature: SparseFeature) -> None:
     check(feature, module, expected)
 
 
+def test_group_norm_is_over_what_an_image_shows(
+    feature: SparseFeature,
+) -> None:
+    module = randomize(nn.GroupNorm(2, CHANNELS))
+    maps = feature.dense()
+    expected = torch.zeros_like(maps)
+    half = CHANNELS // 2
+    for image, shown in enumerate(seen(feature, maps)[:, 0].bool()):
+        for first in (0, half):
+            values = maps[image, first : first + half][:, shown]
+            values = (values - values.mean()) / (
+                values.var(unbiased=False) + module.eps
+            ).sqrt()
+            expected[image, first : first + half, shown] = values
+    expected = expected * module.weight.view(1, -1, 1, 1)
+    check(feature, module, expected + module.bias.view(1, -1, 1, 1))
+
+
 @pytest.mark.parametrize('convert', [False, True])
 def test_batch_norm_keeps_its_activation(
     feature: SparseFeature, convert: bool
@@ -263,7 +281,6 @@ def test_a_subclass_with_its_own_forward_is_another_layer(
     'module',
     [
         nn.LayerNorm((16, 24)),
-        nn.GroupNorm(2, CHANNELS),
         nn.AdaptiveAvgPool2d(1),
         ConvModule(CHANNELS, 4, 3, padding=1, padding_mode='reflect'),
     ],
