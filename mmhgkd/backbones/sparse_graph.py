@@ -73,16 +73,23 @@ class SparseGraph:
         training = [m for m in network.modules() if m.training]
         for module in training:
             module.training = False
+        convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
+        channels = next((conv.in_channels for conv in convs), 3)
         try:
-            return self._collect(network)
+            return self._collect(network, channels)
+        except ConfigError:
+            if channels == 3:
+                raise
+            # What comes before the first convolution may have folded pixels.
+            return self._collect(network, 3)
         finally:
             for module in training:
                 module.training = True
 
-    def _collect(self, network: nn.Module) -> tuple[SparseFeature, ...]:
+    def _collect(
+        self, network: nn.Module, channels: int
+    ) -> tuple[SparseFeature, ...]:
         size, weight = self.PROBE_SIZE, next(network.parameters())
-        convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
-        channels = next((conv.in_channels for conv in convs), 3)
         # No two axes are of one size, so that none is taken for another.
         mask = UnitMask(weight.new_zeros(3, 1, dtype=torch.int64), 1, 2, size)
         feature = PackedFeature.from_images(

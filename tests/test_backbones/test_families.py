@@ -14,7 +14,7 @@ import torch
 import torchvision
 from dense_reference import masked_dense
 from masked_reference import randomize
-from mmdet.models.backbones import CSPNeXt
+from mmdet.models.backbones import CSPDarknet, CSPNeXt
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -149,7 +149,7 @@ def test_family_is_refused_by_name(family: str) -> None:
         sparsify(create(family, name))
 
 
-@pytest.mark.parametrize('network', [CSPNeXt])
+@pytest.mark.parametrize('network', [CSPDarknet, CSPNeXt])
 def test_backbone_of_mmdet_equals_masked_dense(network: Any) -> None:
     torch.manual_seed(0)
     assert_parity(

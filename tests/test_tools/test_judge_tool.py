@@ -28,6 +28,12 @@ def tasks(judge: ModuleType) -> ModuleType:
     return importlib.import_module('judge_tasks')
 
 
+@pytest.fixture
+def plot_judge(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module('plot_judge')
+
+
 def clouds(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Overlapping clouds of three classes of different size."""
     rng = np.random.default_rng(seed)
@@ -446,3 +452,45 @@ def test_student_with_its_config_needs_no_name(
     assert torch.equal(
         read.backbone.conv1.weight, expected.backbone.conv1.weight
     )
+
+
+def test_plot_shows_means_and_deviations(
+    plot_judge: ModuleType, tmp_path: Path
+) -> None:
+    rows = [
+        dict(name='a', kind='ours', seeds=[dict(knn=10.0), dict(knn=20.0)]),
+        dict(name='b', kind='peer', seeds=[dict(knn=40.0)]),
+    ]
+    content = dict(title='all', tasks=dict(knn='kNN'), rows=rows)
+    [panel] = plot_judge.draw(content).axes
+    bars = [patch.get_width() for patch in panel.patches]
+    assert bars == [15.0, 40.0]
+    assert [text.get_text() for text in panel.texts] == ['15.0', '40.0']
+    assert [x.get_text() for x in panel.get_yticklabels()] == ['a', 'b']
+    # The line of the deviation of 50 ** 0.5.
+    [line] = panel.collections
+    [(start, _), (end, _)] = line.get_segments()[0]
+    assert (end - start) / 2 == pytest.approx(50**0.5)
+    source = tmp_path / 'figures.json'
+    source.write_text(json.dumps(content))
+    assert plot_judge.main([str(source), str(tmp_path / 'out.png')]) == 0
+    assert (tmp_path / 'out.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_plot_names_a_row_without_figures(
+    plot_judge: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = tmp_path / 'figures.json'
+    source.write_text(
+        json.dumps(
+            dict(
+                title='',
+                tasks=dict(linear='linear'),
+                rows=[dict(name='a', kind='ours', seeds=[dict(knn=1.0)])],
+            )
+        )
+    )
+    assert plot_judge.main([str(source), str(tmp_path / 'out.png')]) == 2
+    assert "the row 'a' has no figure of 'linear'" in capsys.readouterr().err
