@@ -132,7 +132,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (dict(teacher='no.pth'), 'neither a file nor one of those by name'),
     (dict(student='resnet17'), 'there is no student'),
     (dict(student='timm/regnety_003'), r'did you mean regnet'),
-    (dict(student='timm/edgenext_xx_small'), 'cannot be made sparse because of'),
+    (
+        dict(student='timm/edgenext_xx_small'),
+        'cannot be made sparse because of',
+    ),
     (dict(config='hgkd/r17'), 'there is no config'),
     (dict(config='hgkd/r50_mae_paper'), 'not of the form'),
     (dict(views=0), '`views` must be at least 1'),
