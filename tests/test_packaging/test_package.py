@@ -118,6 +118,7 @@ def test_extras(wheel: zipfile.ZipFile) -> None:
         'export',
         'heif',
         'log',
+        'openvino',
         'docs',
         'dev',
         'all',

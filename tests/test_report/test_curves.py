@@ -36,7 +36,8 @@ def test_lines_show_the_log_over_epochs(records: list[RunRecord]) -> None:
     lines = [line.get_xydata().tolist() for line in loss.get_lines()]
     assert lines == [[[1, 4], [2, 3]], [[1, 2], [2, 1]]]
     assert [line.get_xydata().tolist() for line in top1.get_lines()] == [
-        [[1, 20]]
+        # One value is a level from the start on, no dot.
+        [[0, 20], [1, 20]]
     ]
     # The folders have equal names.
     names = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -50,7 +51,7 @@ def test_runs_without_epochs_are_drawn_over_iterations(
     third = RunRecord(write_run('c', [training_row(100, loss=1.0)]))
     axis = draw_curves([records[0], third], ['loss']).axes[0]
     lines = [line.get_xydata().tolist() for line in axis.get_lines()]
-    assert lines == [[[10, 4], [20, 3]], [[100, 1]]]
+    assert lines == [[[10, 4], [20, 3]], [[0, 1], [100, 1]]]
     assert axis.get_xlabel() == 'iteration'
 
 
