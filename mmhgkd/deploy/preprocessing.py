@@ -93,7 +93,7 @@ def read_preprocessing(config: Config, model: BaseModel) -> Preprocessing:
     mean, std = [0.0] * 3, [1.0] * 3
     if normalizes:
         mean, std = part.mean.flatten().tolist(), part.std.flatten().tolist()
-    if not _to_rgb(model):
+    if takes_bgr(model):
         # In the graph they are turned round, and here they go by RGB.
         mean, std = mean[::-1], std[::-1]
     steps = [step for raw in _pipeline(config) for step in _translate(raw)]
@@ -116,15 +116,11 @@ def student_preprocessing(
 
 def takes_bgr(model: BaseModel) -> bool:
     """Whether the network wants the order BGR of its channels."""
-    return not _to_rgb(model)
-
-
-def _to_rgb(model: BaseModel) -> bool:
     part = model.data_preprocessor
-    found = getattr(part, 'to_rgb', None)
-    if found is None:
-        found = getattr(part, '_channel_conversion', True)
-    return bool(found)
+    to_rgb = getattr(part, 'to_rgb', None)
+    if to_rgb is None:
+        to_rgb = getattr(part, '_channel_conversion', True)
+    return not to_rgb
 
 
 def _pipeline(config: Config) -> Sequence[Mapping[str, Any]]:

@@ -17,6 +17,7 @@ from mmhgkd.teachers.checkpoint import (
 from mmhgkd.transfer.converters import read_student
 from mmhgkd.transfer.converters.student import (
     building_from,
+    check_finite,
     left_out_parts,
     read_config,
 )
@@ -142,17 +143,7 @@ def _load(model: BaseModel, state: State, checkpoint: str) -> None:
             f'{checkpoint}: the weights do not fit the config '
             f'({"; ".join(lines)}); give the config of the training'
         )
-    broken = [
-        key
-        for key, value in state.items()
-        if value.is_floating_point() and not value.isfinite().all()
-    ]
-    if broken:
-        raise ConfigError(
-            f'{checkpoint}: {len(broken)} tensors are not finite, '
-            f'{", ".join(broken[:3])}; take a checkpoint from before the '
-            'training went wrong'
-        )
+    check_finite(state, checkpoint)
     model.load_state_dict(state)
 
 

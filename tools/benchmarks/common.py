@@ -9,7 +9,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -42,6 +42,8 @@ COLUMNS = dict(
     times_dense=('x dense', '.2f'),
     times_mmpretrain=('x mmpretrain', '.2f'),
 )
+# Rows of which the faster one is what the others are compared with.
+NEIGHBORS = {DENSE: (DENSE,), PEERS[0]: PEERS}
 
 Numbers = dict[str, float]
 Build = Callable[[str, argparse.Namespace], Callable[[], Numbers]]
@@ -218,7 +220,9 @@ def medians(steps: Sequence[Numbers]) -> Numbers:
 
 
 def summarize(
-    steps: dict[str, list[Numbers]], batch_size: int
+    steps: dict[str, list[Numbers]],
+    batch_size: int,
+    neighbors: Mapping[str, Sequence[str]] = NEIGHBORS,
 ) -> dict[str, Numbers]:
     """Medians, and the speed relative to the neighbors in the same run."""
     table = {}
@@ -229,19 +233,23 @@ def summarize(
             images_per_second=1e3 * batch_size / median['step_ms'],
             peak_gib=max(step['peak_gib'] for step in numbers),
         )
-    for name, rivals in ((DENSE, (DENSE,)), (PEERS[0], PEERS)):
+    for name, rivals in neighbors.items():
         times = [table[row]['step_ms'] for row in rivals if row in table]
         for row in table if times else ():
             table[row][f'times_{name}'] = min(times) / table[row]['step_ms']
     return table
 
 
-def render(table: dict[str, Numbers]) -> str:
+def render(
+    table: dict[str, Numbers],
+    first: str = 'encoder',
+    columns: Mapping[str, tuple[str, str]] = COLUMNS,
+) -> str:
     """Lay the numbers of the rows out as a Markdown table."""
     rows = []
     for name, numbers in table.items():
-        row = {'encoder': name}
-        for key, (heading, digits) in COLUMNS.items():
+        row = {first: name}
+        for key, (heading, digits) in columns.items():
             if key in numbers:
                 row[heading] = format(numbers[key], digits)
         rows.append(row)

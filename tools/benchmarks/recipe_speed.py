@@ -33,7 +33,6 @@ from common import Numbers
 from mmengine.config import Config
 from training_step import TrainingStep
 
-from mmhgkd.report import to_markdown
 from mmhgkd.runner.command_line import report
 from mmhgkd.utils import ConfigError
 
@@ -127,32 +126,14 @@ def summarize(
     steps: dict[str, list[Numbers]], batch_size: int
 ) -> dict[str, Numbers]:
     """Medians, and the speed relative to the faster form of each peer."""
-    table = common.summarize(steps, batch_size)
-    for peer in PEERS:
-        times = [
-            numbers['step_ms']
-            for row, numbers in table.items()
-            if row in (peer, peer + CHANNELS_LAST)
-        ]
-        for numbers in table.values() if times else ():
-            numbers[f'times_{peer}'] = min(times) / numbers['step_ms']
-    return table
+    forms = {peer: (peer, peer + CHANNELS_LAST) for peer in PEERS}
+    return common.summarize(steps, batch_size, forms)
 
 
 def render(table: dict[str, Numbers]) -> str:
     """Lay the numbers of the rows out as a Markdown table."""
     columns = {**common.COLUMNS, 'times_lightly-train': ('x lightly', '.2f')}
-    return to_markdown(
-        [
-            {'recipe': row}
-            | {
-                heading: format(numbers[key], digits)
-                for key, (heading, digits) in columns.items()
-                if key in numbers
-            }
-            for row, numbers in table.items()
-        ]
-    )
+    return common.render(table, 'recipe', columns)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

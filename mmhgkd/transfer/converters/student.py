@@ -117,9 +117,23 @@ def read_student(
             f'{checkpoint} holds no key that starts with `backbone.`; give a '
             'checkpoint of tools/train.py'
         )
+    check_finite(kept, checkpoint)
+    return Student(checkpoint, found, kept, classes)
+
+
+def check_finite(state: State, checkpoint: str) -> None:
+    """Refuse weights that a training has ruined.
+
+    Args:
+        state (dict[str, Tensor]): The weights.
+        checkpoint (str): Where they are from, for the message.
+
+    Raises:
+        ConfigError: If a value is not finite.
+    """
     broken = [
         key
-        for key, value in kept.items()
+        for key, value in state.items()
         if value.is_floating_point() and not value.isfinite().all()
     ]
     if broken:
@@ -128,7 +142,6 @@ def read_student(
             f'{", ".join(broken[:3])}; take a checkpoint from before the '
             'training went wrong'
         )
-    return Student(checkpoint, found, kept, classes)
 
 
 def read_config(
