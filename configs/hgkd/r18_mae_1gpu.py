@@ -1,6 +1,6 @@
 # Not yet run at full scale.
-# One GPU: a batch of 512, and the learning rate that goes with it.
+# One GPU: 256 images, which make 512 views, and the learning rate of these.
 _base_ = 'r18_mae.py'
 
-train_dataloader = dict(batch_size=512)
+train_dataloader = dict(batch_size=256)
 auto_scale_lr = dict(enable=True)

@@ -17,7 +17,5 @@ model = dict(
         mean=(127.5, 127.5, 127.5),
         std=(127.5, 127.5, 127.5),
         checkpoint=teacher_checkpoint,
-        # Its relative positions need the whole grid.
-        input='full',
     )
 )

@@ -177,8 +177,8 @@ def build(row: str, args: argparse.Namespace) -> Callable[[], Numbers]:
     """Build the timed step of a row."""
     cfg = step_config(row, args)
     step = TrainingStep(cfg.model, cfg.optim_wrapper, args)
-    side = args.image_size
-    images = torch.randn(args.batch_size, 3, side, side, device=args.device)
+    side, count = args.image_size, args.batch_size // step.model.views
+    images = torch.randn(count, 3, side, side, device=args.device)
     if row in (DENSE, PEERS[1]):
         step.model.backbone.to(memory_format=torch.channels_last)
         images = images.to(memory_format=torch.channels_last)

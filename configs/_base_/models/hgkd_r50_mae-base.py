@@ -9,9 +9,6 @@ model = dict(
         type='mmhgkd.MIMTeacher',
         backbone=dict(type='MAEViT', arch='b', img_size=224, patch_size=16),
         checkpoint=teacher_checkpoint,
-        # The quarter of the image that the student does not see is spared
-        # the teacher, too.
-        input='visible',
         target_norm='whiten',
         group_size=128,
     ),
@@ -25,4 +22,7 @@ model = dict(
             out_channels=768,
         ),
     ),
+    # The teacher costs more than the student, which sees each image twice for
+    # one pass of it, mirrored the second time and with a mask of its own.
+    views=2,
 )

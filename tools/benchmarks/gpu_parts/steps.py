@@ -45,7 +45,9 @@ def build(
     generator = torch.Generator().manual_seed(0)
     # Smooth, as noise has nothing that could be learned.
     images = torch.nn.functional.interpolate(
-        torch.randn(batch_size, 3, 7, 7, generator=generator),
+        torch.randn(
+            batch_size // step.model.views, 3, 7, 7, generator=generator
+        ),
         (side, side),
         mode='bilinear',
     )
