@@ -98,13 +98,10 @@ def merge_args(cfg: 'Config', args: argparse.Namespace) -> None:
     for name in args.log_to:
         add_log(cfg, name)
     if args.auto_scale_lr:
-        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise ConfigError(
-                '--auto-scale-lr needs the total batch size that the learning '
-                'rate of the config is meant for; add `auto_scale_lr = '
-                'dict(base_batch_size=...)` to the config'
-            )
-        cfg.auto_scale_lr.enable = True
+        cfg.auto_scale_lr = {
+            **(cfg.get('auto_scale_lr') or {}),
+            'enable': True,
+        }
 
 
 def set_mixed_precision(cfg: 'Config') -> None:

@@ -1,3 +1,4 @@
+import os
 import os.path as osp
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from mmpretrain.datasets import CustomDataset
 from mmhgkd.registry import DATASETS
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.left_out import count_kinds, say_once
+from mmhgkd.utils.value_checks import is_count
 
 from .check_sample import check_sample
 from .find_images import (
@@ -76,6 +78,10 @@ class ImageFolder(CustomDataset):
         extensions: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(data_root, (str, os.PathLike)) or not data_root:
+            raise ConfigError(
+                f'`data_root` must be the name of a folder, got {data_root!r}'
+            )
         if split not in ('', *SPLITS):
             raise ConfigError(
                 f'`split` must be one of {", ".join(SPLITS)} or '
@@ -90,12 +96,14 @@ class ImageFolder(CustomDataset):
                 '`label_fraction` chooses images of each class: '
                 'set `with_label=True`, or use `max_images`'
             )
-        if max_images is not None and max_images < 1:
+        if max_images is not None and not is_count(max_images, 1):
             raise ConfigError(
-                f'`max_images` must be at least 1, got {max_images}'
+                '`max_images` must be a whole number of at least 1, got '
+                f'{max_images!r}'
             )
         if extensions is not None and (
             isinstance(extensions, str)
+            or not extensions
             or not all(name.startswith('.') for name in extensions)
         ):
             raise ConfigError(

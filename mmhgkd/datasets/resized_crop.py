@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -7,6 +8,7 @@ from mmpretrain.datasets.transforms import RandomResizedCrop as PlainCrop
 
 from mmhgkd.registry import TRANSFORMS
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.value_checks import is_count, is_number
 
 __all__ = ['RandomResizedCrop', 'resize']
 
@@ -44,7 +46,8 @@ class RandomResizedCrop(PlainCrop):
         **kwargs: See :class:`mmpretrain.datasets.RandomResizedCrop`.
 
     Raises:
-        ConfigError: If Pillow is asked to alias.
+        ConfigError: If Pillow is asked to alias, or if the size or a range
+            is not positive.
     """
 
     def __init__(
@@ -61,6 +64,12 @@ class RandomResizedCrop(PlainCrop):
                 "RandomResizedCrop: `backend='pillow'` always smoothes what "
                 "shrinks; leave out `antialias=False`, or set `backend='cv2'`"
             )
+        size = scale if isinstance(scale, Sequence) else (scale, scale)
+        if len(size) != 2 or not all(is_count(side, 1) for side in size):
+            raise ConfigError(
+                'RandomResizedCrop: `scale` must be a whole number of pixels '
+                f'or a pair of these, got {scale!r}'
+            )
         super().__init__(
             scale,
             *args,
@@ -68,6 +77,13 @@ class RandomResizedCrop(PlainCrop):
             backend=backend,
             **kwargs,
         )
+        for name in ('crop_ratio_range', 'aspect_ratio_range'):
+            least = getattr(self, name)[0]
+            if not is_number(least) or least <= 0:
+                raise ConfigError(
+                    f'RandomResizedCrop: `{name}` must start above 0, got '
+                    f'{getattr(self, name)}'
+                )
         self.antialias = antialias
 
     def transform(self, results: dict) -> dict:

@@ -7,6 +7,7 @@ from torch.nn import functional
 from mmhgkd.losses.centering import CENTERS, center_embeddings
 from mmhgkd.registry import METRICS
 from mmhgkd.utils import ConfigError, one_of
+from mmhgkd.utils.value_checks import is_count, is_number
 
 from .embedding import check_embeddings
 from .representation_metric import RepresentationMetric
@@ -149,7 +150,9 @@ def knn_accuracy(
 
 
 def _check_options(k: int, temperature: float) -> None:
-    if k < 1:
-        raise ConfigError(f'`k` must be at least 1 neighbor, got {k}')
-    if not temperature > 0:
-        raise ConfigError(f'`temperature` must be positive, got {temperature}')
+    if not is_count(k, 1):
+        raise ConfigError(f'`k` must be at least 1 neighbor, got {k!r}')
+    if not is_number(temperature) or temperature <= 0:
+        raise ConfigError(
+            f'`temperature` must be positive, got {temperature!r}'
+        )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmhgkd.registry import METRICS
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.value_checks import is_count, is_number
 
 from .embedding import check_embeddings
 from .representation_metric import RepresentationMetric
@@ -121,7 +122,7 @@ def linear_probe_accuracy(
 
 
 def _check_options(C: float, max_iter: int) -> None:
-    if not C > 0:
-        raise ConfigError(f'`C` must be positive, got {C}')
-    if max_iter < 1:
-        raise ConfigError(f'`max_iter` must be at least 1, got {max_iter}')
+    if not is_number(C) or C <= 0:
+        raise ConfigError(f'`C` must be positive, got {C!r}')
+    if not is_count(max_iter, 1):
+        raise ConfigError(f'`max_iter` must be at least 1, got {max_iter!r}')

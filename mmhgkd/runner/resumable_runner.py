@@ -26,6 +26,7 @@ from mmhgkd.utils.safe_files import safe_loading
 from .data_record import record_data
 from .degenerate import check_best, check_distillation, check_loop
 from .find_checkpoint import find_checkpoint, read_checkpoint
+from .first_sample import check_first_sample
 from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
 from .resume_run import check_model, optimizer_names, resume_run
 from .run_lock import claimed
@@ -112,6 +113,7 @@ class ResumableRunner(Runner):
         with building('train_loop'):
             loop = super().build_train_loop(loop)
         check_loop(self, loop)
+        check_first_sample(loop.dataloader, 'train_dataloader')
         check_distillation(self, loop)
         if not seed_samples(loop.dataloader, self.base_seed):
             self.logger.warning(
@@ -158,12 +160,16 @@ class ResumableRunner(Runner):
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop of the validation."""
         with building('val_loop'):
-            return super().build_val_loop(loop)
+            loop = super().build_val_loop(loop)
+        check_first_sample(loop.dataloader, 'val_dataloader')
+        return loop
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop of the test."""
         with building('test_loop'):
-            return super().build_test_loop(loop)
+            loop = super().build_test_loop(loop)
+        check_first_sample(loop.dataloader, 'test_dataloader')
+        return loop
 
     def register_default_hooks(
         self, hooks: dict[str, Hook | dict] | None = None

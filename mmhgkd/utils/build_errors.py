@@ -4,6 +4,8 @@ What is built gets its arguments from the config, so that whatever a
 constructor raises is for the user to mend there.
 """
 
+import inspect
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,12 @@ from typing import Any
 from mmengine.registry import Registry
 
 from .errors import ConfigError, RunError
+
+#: What to do where a model lacks a method that an option asks for.
+_MENDS = {
+    'get_layer_depth': ', so its learning rate cannot decay by layer; leave '
+    'out `optim_wrapper.constructor`'
+}
 
 
 @contextmanager
@@ -35,6 +43,11 @@ def clear_build_errors() -> Iterator[None]:
             except KeyError:
                 if isinstance(kind, str):
                     check_type(self, kind, arguments.get('_scope_'))
+                raise
+            except TypeError as error:
+                if isinstance(kind, str):
+                    kind = self.get(kind)
+                _check_argument(kind, arguments, error)
                 raise
 
     Registry.build = build_or_explain
@@ -59,10 +72,33 @@ def building(name: str) -> Iterator[None]:
         if not text and isinstance(error, NotImplementedError):
             frame = traceback.extract_tb(error.__traceback__)[-1]
             text = f'`{frame.name}` is not implemented for this model'
+            text += _MENDS.get(frame.name, '')
         raise ConfigError(
             f'cannot build `{name}` of the config: {text} '
             f'({type(error).__name__})'
         ) from error
+
+
+def _check_argument(
+    kind: Any, arguments: Mapping[str, Any], error: TypeError
+) -> None:
+    """Name the closest option, if the error is about one that is unknown."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if found is None or found[1] not in arguments or not inspect.isclass(kind):
+        return
+    taken = {
+        parameter.name
+        for parent in kind.__mro__
+        if '__init__' in vars(parent) and parent is not object
+        for parameter in inspect.signature(parent).parameters.values()
+        if parameter.kind
+        in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    close = get_close_matches(found[1], sorted(taken), n=1)
+    raise ConfigError(
+        f'`{found[1]}` is no option of `{kind.__name__}`; '
+        + (f'did you mean `{close[0]}`?' if close else 'leave it out')
+    ) from error
 
 
 def check_type(registry: Registry, name: str, scope: str | None) -> None:

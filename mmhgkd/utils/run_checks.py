@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import ConfigError, one_of
+from .loader_checks import LOADERS, check_loader
+from .training_checks import check_hooks, check_optimizer, check_schedules
 from .value_checks import (
     check_files,
-    check_optimizer,
+    check_part,
     find,
     is_count,
     is_number,
 )
 
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _MAPPINGS = (
     'model',
     'model.data_preprocessor',
@@ -46,22 +47,22 @@ _COUNTS = {
     'train_cfg.val_begin': 0,
     'optim_wrapper.accumulative_counts': 1,
     'default_hooks.logger.interval': 1,
+    'log_processor.window_size': 1,
     'auto_scale_lr.base_batch_size': 1,
     'env_cfg.mp_cfg.opencv_num_threads': 0,
     **{f'{loader}.batch_size': 1 for loader in LOADERS},
     **{f'{loader}.num_workers': 0 for loader in LOADERS},
 }
 #: Settings of which -1 means never, or all.
-_OPTIONAL_COUNTS = (
-    'default_hooks.checkpoint.interval',
-    'default_hooks.checkpoint.max_keep_ckpts',
-)
+_OPTIONAL_COUNTS = ('default_hooks.checkpoint.max_keep_ckpts',)
 _FLAGS = (
     'train_cfg.by_epoch',
     'default_hooks.checkpoint.by_epoch',
     'randomness.deterministic',
     'randomness.diff_rank_seed',
     'find_unused_parameters',
+    'env_cfg.cudnn_benchmark',
+    'log_processor.by_epoch',
     *(
         f'model.backbone.{name}'
         for name in (
@@ -107,15 +108,15 @@ def check_kinds(cfg: Mapping[str, Any]) -> None:
                 )
     for path in ('model', 'optim_wrapper.optimizer'):
         for value in find(cfg, path):
-            _check_part(path, value)
+            check_part(path, value)
     for path in ('visualizer', 'model.neck', 'model.mask'):
         for value in find(cfg, path):
             if value is not None:
-                _check_part(path, value)
+                check_part(path, value)
     for value in find(cfg, 'default_hooks'):
         for name, hook in (value or {}).items():
             if hook is not None:
-                _check_part(f'default_hooks.{name}', hook)
+                check_part(f'default_hooks.{name}', hook)
     for path in ('custom_hooks', 'param_scheduler', 'val_evaluator'):
         value = cfg.get(path)
         if isinstance(value, Mapping) and path != 'custom_hooks':
@@ -128,7 +129,7 @@ def check_kinds(cfg: Mapping[str, Any]) -> None:
                 f'{value!r}'
             )
         for index, part in enumerate(value):
-            _check_part(f'{path}.{index}', part)
+            check_part(f'{path}.{index}', part)
     _check_model(cfg)
 
 
@@ -159,27 +160,13 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
                     f'`{path}` must be True or False, got {value!r}'
                 )
     for loader in LOADERS:
-        _check_loader(cfg, loader)
+        check_loader(cfg, loader)
     _check_surroundings(cfg)
     check_files(cfg)
     check_optimizer(cfg)
+    check_schedules(cfg)
+    check_hooks(cfg)
     _check_evaluation(cfg)
-
-
-def _check_part(path: str, value: Any) -> None:
-    """A part that a registry builds names its type; or it is built."""
-    if path.endswith('.neck') and isinstance(value, list) and value:
-        # MMPretrain, MMDetection and MMSegmentation chain several.
-        for index, part in enumerate(value):
-            _check_part(f'{path}.{index}', part)
-        return
-    is_text = isinstance(value, (str, bytes, int, float, list, tuple))
-    if value is None or is_text:
-        raise ConfigError(
-            f'`{path}` must be a part, dict(type=...), got {value!r}'
-        )
-    if isinstance(value, Mapping) and not value.get('type'):
-        raise ConfigError(f'`{path}` has no `type`; set `{path}.type`')
 
 
 def _check_model(cfg: Mapping[str, Any]) -> None:
@@ -188,7 +175,7 @@ def _check_model(cfg: Mapping[str, Any]) -> None:
     distills = str(model.get('type')).endswith('HGKD')
     for name in ('backbone', 'teacher', 'head') if distills else ('backbone',):
         if name in model:
-            _check_part(f'model.{name}', model[name])
+            check_part(f'model.{name}', model[name])
         elif distills:
             raise ConfigError(f'the model has no `{name}`; set `model.{name}`')
     backbone = model.get('backbone')
@@ -220,34 +207,6 @@ def _check_model(cfg: Mapping[str, Any]) -> None:
             'have the 3 channels of `data_preprocessor.mean`; set '
             '`model.backbone.in_channels=3`'
         )
-
-
-def _check_loader(cfg: Mapping[str, Any], loader: str) -> None:
-    settings = cfg.get(loader)
-    if settings is None:
-        return
-    if 'dataset' not in settings:
-        raise ConfigError(f'`{loader}` has no `dataset`')
-    _check_part(f'{loader}.dataset', settings['dataset'])
-    if settings.get('batch_sampler') is None:
-        # Without one MMEngine reads the data in their order, each rank all.
-        _check_part(f'{loader}.sampler', settings.get('sampler'))
-    for pipeline in find(settings, 'dataset.pipeline'):
-        if not isinstance(pipeline, (list, tuple)) or not pipeline:
-            raise ConfigError(
-                f'`{loader}.dataset.pipeline` must be a list of at least one '
-                f'transform, got {pipeline!r}'
-            )
-        for index, step in enumerate(pipeline):
-            _check_part(f'{loader}.dataset.pipeline.{index}', step)
-    for extensions in find(settings, 'dataset.extensions'):
-        if isinstance(extensions, str) or not all(
-            isinstance(item, str) for item in extensions or ()
-        ):
-            raise ConfigError(
-                f'`{loader}.dataset.extensions` must be a list such as '
-                f"['.jpg', '.png'], got {extensions!r}"
-            )
 
 
 def _check_surroundings(cfg: Mapping[str, Any]) -> None:
@@ -288,7 +247,16 @@ def _check_surroundings(cfg: Mapping[str, Any]) -> None:
 
 
 def _check_evaluation(cfg: Mapping[str, Any]) -> None:
-    """An evaluation has all its parts, or none."""
+    """An evaluation has all its parts, or none, and figures have names."""
+    for name in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(name) or []
+        for metric in [metrics] if isinstance(metrics, Mapping) else metrics:
+            prefix = metric.get('prefix')
+            if prefix is not None and not isinstance(prefix, str):
+                raise ConfigError(
+                    f'the `prefix` of a metric of `{name}` must be a word, '
+                    f'got {prefix!r}'
+                )
     for kind in ('val', 'test'):
         names = [f'{kind}_{part}' for part in ('dataloader', 'cfg')]
         names.append(f'{kind}_evaluator')

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from .config_options import find_key
 from .errors import ConfigError
-from .run_checks import LOADERS
+from .loader_checks import LOADERS
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:

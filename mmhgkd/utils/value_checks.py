@@ -36,6 +36,26 @@ def is_number(value: Any) -> bool:
     )
 
 
+def check_part(path: str, value: Any) -> None:
+    """A part that a registry builds names its type; or it is built.
+
+    Raises:
+        ConfigError: It names the part.
+    """
+    if path.endswith('.neck') and isinstance(value, list) and value:
+        # MMPretrain, MMDetection and MMSegmentation chain several.
+        for index, part in enumerate(value):
+            check_part(f'{path}.{index}', part)
+        return
+    is_text = isinstance(value, (str, bytes, int, float, list, tuple))
+    if value is None or is_text:
+        raise ConfigError(
+            f'`{path}` must be a part, dict(type=...), got {value!r}'
+        )
+    if isinstance(value, Mapping) and not value.get('type'):
+        raise ConfigError(f'`{path}` has no `type`; set `{path}.type`')
+
+
 def check_weight(option: str, value: Any) -> None:
     """The weight of a loss is no negative number.
 
@@ -71,27 +91,10 @@ def check_files(cfg: Mapping[str, Any]) -> None:
             f'`{load_from}` of `load_from` is a folder; name the checkpoint '
             'in it, or use `--work-dir FOLDER --resume` to go on with a run'
         )
+    for folder in find(cfg, 'default_hooks.checkpoint.out_dir'):
+        if folder and os.path.isfile(folder):
+            raise ConfigError(
+                f'`{folder}` of `default_hooks.checkpoint.out_dir` is a file; '
+                'set it to a folder'
+            )
     one_of('`resume`', cfg.get('resume') or False, (True, False, 'auto'))
-
-
-def check_optimizer(cfg: Mapping[str, Any]) -> None:
-    """What PyTorch's optimizers do not look at themselves."""
-    for clip in find(cfg, 'optim_wrapper.clip_grad'):
-        if clip is not None and not isinstance(clip, Mapping):
-            raise ConfigError(
-                '`optim_wrapper.clip_grad` must be None or a dict such as '
-                f'dict(max_norm=5.0), got {clip!r}'
-            )
-    for name in ('max_norm', 'clip_value'):
-        for value in find(cfg, f'optim_wrapper.clip_grad.{name}'):
-            if not is_number(value) or value <= 0:
-                raise ConfigError(
-                    f'`optim_wrapper.clip_grad.{name}` must be a positive '
-                    f'number, got {value!r}'
-                )
-    for value in find(cfg, 'optim_wrapper.optimizer.lr'):
-        if not is_number(value) or value < 0:
-            raise ConfigError(
-                '`optim_wrapper.optimizer.lr` must be a number of at least 0,'
-                f' got {value!r}'
-            )

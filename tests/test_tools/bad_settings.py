@@ -121,6 +121,10 @@ MODEL = [
         'all losses have a `loss_weight` of 0, so that nothing is',
     ),
     ('model.head.queue.size=1.5', 'queue `size` must be a positive whole'),
+    (
+        'model.backbone.dept=18',
+        '`dept` is no option of `SparseResNet`; did you mean `depth`?',
+    ),
 ]
 DATA = [
     (
@@ -167,171 +171,41 @@ DATA = [
         'train_dataloader.pin_memory=maybe',
         '`train_dataloader.pin_memory` must be True or False, got',
     ),
-]
-RUN = [
     (
-        'train_cfg.max_epochs=True',
-        '`train_cfg.max_epochs` must be a whole number of at least',
+        'train_dataloader.dataset.data_root=5',
+        '`data_root` must be the name of a folder, got 5',
     ),
     (
-        'train_cfg.max_epochs=1.5',
-        '`train_cfg.max_epochs` must be a whole number of at least',
+        'train_dataloader.dataset.max_images=abc',
+        "`max_images` must be a whole number of at least 1, got 'abc'",
     ),
     (
-        'train_cfg.val_interval=0',
-        '`train_cfg.val_interval` must be a whole number of at',
+        'train_dataloader.dataset.extensions=[]',
+        "extensions` must be a list such as ['.jpg', '.png'], got []",
     ),
     (
-        'train_cfg.by_epoch=maybe',
-        "`train_cfg.by_epoch` must be True or False, got 'maybe'",
-    ),
-    ('train_cfg=abc', "`train_cfg` must be a dict of settings, got 'abc'"),
-    ('val_cfg=None', '`val_cfg` is not set, but `val_dataloader` is; an'),
-    (
-        'val_dataloader=None',
-        '`val_dataloader` is not set, but `val_cfg` is; an',
-    ),
-    ('val_evaluator=None', '`val_evaluator` is not set, but `val_cfg` is; an'),
-    (
-        'val_evaluator=abc',
-        '`val_evaluator` must be a list of parts, dict(type=...),',
-    ),
-    ('test_cfg=None', '`test_cfg` is not set, but `test_dataloader` is; an'),
-    (
-        'randomness.seed=-1',
-        '`randomness.seed` must be a whole number from 0 to',
+        'train_dataloader.dataset.pipeline.1.scale=0',
+        '`scale` must be a whole number of pixels or a pair of these, got 0',
     ),
     (
-        'randomness.seed=True',
-        '`randomness.seed` must be a whole number from 0 to',
+        'train_dataloader.dataset.pipeline.1.crop_ratio_range=(0,0)',
+        '`crop_ratio_range` must start above 0, got (0, 0)',
     ),
     (
-        'randomness.seed=5000000000',
-        '`randomness.seed` must be a whole number from 0 to',
-    ),
-    ('randomness.sed=1', "a key of `randomness` must be one of ('seed',"),
-    ('randomness=5', '`randomness` must be a dict of settings, got 5'),
-    (
-        'randomness.deterministic=maybe',
-        '`randomness.deterministic` must be True or False, got',
-    ),
-    ('work_dir=5', '`work_dir` must be the name of a folder, got 5; set'),
-    (
-        'load_from=images',
-        '`images` of `load_from` is a folder; name the checkpoint',
-    ),
-    ('load_from=5', '`load_from` must be a file or None, got 5'),
-    (
-        'resume=maybe',
-        "`resume` must be one of (True, False, 'auto'), got 'maybe'",
+        'train_dataloader.batchsize=4',
+        '`train_dataloader.batchsize` is no option of a data loader; did you '
+        'mean `batch_size`?',
     ),
     (
-        'env_cfg.mp_cfg.mp_start_method=foo',
-        "`env_cfg.mp_cfg.mp_start_method` must be one of ['fork',",
-    ),
-    ('env_cfg=abc', "`env_cfg` must be a dict of settings, got 'abc'"),
-    (
-        'env_cfg.mp_cfg=abc',
-        "`env_cfg.mp_cfg` must be a dict of settings, got 'abc'",
+        'val_dataloader.dataset.pipeline.1.scale=abc',
+        '`val_dataloader.dataset.pipeline` fails at the first sample:',
     ),
     (
-        'env_cfg.mp_cfg.opencv_num_threads=abc',
-        '`env_cfg.mp_cfg.opencv_num_threads` must be a whole',
-    ),
-    ('param_scheduler=abc', '`param_scheduler` must be a list of parts,'),
-    (
-        'optim_wrapper=abc',
-        "`optim_wrapper` must be a dict of settings, got 'abc'",
+        'train_dataloader.collate_fn=abc',
+        '`train_dataloader.collate_fn` must be a part, dict(type=...)',
     ),
     (
-        'optim_wrapper.optimizer=None',
-        '`optim_wrapper.optimizer` must be a part, dict(type=...),',
-    ),
-    (
-        'optim_wrapper.clip_grad=abc',
-        '`optim_wrapper.clip_grad` must be None or a dict such as',
-    ),
-    (
-        'optim_wrapper.clip_grad.max_norm=abc',
-        '`optim_wrapper.clip_grad.max_norm` must be a positive',
-    ),
-    (
-        'optim_wrapper.clip_grad.max_norm=-1',
-        '`optim_wrapper.clip_grad.max_norm` must be a positive',
-    ),
-    (
-        'optim_wrapper.accumulative_counts=0',
-        '`optim_wrapper.accumulative_counts` must be a whole',
-    ),
-    (
-        'optim_wrapper.optimizer.lr=True',
-        '`optim_wrapper.optimizer.lr` must be a number of at least',
-    ),
-    (
-        'default_hooks=abc',
-        "`default_hooks` must be a dict of settings, got 'abc'",
-    ),
-    (
-        'default_hooks.checkpoint.interval=0',
-        '`default_hooks.checkpoint.interval` must be a whole',
-    ),
-    (
-        'default_hooks.checkpoint.interval=abc',
-        '`default_hooks.checkpoint.interval` must be a whole',
-    ),
-    (
-        'default_hooks.checkpoint.max_keep_ckpts=0',
-        '`default_hooks.checkpoint.max_keep_ckpts` must be a whole',
-    ),
-    (
-        'default_hooks.checkpoint=abc',
-        '`default_hooks.checkpoint` must be a part,',
-    ),
-    (
-        'default_hooks.logger.interval=0',
-        '`default_hooks.logger.interval` must be a whole number of',
-    ),
-    (
-        'default_hooks.checkpoint.by_epoch=maybe',
-        '`default_hooks.checkpoint.by_epoch` must be True or',
-    ),
-    (
-        'default_hooks.logger.interval=abc',
-        '`default_hooks.logger.interval` must be a whole number of',
-    ),
-    (
-        'custom_hooks=abc',
-        '`custom_hooks` must be a list of parts, dict(type=...),',
-    ),
-    ('visualizer=abc', "`visualizer` must be a dict of settings, got 'abc'"),
-    ('compile=maybe', '`compile` must be True, False or a dict of options of'),
-    (
-        'log_processor=abc',
-        "`log_processor` must be a dict of settings, got 'abc'",
-    ),
-    (
-        'auto_scale_lr=abc',
-        "`auto_scale_lr` must be a dict of settings, got 'abc'",
-    ),
-    ('log_level=5', '`log_level` must be DEBUG, INFO, WARNING, ERROR or'),
-    (
-        'find_unused_parameters=maybe',
-        '`find_unused_parameters` must be True or False, got',
-    ),
-    ('--work-dir=', "`work_dir` must be the name of a folder, got ''; set"),
-    (
-        '--launcher=pytorch',
-        '`--launcher pytorch` is for processes that torchrun',
-    ),
-    (
-        '--resume=images',
-        '`images` of `load_from` is a folder; name the checkpoint',
-    ),
-    ('launcher=foo', "`launcher` must be one of ('none', 'pytorch', "),
-    ('work_dir=/proc/x', 'cannot write into the work folder `/proc/x`'),
-    (
-        'load_from=http://127.0.0.1:9/a.pth',
-        'http://127.0.0.1:9/a.pth: cannot be downloaded',
+        'train_dataloader.collate_fn.type=nothing',
+        'there is no function `nothing`',
     ),
 ]
-SETTINGS = [*MODEL, *DATA, *RUN]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from bad_settings import SETTINGS
+from bad_run_settings import RUN
+from bad_settings import DATA, MODEL
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
@@ -283,6 +284,7 @@ OPTIONS = [
         'the checkpoint `notes.txt` cannot be read',
     ),
 ]
+ROWS = [*OPTIONS, *MODEL, *DATA, *RUN]
 
 
 @pytest.fixture
@@ -318,7 +320,9 @@ def folder(
         registry._instance_dict.clear()
 
 
-@pytest.mark.parametrize(('options', 'message'), [*OPTIONS, *SETTINGS])
+@pytest.mark.parametrize(
+    ('options', 'message'), [*OPTIONS, *MODEL, *DATA, *RUN]
+)
 def test_one_clear_line(
     train: ModuleType,
     folder: Path,

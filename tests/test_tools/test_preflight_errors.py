@@ -61,7 +61,7 @@ EXISTS_NOT = 'does not exist; add `--cfg-options'
         ),
         (
             ['--auto-scale-lr'],
-            '--auto-scale-lr needs the total batch size that the learning '
+            '`auto_scale_lr` needs the total batch size that the learning '
             'rate of '
             'the config is meant for; add `auto_scale_lr = '
             'dict(base_batch_size=...)` to the config',
