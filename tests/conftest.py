@@ -9,6 +9,7 @@ import torch
 from mmengine.config import utils as config_utils
 from mmengine.registry import DefaultScope
 from PIL import Image
+from yapf.yapflib import yapf_api
 
 # Tests run side by side; threads that wait for each other cost more than
 # they compute.
@@ -16,6 +17,8 @@ torch.set_num_threads(1)
 # A config that inherits `mmdet::` is looked up in all 400 metafiles there,
 # which are read again for each of its bases otherwise.
 config_utils.load = functools.cache(config_utils.load)
+# A run lays out the text of its config three times, a second each, for people.
+yapf_api.FormatCode = lambda text, **kwargs: (text, True)
 # `nohup` and the background of a shell switch these off, for child processes
 # too. A handler of Python's in their place would be one for this process only.
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
