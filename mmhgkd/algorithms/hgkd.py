@@ -150,6 +150,11 @@ class HGKD(BaseSelfSupervisor):
             inputs.device,
             get_rank(),
         )
+        if self.views > 1:
+            # Drawn image by image, so that the masks of an image do not
+            # depend on how many images its rank has.
+            ids = mask.ids.unflatten(0, (len(inputs), self.views))
+            mask = mask._replace(ids=ids.transpose(0, 1).flatten(0, 1))
         loss = self.head.feature_loss
         if (
             loss is not None

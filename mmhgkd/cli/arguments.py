@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from mmhgkd.catalog import suggest
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.end_with_parent import end_with_parent
 
 _FLAGS = {
     '--no-pin-memory': 'do not copy batches to page-locked memory',
@@ -126,6 +127,16 @@ def checked(check: Callable[[], Any]) -> int:
     except (ConfigError, OSError) as error:
         return complain(error)
     return 0
+
+
+def heed_launcher() -> None:
+    """End with torchrun, if that has started this process.
+
+    Called before the imports: a launcher that ends during these would never
+    be missed.
+    """
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        end_with_parent()
 
 
 @contextmanager

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from mmhgkd.catalog import config_path
 from mmhgkd.utils import ConfigError
 
-from .arguments import Parser, add_common_arguments, checked, parse_run
+from .arguments import (
+    Parser,
+    add_common_arguments,
+    checked,
+    heed_launcher,
+    parse_run,
+)
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -94,6 +100,7 @@ def set_test_time_augmentation(cfg: 'Config') -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Test; returns the exit code, see :func:`command_line.run_tool`."""
+    heed_launcher()
     args = parse_args(argv)
     if code := checked(lambda: config_path(args.config)):
         return code

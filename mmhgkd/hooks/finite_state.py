@@ -4,10 +4,13 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
+from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 from torch import Tensor
 
 from mmhgkd.utils.unwrapped import unwrapped
+
+_AVERAGE = 'the average of '
 
 
 def find_not_finite(
@@ -15,8 +18,9 @@ def find_not_finite(
 ) -> list[str]:
     """Name what holds an infinity or NaN: weights, buffers, gradients.
 
-    Running statistics count, and the state of the optimizer, whose square of
-    a large gradient overflows before anything else does. Gradients are there
+    Running statistics count, averages of the model, and the state of the
+    optimizer, whose square of a large gradient overflows before anything else
+    does. Gradients are there
     while they are accumulated only; with a loss scaler they may overflow, as
     it leaves such a step out.
 
@@ -29,7 +33,8 @@ def find_not_finite(
     """
     names, flags = [], []
     for name, value in _tensors(runner):
-        if value.is_floating_point() and name not in ignored:
+        own = name.removeprefix(_AVERAGE)
+        if value.is_floating_point() and own not in ignored:
             names.append(name)
             flags.append(value.detach().isfinite().all())
     if not flags:
@@ -60,6 +65,12 @@ def _tensors(runner: Runner) -> Iterator[tuple[str, Tensor]]:
     for name, value in model.state_dict().items():
         if isinstance(value, Tensor):
             yield name, value
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model'):
+            average = unwrapped(hook.ema_model.module)
+            for name, value in average.state_dict().items():
+                if isinstance(value, Tensor):
+                    yield _AVERAGE + name, value
     wrapper: Any = runner.optim_wrapper
     if getattr(wrapper, 'loss_scaler', None) is None:
         for name, weight in model.named_parameters():

@@ -45,8 +45,11 @@ class InvalidLossHook(Hook):
         self._recent: list[tuple[int, dict[str, Tensor], list[str]]] = []
         self._ignored: frozenset[str] = frozenset()
 
-    def before_train(self, runner: Runner) -> None:
-        """Note which buffers hold infinities on purpose."""
+    def before_run(self, runner: Runner) -> None:
+        """Note which buffers hold infinities on purpose.
+
+        No checkpoint is loaded yet, whose infinities are no purpose.
+        """
         self._ignored = not_finite_buffers(runner)
 
     def after_train_iter(

@@ -47,6 +47,14 @@ class WholeCheckpointHook(CheckpointHook):
         self._ignored: frozenset[str] = frozenset()
         self._outdated: set[str] = set()
 
+    def before_run(self, runner: Runner) -> None:
+        """Note which buffers hold infinities on purpose.
+
+        No checkpoint is loaded yet, whose infinities are no purpose.
+        """
+        super().before_run(runner)
+        self._ignored = not_finite_buffers(runner)
+
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder, and put gradients back that were waiting."""
         is_plain = self.file_client_args is None and self.backend_args is None
@@ -54,7 +62,6 @@ class WholeCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend='mmhgkd.WholeFileBackend')
         super().before_train(runner)
         self._saved = runner.iter
-        self._ignored = not_finite_buffers(runner)
         if getattr(runner, 'data_changed', False):
             self._gradients = {}  # of a part of a step that begins anew
         self._forget_other_folders()

@@ -24,7 +24,6 @@ from mmhgkd.utils import ConfigError, RunError, RunStopped
 from mmhgkd.utils.build_errors import building, check_type, clear_build_errors
 from mmhgkd.utils.safe_files import safe_loading
 
-from .end_with_parent import end_with_parent
 from .resumable_runner import ResumableRunner
 from .without_gpu import leave_gpu_settings_out, set_up_cpu_distributed
 
@@ -116,9 +115,6 @@ def run_tool(body: Callable[[], None]) -> int:
         for one that a signal has stopped and that can be resumed at once;
         130 for one that Ctrl-C has ended before there was anything to save.
     """
-    if 'TORCHELASTIC_RUN_ID' in os.environ:
-        # Started by torchrun.
-        end_with_parent()
     try:
         with safe_loading(), clear_build_errors():
             body()

@@ -91,7 +91,10 @@ def _fingerprint(dataset: Any) -> str:
             break  # its samples have no files
         names.append(str(path))
     if names:
-        folder = os.path.commonpath([os.path.dirname(name) for name in names])
+        try:
+            folder = os.path.commonpath(list(map(os.path.dirname, names)))
+        except ValueError:
+            folder = ''  # of several data sets, without a common folder
         for name in names:
             digest.update(name[len(folder) :].encode(errors='replace'))
             digest.update(b'\0')

@@ -31,7 +31,7 @@ from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
 from .resume_run import check_model, optimizer_names, resume_run
 from .run_lock import claimed
 from .seeding import seed_samples
-from .without_gpu import words_without_gpu
+from .without_gpu import time_out_words, words_without_gpu
 
 #: Classes that its own hooks use, and of which they warn at each start.
 _EMPTY = ('"FileClient" will be', '"HardDiskBackend" is the alias')
@@ -89,10 +89,22 @@ class ResumableRunner(Runner):
         self.run_id = uuid.uuid4().hex
         self.checkpoint_dir = self._checkpoint_dir()
         check_best(self)
-        with claimed(self.work_dir):
+        if self.world_size > 1:
+            self.logger.info(time_out_words(self.cfg))
+        with safe_loading(), claimed(self.work_dir):
             if self._resume:
                 self._choose_checkpoint()
             return super().train()
+
+    def val(self) -> dict:
+        """Evaluate on the validation data."""
+        with safe_loading():
+            return super().val()
+
+    def test(self) -> dict:
+        """Evaluate on the test data."""
+        with safe_loading():
+            return super().test()
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop, with the resumable form of MMEngine's loops."""

@@ -3,9 +3,10 @@
 import logging
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -82,8 +83,8 @@ def set_up_cpu_distributed(cfg: Config) -> None:
         cfg (Config): The final config; changed in place.
 
     Raises:
-        ConfigError: If the launcher is neither PyTorch's nor Slurm's, if
-            Slurm has not started this process, or if the time-out is none.
+        ConfigError: If the launcher is neither PyTorch's nor Slurm's, or if
+            Slurm has not started this process.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none' or get_device() != 'cpu':
@@ -100,13 +101,6 @@ def set_up_cpu_distributed(cfg: Config) -> None:
         dist_cfg['backend'] = 'gloo'
         print_log('No GPU found: `env_cfg.dist_cfg.backend` is set to gloo.')
     seconds = dist_cfg.get('timeout')
-    if seconds is not None and not (
-        isinstance(seconds, (int, float)) and seconds > 0
-    ):
-        raise ConfigError(
-            '`env_cfg.dist_cfg.timeout` must be a positive number of seconds, '
-            f'got {seconds!r}'
-        )
     distributed.init_process_group(
         dist_cfg['backend'],
         timeout=None if seconds is None else timedelta(seconds=seconds),
@@ -116,6 +110,25 @@ def set_up_cpu_distributed(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+
+
+def time_out_words(cfg: Mapping[str, Any]) -> str:
+    """Say how long a process waits for another one.
+
+    Args:
+        cfg (Mapping): The config of the run.
+    """
+    dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+    seconds = dist_cfg.get('timeout')
+    text = (
+        f'{seconds:g} seconds'
+        if seconds
+        else '10 minutes with NCCL and 30 with gloo'
+    )
+    return (
+        f'A process that waits for another one gives up after {text}, see '
+        '`env_cfg.dist_cfg.timeout`.'
+    )
 
 
 def _take_place_from_slurm() -> None:

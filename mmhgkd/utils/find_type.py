@@ -22,3 +22,16 @@ def find_type(registry: Registry, kind: Any, scope: str | None = None) -> Any:
         return kind
     with registry.switch_scope_and_registry(scope) as node:
         return node.get(kind)
+
+
+def type_name(kind: Any) -> str:
+    """Name of the class that a ``type`` of a config stands for.
+
+    Args:
+        kind (Any): A class, or its name with or without a library in front.
+
+    Returns:
+        str: The name alone.
+    """
+    name = getattr(kind, '__name__', None) or str(kind)
+    return name.rpartition('.')[2]

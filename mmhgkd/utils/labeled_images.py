@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mmengine.registry import TRANSFORMS
 
 from .errors import ConfigError
+from .find_type import type_name
 from .image_headers import ImageHeader, is_plain, read_header
 from .left_out import printable, say_once
 
@@ -57,7 +58,11 @@ def check_labeled_images(
         ConfigError: If an image is missing, has another size than its
             labels, or a depth or channels that its loader cannot take.
     """
-    steps = [step for step in pipeline if _name(step).startswith('LoadImage')]
+    steps = [
+        step
+        for step in pipeline
+        if type_name(step.get('type')).startswith('LoadImage')
+    ]
     if not steps:
         return
     with TRANSFORMS.switch_scope_and_registry(scope) as registry:
@@ -78,7 +83,7 @@ def check_labeled_images(
         except Exception:  # a damaged file can cause any
             unreadable.append(image.path)
             continue
-        if _name(steps[0]) != 'LoadImage':
+        if type_name(steps[0].get('type')) != 'LoadImage':
             _check_kind(image.path, header, option)
             if header.alpha:
                 transparent.append(image.path)
@@ -92,7 +97,7 @@ def check_labeled_images(
                 unreadable.append(image.path)
                 continue
         seen.append((image, header, size))
-    _check_sizes(seen, option, _name(steps[0]))
+    _check_sizes(seen, option, type_name(steps[0].get('type')))
     looked = f'of {len(images)} images of `{option}` that were looked at'
     if transparent:
         say_once(
@@ -173,11 +178,6 @@ def _check_sizes(
             unclear,
             logging.WARNING,
         )
-
-
-def _name(step: dict[str, Any]) -> str:
-    kind = step.get('type')
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]
 
 
 def _is_plain(path: str) -> bool:

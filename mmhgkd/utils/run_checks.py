@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import ConfigError, one_of
+from .find_type import type_name
 from .loader_checks import LOADERS, check_loader
 from .training_checks import check_hooks, check_optimizer, check_schedules
 from .value_checks import (
@@ -172,7 +173,7 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
 def _check_model(cfg: Mapping[str, Any]) -> None:
     """The parts of the model, and what its constructors do not look at."""
     model = cfg.get('model') or {}
-    distills = str(model.get('type')).endswith('HGKD')
+    distills = type_name(model.get('type')) == 'HGKD'
     for name in ('backbone', 'teacher', 'head') if distills else ('backbone',):
         if name in model:
             check_part(f'model.{name}', model[name])
@@ -232,6 +233,12 @@ def _check_surroundings(cfg: Mapping[str, Any]) -> None:
     for method in find(cfg, 'env_cfg.mp_cfg.mp_start_method'):
         known = multiprocessing.get_all_start_methods()
         one_of('`env_cfg.mp_cfg.mp_start_method`', method, known)
+    for seconds in find(cfg, 'env_cfg.dist_cfg.timeout'):
+        if seconds is not None and not (is_number(seconds) and seconds > 0):
+            raise ConfigError(
+                '`env_cfg.dist_cfg.timeout` must be a positive number of '
+                f'seconds, got {seconds!r}'
+            )
     level = cfg.get('log_level', 'INFO')
     if not isinstance(logging.getLevelName(level), int):
         raise ConfigError(

@@ -18,6 +18,7 @@ from PIL import Image
 
 from .config_options import find_key
 from .errors import ConfigError
+from .find_type import type_name
 from .image_headers import read_header
 from .labeled_images import MAX_IMAGES, LabeledImage, check_labeled_images
 from .left_out import count_kinds, say_once
@@ -185,7 +186,7 @@ def _check_dataset(
         readers = [
             registry.build(copy.deepcopy(step))
             for step in config.get('pipeline') or []
-            if str(step['type']).split('.')[-1] == 'LoadAnnotations'
+            if type_name(step['type']) == 'LoadAnnotations'
         ]
     samples = dataset.load_data_list()
     if not samples:

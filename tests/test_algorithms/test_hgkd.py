@@ -6,6 +6,7 @@ import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ResNet
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
@@ -128,6 +129,10 @@ def test_views_share_the_tokens_of_the_teacher(
     loss = model.loss(x, [])['loss_direct']
     assert len(calls) == 1
     mask = reference.mask.draw(4 * views, 96, 64, 0)
+    order = [
+        image * views + view for view in range(views) for image in range(4)
+    ]
+    mask = mask._replace(ids=mask.ids[order])
     # Six rows of four patches: a mirror turns each row around.
     rows = reference.teacher(x).reshape(4, 6, 4, 24)
     seen = torch.cat([x.flip(3) if view % 2 else x for view in range(views)])
@@ -144,6 +149,51 @@ def test_views_share_the_tokens_of_the_teacher(
     )
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
     assert model.mask.draws == 1
+
+
+@pytest.mark.parametrize('views', [1, 2])
+def test_masks_of_an_image_do_not_depend_on_the_ranks(
+    views: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(views=views)
+    seen = []
+    model.backbone.register_forward_hook(
+        lambda module, args, output: seen.append(args[1].ids)
+    )
+    model.loss(images(size=96), [])
+    for rank in range(2):
+        monkeypatch.setattr(
+            'mmhgkd.algorithms.hgkd.get_rank', lambda r=rank: r
+        )
+        model.mask.draws = 0
+        model.loss(images(size=96)[2 * rank :][:2], [])
+    whole, *parts = (ids.unflatten(0, (views, -1)) for ids in seen)
+    assert len(whole.unique(dim=1)[0]) > 1
+    assert torch.equal(whole, torch.cat(parts, 1))
+
+
+def test_a_step_reads_nothing_from_the_device() -> None:
+    """What a loss reads, the host waits for on a GPU."""
+    model = build()
+    model.teacher.target_norm = 'whiten'
+
+    class Reads(TorchDispatchMode):
+        found: list[str] = []
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            name = func.overloadpacket.__name__
+            if name in ('_local_scalar_dense', 'equal'):
+                self.found.append(name)
+            return func(*args, **(kwargs or {}))
+
+    with Reads() as reads:
+        losses = model.loss(images(size=96), [])
+        sum(losses[name] for name in ('loss_feat', 'loss_sim')).backward()
+        assert not reads.found
+        losses['loss_feat'].item()
+    assert reads.found == ['_local_scalar_dense']
 
 
 @pytest.mark.parametrize('views', [0, -1, 1.5, True])

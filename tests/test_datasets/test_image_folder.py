@@ -136,7 +136,7 @@ def test_no_class_folders(tmp_path: Path) -> None:
             '`label_fraction` must lie',
         ),
         (dict(label_fraction=0.5), '`with_label=True`'),
-        (dict(max_images=0), '`max_images` must be at least 1'),
+        (dict(max_images=0), '`max_images` must be a whole number of'),
     ],
 )
 def test_bad_options(classes: Path, options: dict, message: str) -> None:

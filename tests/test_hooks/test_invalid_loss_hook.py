@@ -21,6 +21,7 @@ def runner(iteration: int, work_dir: Path) -> SimpleNamespace:
         max_iters=1000,
         model=torch.nn.BatchNorm1d(2),
         optim_wrapper=None,
+        hooks=[],
     )
 
 
@@ -129,7 +130,7 @@ def test_looks_at_what_the_step_leaves_behind(
 ) -> None:
     run: Any = runner(6, tmp_path)
     hook = InvalidLossHook(interval=1)
-    hook.before_train(run)
+    hook.before_run(run)
     hook.after_train_iter(run, 6, None, outputs(1.0))
     message = breaks(run)
     with pytest.raises(FloatingPointError, match=message):
@@ -140,7 +141,7 @@ def test_buffer_that_is_infinite_on_purpose(tmp_path: Path) -> None:
     run: Any = runner(6, tmp_path)
     run.model.register_buffer('mask', torch.tensor([0.0, -math.inf]))
     hook = InvalidLossHook(interval=1)
-    hook.before_train(run)
+    hook.before_run(run)
     hook.after_train_iter(run, 6, None, outputs(1.0))
 
 

@@ -13,6 +13,8 @@ from mmhgkd.utils.whole_file import WholeFileBackend
 class Runner(SimpleNamespace):
     """As much of a runner as the hook needs."""
 
+    hooks: tuple = ()
+
     def save_checkpoint(
         self,
         out_dir: str,

@@ -1,5 +1,7 @@
 """Runs that are resumed with other settings or data than before."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,11 @@ import pytest
 import torch
 from killed_runs import ITERATIONS, NO_WORKERS, Killed, KillHook
 from mmengine.hooks import Hook
+from test_run_lock import HOLDER
 
 from mmhgkd.hooks.invalid_loss_hook import image_files
-from mmhgkd.runner import ResumableRunner
-from mmhgkd.utils import ConfigError
+from mmhgkd.runner import ResumableRunner, find_checkpoint
+from mmhgkd.utils import ConfigError, RunError
 
 Build = Callable[..., ResumableRunner]
 BATCH = 'train_dataloader.batch_size'
@@ -50,6 +53,42 @@ def train(
         with pytest.raises(Killed):
             run.train()
     return seen, run
+
+
+def test_one_training_at_a_time(build: Build) -> None:
+    run = build('run', **NO_WORKERS)
+    with subprocess.Popen(
+        [sys.executable, '-c', HOLDER, 'run'], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().startswith(b'held')
+        try:
+            with pytest.raises(RunError, match='another run is at work in'):
+                run.train()
+        finally:
+            holder.kill()
+
+
+@pytest.mark.parametrize(
+    ('part', 'kind'),
+    [
+        ('ema_state_dict', 'running_var'),
+        # Of the average, which the file stores in place of the model.
+        ('state_dict', 'conv1.weight'),
+    ],
+)
+def test_infinity_in_a_checkpoint_is_no_purpose(
+    build: Build, part: str, kind: str
+) -> None:
+    train(build, kill=5)
+    found = find_checkpoint('run')
+    assert found is not None
+    content = torch.load(found[0], weights_only=False)
+    name = next(x for x in content[part] if kind in x)
+    content[part][name].fill_(float('inf'))
+    torch.save(content, found[0])
+    with pytest.raises(FloatingPointError, match=name.removeprefix('module.')):
+        train(build, resume=True)
 
 
 def schedule(epochs: int) -> dict[str, Any]:

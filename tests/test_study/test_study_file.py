@@ -125,7 +125,8 @@ def test_unreadable_file(tmp_path: Path) -> None:
         ),
         (
             dict(options={'model.head.similarity_loss.temprature': 1}),
-            "unexpected keyword argument 'temprature'",
+            'is no option of `SimilarityDistributionLoss`; did you mean '
+            '`temperature`?',
         ),
         (
             dict(options={'model.head.similarity_loss.temperature': -1}),

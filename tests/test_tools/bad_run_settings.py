@@ -249,5 +249,9 @@ RUN = [
         'optim_wrapper.clip_grad.norm_type=abc',
         '`optim_wrapper.clip_grad.norm_type` must be a number such as',
     ),
+    (
+        'env_cfg.dist_cfg.timeout=abc',
+        '`env_cfg.dist_cfg.timeout` must be a positive number of seconds',
+    ),
     ('val_evaluator.1.C=abc', "`C` must be positive, got 'abc'"),
 ]

@@ -88,7 +88,7 @@ OPTIONS = [
         'there is no model `mmhgkd.SparseResnet`; did you mean '
         '`mmhgkd.SparseResNet`?',
     ),
-    ('model.backbone.width=2', "unexpected keyword argument 'width'"),
+    ('model.backbone.width=2', '`width` is no option of `SparseResNet`'),
     # the teacher
     ('model.teacher.type=MIMTeachr', 'did you mean `mmhgkd.MIMTeacher`?'),
     (
@@ -354,6 +354,11 @@ def test_one_clear_line(
     assert message in lines[0]
     # Nothing was trained that could be lost.
     assert not list(folder.glob('run/epoch_*.pth'))
+
+
+def test_table_is_long() -> None:
+    assert len(ROWS) >= 150
+    assert len(dict(ROWS)) == len(ROWS)
 
 
 def test_without_a_mistake(train: ModuleType, folder: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from PIL import Image
 from test_demo_tool import demo
@@ -152,6 +153,26 @@ def test_resume(
             command_line.build_runner(cfg).train()
     plant(Path('run/iter_1.pth'), config='gpu_ids = [0]')
     assert train.main(argv) == 0
+
+
+class Loads(Hook):
+    """Stands for the parts that load weights of their own."""
+
+    def before_run(self, runner: Any) -> None:
+        torch.load('run/iter_1.pth', weights_only=False)
+
+
+def test_weights_without_a_tool(
+    train: ModuleType, toy: Path, trap: Trap
+) -> None:
+    assert train.main([str(toy), '--work-dir', 'run']) == 0
+    plant(Path('run/iter_1.pth'), seed=trap)
+    cfg = load_config(str(toy))
+    cfg.update(work_dir='other', launcher='none')
+    runner = command_line.build_runner(cfg)
+    runner.register_hook(Loads())
+    with pytest.raises(pickle.UnpicklingError):
+        runner.train()
 
 
 def test_test(

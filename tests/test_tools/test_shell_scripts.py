@@ -288,7 +288,9 @@ def test_dist_train_rendezvous(recorder: str) -> None:
     ]
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    'number', [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL]
+)
 def test_launcher_that_ends_makes_its_ranks_save(
     toy: Path, number: signal.Signals
 ) -> None:

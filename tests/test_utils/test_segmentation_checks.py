@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.utils import register_all_modules
 from PIL import Image
 
@@ -29,7 +30,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def config(root: Path, num_classes: int = 3, **options: Any) -> Config:
+def config(
+    root: Path,
+    num_classes: int = 3,
+    reader: Any = 'LoadAnnotations',
+    **options: Any,
+) -> Config:
     dataset = dict(
         type='BaseSegDataset',
         data_root=str(root),
@@ -39,7 +45,7 @@ def config(root: Path, num_classes: int = 3, **options: Any) -> Config:
         reduce_zero_label=True,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
+            dict(type=reader),
             dict(type='PackSegInputs'),
         ],
     )
@@ -85,6 +91,13 @@ def test_label_without_class(
         f'has the label {read} as read with `reduce_zero_label={reduce}`, '
         'but the model has the classes 0 to 2, and 255 is ignored'
     )
+
+
+@pytest.mark.parametrize('reader', ['mmseg.LoadAnnotations', LoadAnnotations])
+def test_reader_of_any_spelling(root: Path, reader: Any) -> None:
+    write(root / 'masks' / '0.png', [[77, 77], [1, 1]])
+    with pytest.raises(ConfigError, match='has the label 76'):
+        check_segmentation(config(root, reader=reader), SECTIONS)
 
 
 def test_many_labels_are_cut(root: Path) -> None:

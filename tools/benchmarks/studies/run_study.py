@@ -15,9 +15,9 @@ from mmengine.registry import DefaultScope
 from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
 from mmhgkd.runner import command_line, safe_loading
-from mmhgkd.runner.end_with_parent import end_with_parent
 from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.utils.build_errors import clear_build_errors
+from mmhgkd.utils.end_with_parent import end_with_parent
 from mmhgkd.utils.whole_file import WholeFileBackend
 
 from .results import (

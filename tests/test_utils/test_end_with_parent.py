@@ -14,7 +14,7 @@ time.sleep(60)
 """
 CHILD = """
 import signal, sys, time
-from mmhgkd.runner.end_with_parent import end_with_parent
+from mmhgkd.utils.end_with_parent import end_with_parent
 end_with_parent(patience={patience}, interval=0.05)
 if {hangs}:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
