@@ -97,7 +97,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='hgkd/r50_mae',
         help='whose losses and decoder',
     )
-    add('--mask-ratio', type=float, default=0.6, help='share that is hidden')
+    add(
+        '--mask-ratio',
+        type=float,
+        help='share that is hidden, by default that of the config',
+    )
     add(
         '--profile',
         metavar='CONFIG',
@@ -155,7 +159,8 @@ def adapt(cfg: Config, row: str, args: argparse.Namespace) -> Config:
         model.head.direct_loss.in_channels = channels[-1]
     if 'neck' in model:
         model.neck.in_channels = channels
-    model.mask.mask_ratio = args.mask_ratio
+    if args.mask_ratio is not None:
+        model.mask.mask_ratio = args.mask_ratio
     model.backbone.update(depth=args.depth, out_indices=STAGES)
     if row in BACKENDS:
         model.backbone.backend = row
@@ -168,6 +173,8 @@ def adapt(cfg: Config, row: str, args: argparse.Namespace) -> Config:
         model.backbone.type = DenseBackbone
         # One visible unit, the whole image, so that no row is reordered.
         model.mask.update(unit=args.image_size, mask_ratio=0.0)
+        # It sees each image once, as neighbors with a dense student do.
+        model.views = 1
         if model.head.get('feature_loss'):
             model.head.feature_loss.region = 'all'
     return cfg
@@ -199,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             step_profile.run(args)
             return 0
         # Refuses what does not fit before any process starts.
-        RandomUnitMask(mask_ratio=args.mask_ratio).draw(
+        RandomUnitMask(mask_ratio=args.mask_ratio or 0.0).draw(
             1, args.image_size, args.image_size, index=0
         )
         steps = common.take_turns(build, args)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+import recipe_speed
 import step_speed
 import student_speed
 from common import DENSE, PEERS
@@ -23,19 +24,28 @@ COLUMNS = dict(
     times_dense=('x dense', '.2f'),
     times_mmpretrain=('x mmpretrain', '.2f'),
 )
-#: Rows of the tools. The dense one of the step is direct imitation by a dense
-#: student that sees the whole image, which is what lightly-train does.
+#: Rows of encoder and step. The dense one of the step is direct imitation by
+#: a dense student that sees the whole image once, as in lightly-train.
 ROWS = (DENSE, PEERS[1], 'masked', 'packed')
-TOOLS = dict(encoder=student_speed, step=step_speed)
+#: Each with its own losses and decoder, that of SparK for MMPretrain.
+RECIPES = ('recommended', 'grid decoder', 'mmpretrain channels_last')
+TOOLS = dict(encoder=student_speed, step=step_speed, recipe=recipe_speed)
 
 
 def cases(args: argparse.Namespace) -> list[str]:
-    """Both tables at each batch size, and the compiled encoder."""
+    """The tables at the batch sizes, and the compiled encoder."""
     return [
         name(tool, batch, compiled, row)
         for tool, batch, compiled in runs(args)
-        for row in ROWS
+        for row in rows_of(tool, args)
     ]
+
+
+def rows_of(tool: str, args: argparse.Namespace) -> tuple[str, ...]:
+    """Rows of a table."""
+    if tool == 'recipe':
+        return RECIPES
+    return (DENSE, 'packed') if args.quick else ROWS
 
 
 def runs(args: argparse.Namespace) -> list[tuple[str, int, bool]]:
@@ -43,7 +53,9 @@ def runs(args: argparse.Namespace) -> list[tuple[str, int, bool]]:
 
     What takes longest comes last. Whole steps are compiled by part 6.
     """
-    found = [(tool, x, False) for x in args.batch_sizes for tool in TOOLS]
+    sizes = args.batch_sizes
+    found = [(tool, x, False) for x in sizes for tool in ('encoder', 'step')]
+    found.insert(2, ('recipe', sizes[0], False))
     if not args.quick:
         found.append(('encoder', args.batch_sizes[-1], True))
     return found
@@ -57,14 +69,14 @@ def name(tool: str, batch: int, compiled: bool, row: str) -> str:
 
 def run(args: argparse.Namespace, results: Results) -> None:
     """Run the tools one after the other."""
-    rows = (DENSE, 'packed') if args.quick else ROWS
     for tool, batch, compiled in runs(args):
         more = ['--batch-size', str(batch), '--dtype', 'bf16']
-        more += ['--rows', *rows, '--repeats', '1' if args.quick else '5']
+        more += ['--rows', *rows_of(tool, args)]
+        more += ['--repeats', '1' if args.quick else '5']
         more += ['--compile'] if compiled else []
-        if args.device.startswith('cuda'):
+        if args.device.startswith('cuda') and tool != 'recipe':
             more.append('--busy')
-        if args.quick and tool == 'step':
+        if args.quick and tool != 'encoder':
             more += ['--teacher', 'vit-s']
         table = _run(TOOLS[tool], options(args, *more))
         for row, numbers in table.items():
