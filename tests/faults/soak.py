@@ -112,15 +112,30 @@ class Trial:
             time.sleep(max(least, share * self.reference.duration))
         return ranks
 
-    def end(self, ranks: Sequence[Process], allowed: Sequence[int]) -> None:
+    def end(
+        self,
+        ranks: Sequence[Process],
+        allowed: Sequence[int],
+        may_wait: bool = False,
+    ) -> None:
         """Wait for the end, and check the exit codes.
+
+        Args:
+            ranks (Sequence[Process]): The processes.
+            allowed (Sequence[int]): Exit codes besides 0.
+            may_wait (bool): Whether a process may wait for one that has not
+                joined it before the training, until the launcher ends it.
+                Defaults to False.
 
         Raises:
             Lost: If it hangs or dies in another way.
         """
         self.codes = self.run.finish(ranks)
+        waits = may_wait and not any(
+            self.run.work_dir.glob('*/vis_data/scalars.json')
+        )
         for code in self.codes:
-            if code not in (0, *allowed):
+            if code not in (0, *allowed, *([None] if waits else [])):
                 raise Lost(f'exit codes {self.codes}')
 
 
@@ -216,7 +231,7 @@ def lose_rank(trial: Trial) -> None:
     """One of two processes dies, be it the one that writes."""
     ranks = trial.begin(early=True)
     trial.rng.choice(ranks).kill()
-    trial.end(ranks, (KILLED, *RESUMABLE))
+    trial.end(ranks, (KILLED, *RESUMABLE), may_wait=True)
 
 
 FAULTS: dict[str, Callable[[Trial], None]] = {
