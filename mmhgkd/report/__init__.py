@@ -1,6 +1,6 @@
 from .comparison import compare_runs, to_csv, to_markdown
 from .complexity import Complexity, backbone_complexity, model_complexity
-from .curves import curve_keys, draw_curves
+from .curves import curve_keys, draw_curves, run_labels
 from .html_report import html_report
 from .run_record import RunRecord
 
@@ -13,6 +13,7 @@ __all__ = [
     'draw_curves',
     'html_report',
     'model_complexity',
+    'run_labels',
     'to_csv',
     'to_markdown',
 ]
