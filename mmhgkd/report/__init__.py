@@ -1,3 +1,4 @@
+from .animation import save_animation
 from .comparison import compare_runs, to_csv, to_markdown
 from .complexity import Complexity, backbone_complexity, model_complexity
 from .curves import curve_keys, draw_curves, run_labels
@@ -14,6 +15,7 @@ __all__ = [
     'html_report',
     'model_complexity',
     'run_labels',
+    'save_animation',
     'to_csv',
     'to_markdown',
 ]
