@@ -68,7 +68,8 @@ def draw_columns(
         raise ValueError(f'`height` must be at least 1 px, got {height}')
     rows, columns_of_image = columns['Image'].shape[1:3]
     width = round(height * columns_of_image / rows)
-    caption = CAPTION.format('the pixels' if pixels else "the teacher's features")
+    target = 'the pixels' if pixels else "the teacher's features"
+    caption = CAPTION.format(target)
     return draw_tiles(columns, height, width, caption, has_scale=True)
 
 

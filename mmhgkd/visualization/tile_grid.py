@@ -13,7 +13,7 @@ HEADER = 30
 COLOR_BAR = 14
 COLOR_BAR_LABELS = 48
 CAPTION_LINE = 18
-CHARACTER = 8  #: pixels that a character of the caption takes at most
+CHARACTER = 7  #: pixels that a character of the caption takes at most
 GRAY = np.float32(0.55)
 
 
