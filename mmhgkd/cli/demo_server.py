@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmhgkd.visualization.explorer import Explorer
 
@@ -209,8 +209,9 @@ def explore(explorer: Explorer, data: bytes, query: dict[str, str]) -> dict:
     neighbors = []
     for path, similarity in view.neighbors:
         with Image.open(path) as picture:
-            picture.thumbnail((THUMBNAIL, THUMBNAIL))
-            image_url = data_url(picture.convert('RGB'))
+            upright = ImageOps.exif_transpose(picture)
+            upright.thumbnail((THUMBNAIL, THUMBNAIL))
+            image_url = data_url(upright.convert('RGB'))
         name = '/'.join(path.parts[-2:])
         neighbors.append(
             dict(name=name, similarity=similarity, image=image_url)

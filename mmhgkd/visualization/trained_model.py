@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
@@ -212,6 +212,7 @@ def prepare_image(
     ``(1, 3, H, W)``.
     """
     height, width = size
+    image = ImageOps.exif_transpose(image)  # as in training
     scale = max(height / image.height, width / image.width)
     columns = max(width, round(image.width * scale))
     rows = max(height, round(image.height * scale))

@@ -85,6 +85,19 @@ def test_another_file_of_an_image_is_no_neighbor(explorer: Explorer) -> None:
     assert len(explorer.neighbors(other, 99)) == 8
 
 
+def test_photos_of_phones_stand_upright(explorer: Explorer) -> None:
+    upright = picture(explorer.paths[0])
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    lying = upright.transpose(Image.Transpose.ROTATE_90)
+    lying.save(file, 'PNG', exif=exif)
+    with Image.open(file) as image:
+        inputs = prepare_image(explorer.model, image, (64, 64))
+    expected = prepare_image(explorer.model, upright, (64, 64))
+    assert torch.equal(inputs, expected)
+
+
 def test_view_follows_the_mask_ratio(explorer: Explorer) -> None:
     image = picture(explorer.paths[0])
     view = explorer.view(image, 0.75, draw=2, saliency='output')
