@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         record = RunRecord(args.work_dir)
+        print('reading the student and the images ...', flush=True)
         explorer = Explorer(
             record, args.checkpoint, args.images, args.max_images
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmhgkd.visualization.explorer import Explorer
 
@@ -90,9 +90,13 @@ class DemoHandler(BaseHTTPRequestHandler):
         if url.path == '/':
             self.answer(200, 'text/html; charset=utf-8', PAGE.read_bytes())
         elif url.path == '/settings':
-            num = len(explorer.paths)
             self.answer_json(
-                dict(mask_ratio=explorer.mask_ratio, num_samples=num)
+                dict(
+                    mask_ratio=explorer.mask_ratio,
+                    num_samples=len(explorer.paths),
+                    # Without one there are no tokens of what is hidden.
+                    has_decoder=explorer.model.neck is not None,
+                )
             )
         elif url.path == '/sample' and explorer.paths:
             number = dict(parse_qsl(url.query)).get('number', '0')
@@ -205,14 +209,25 @@ def explore(explorer: Explorer, data: bytes, query: dict[str, str]) -> dict:
     neighbors = []
     for path, similarity in view.neighbors:
         with Image.open(path) as picture:
-            picture.thumbnail((THUMBNAIL, THUMBNAIL))
-            image_url = data_url(picture.convert('RGB'))
+            upright = ImageOps.exif_transpose(picture)
+            upright.thumbnail((THUMBNAIL, THUMBNAIL))
+            image_url = data_url(upright.convert('RGB'))
         name = '/'.join(path.parts[-2:])
         neighbors.append(
             dict(name=name, similarity=similarity, image=image_url)
         )
-    panel = data_url(Image.fromarray(view.panel))
-    return dict(panel=panel, errors=view.errors, neighbors=neighbors)
+    tiles = [
+        dict(title=title, image=data_url(Image.fromarray(pixels)))
+        for title, pixels in view.tiles.items()
+    ]
+    return dict(
+        tiles=tiles,
+        scale=view.scale,
+        mask_ratio=view.mask_ratio,
+        units=view.units,
+        errors=view.errors,
+        neighbors=neighbors,
+    )
 
 
 def data_url(image: Image.Image) -> str:

@@ -14,6 +14,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add('work_dir', help='folder of any run of `mmhgkd distill` or `train`')
     add('--out', help='file to write; defaults to WORK_DIR/report.html')
+    frames = 'first write the panels of PanelHook as WORK_DIR/epochs.webp'
+    add('--animation', action='store_true', help=frames)
     args = parser.parse_args(argv)
     if not Path(args.work_dir).is_dir():
         return complain(
@@ -21,10 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f'there is no folder {args.work_dir}; pass that of a run'
             )
         )
-    from mmhgkd.report import RunRecord, html_report
+    from mmhgkd.report import RunRecord, html_report, save_animation
 
     try:
         record = RunRecord(args.work_dir)
+        if args.animation:
+            save_animation(record)
         out = Path(args.out or record.folder / 'report.html')
         page = html_report(record)
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
+from .animation import save_animation
 from .comparison import compare_runs, to_csv, to_markdown
 from .complexity import Complexity, backbone_complexity, model_complexity
-from .curves import curve_keys, draw_curves
+from .curves import curve_keys, draw_curves, run_labels
 from .html_report import html_report
 from .run_record import RunRecord
 
@@ -13,6 +14,8 @@ __all__ = [
     'draw_curves',
     'html_report',
     'model_complexity',
+    'run_labels',
+    'save_animation',
     'to_csv',
     'to_markdown',
 ]

@@ -1,7 +1,6 @@
 import base64
 import io
 import json
-import mimetypes
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -14,8 +13,10 @@ from PIL import Image
 from mmhgkd.version import __version__
 
 from .comparison import progress, throughput
-from .curves import curve_keys, draw_curve
+from .curves import GRID, INK, MUTED, curve_keys, draw_curve
+from .explanations import explain_curve, explain_picture
 from .run_record import RunRecord
+from .style import STYLE
 
 MAX_PICTURES = 24
 RESULTS = 'results.json'  #: what a distillation has reached, in percent
@@ -25,55 +26,21 @@ METRICS = {
     'linear': 'right by a linear probe',
     'neighbors': "neighbors in common with the teacher's",
 }
-STYLE = """
-:root { color-scheme: light dark; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f9f9f7; color: #0b0b0b;
-  font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px; }
-h1 { font-size: 26px; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 18px; margin: 36px 0 12px; }
-.muted { color: #52514e; }
-.grid { display: grid; gap: 14px;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 320px), 1fr)); }
-.pictures { grid-template-columns:
-  repeat(auto-fit, minmax(min(100%, 520px), 1fr)); align-items: start; }
-.wide { grid-column: 1 / -1; }
-.tiles { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
-.card { background: #fcfcfb; border: 1px solid #e1e0d9; border-radius: 8px;
-  padding: 12px; margin: 0; min-width: 0; }
-.tile b { display: block; font-size: 22px; font-weight: 600; }
-.card svg, .card img { display: block; width: 100%; height: auto; }
-figcaption { padding-top: 8px; font-size: 13px; color: #52514e; }
-.scroll { overflow: auto; max-height: 420px; padding: 0; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { text-align: left; padding: 6px 12px; vertical-align: top;
-  border-bottom: 1px solid #e1e0d9; overflow-wrap: anywhere; }
-.numbers td, .numbers th { text-align: right; white-space: nowrap;
-  font-variant-numeric: tabular-nums; }
-tr:last-child td, tr:last-child th { border-bottom: 0; }
-.facts th { width: 30%; font-weight: 500; color: #52514e; }
-thead th { position: sticky; top: 0; background: #f0efec; }
-pre { margin: 0; padding: 12px; font-size: 12.5px; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
-summary { cursor: pointer; padding: 4px 0; }
-@media (prefers-color-scheme: dark) {
-  body { background: #161615; color: #eeeeea; }
-  .muted, figcaption, .facts th { color: #b5b4ae; }
-  .card { background: #1f1f1e; border-color: #3a3a37; }
-  th, td { border-color: #3a3a37; }
-  thead th { background: #2a2a28; }
-  /* Curves and pictures are drawn for a light ground. */
-  .card svg, .card img { background: #fcfcfb; border-radius: 4px; }
-}
-"""
-#: What the pictures of a distillation show, by their names.
+#: What the pictures of a distillation show, by their names; see
+#: :func:`explain_picture` for those of other tools.
 EXPLANATIONS = {
-    'panel.png': 'Photos, what the student sees of them, the features of '
-    'teacher and student, and the error of the student. Equal color means '
-    'equal feature.',
     'neighbors.png': 'Photos and their nearest others before and after, and '
     'by the teacher. Good features put alike things side by side.',
+}
+#: A word on each section of figures.
+ABOUT = {
+    'Curves': 'Over the training; the last value at the right.',
+    'Evaluation': 'Metrics during the training. Of accuracies, precisions and '
+    'IoU more is better; of losses less.',
+    'Test': 'What the last test of a checkpoint has measured. Of accuracies, '
+    'precisions and IoU more is better.',
+    'Throughput': 'More images a second are better, and less waiting for '
+    'data.',
 }
 
 
@@ -95,7 +62,7 @@ def html_report(record: RunRecord) -> str:
         'Config': _config(record),
     }
     body = ''.join(
-        f'<section><h2>{title}</h2>{content}</section>\n'
+        f'<section><h2>{title}</h2>{_about(title)}{content}</section>\n'
         for title, content in sections.items()
         if content
     )
@@ -109,6 +76,11 @@ def html_report(record: RunRecord) -> str:
         f'{_tiles(record)}\n{body}'
         f'<p class="muted">mmhgkd {__version__}</p></main></body></html>'
     )
+
+
+def _about(section: str) -> str:
+    text = ABOUT.get(section, '')
+    return text and f'<p class="muted">{text}</p>'
 
 
 def results_table(path: Path) -> str:
@@ -200,7 +172,9 @@ def _curves(record: RunRecord) -> str:
         key for key in curve_keys([record]) if len(record.series(key)[0]) > 1
     ]
     cards = ''.join(
-        f'<figure class="card">{_svg(record, key)}</figure>' for key in keys
+        f'<figure class="card">{_svg(record, key)}'
+        f'<figcaption>{escape(explain_curve(key))}</figcaption></figure>'
+        for key in keys
     )
     return cards and f'<div class="grid">{cards}</div>'
 
@@ -218,6 +192,9 @@ def _svg(record: RunRecord, key: str) -> str:
             metadata=dict.fromkeys(('Creator', 'Date', 'Format', 'Type')),
         )
     svg = text.getvalue()
+    # The page has these colors in light and in dark.
+    for color, name in ((INK, 'ink'), (MUTED, 'muted'), (GRID, 'line')):
+        svg = svg.replace(color, f'var(--{name})')
     label = f'<svg role="img" aria-label="{escape(key)}" '
     return svg[svg.index('<svg') :].replace('<svg ', label, 1)
 
@@ -234,17 +211,19 @@ def _pictures(paths: Sequence[Path]) -> str:
     for path in paths:
         try:
             with Image.open(path) as image:
-                wide = image.width > 2.5 * image.height
+                ratio = image.width / image.height
+                media = Image.MIME[image.format or 'PNG']
+                kind = ' large' * (image.width >= 600)
+                kind += ' wide' * (ratio > 2)
         except OSError:  # half written, as by a run that still goes on
             continue
-        kind = mimetypes.guess_type(path.name)[0]
         data = base64.b64encode(path.read_bytes()).decode()
         name = escape(path.name)
+        text = EXPLANATIONS.get(path.name) or explain_picture(path.name)
         cards.append(
-            f'<figure class="card{" wide" if wide else ""}">'
-            f'<img alt="{name}" src="data:{kind};base64,{data}">'
-            f'<figcaption>{EXPLANATIONS.get(path.name, name)}</figcaption>'
-            '</figure>'
+            f'<figure class="card{kind}"><div class="picture">'
+            f'<img alt="{name}" src="data:{media};base64,{data}"></div>'
+            f'<figcaption><b>{name}</b> {escape(text)}</figcaption></figure>'
         )
     if not cards:
         return ''

@@ -12,7 +12,7 @@ from mmhgkd.runner.without_gpu import GPUS, PROCESSES
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.stored_config import parse_config
 
-PICTURES = ('.png', '.jpg', '.jpeg')
+PICTURES = ('.png', '.jpg', '.jpeg', '.webp')
 _ENVIRONMENT = re.compile(
     r'System environment:\n(.*?)\nRuntime environment:\n(.*?)\n-{20,}', re.S
 )

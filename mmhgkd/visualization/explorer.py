@@ -14,7 +14,8 @@ from mmhgkd.report import RunRecord
 from mmhgkd.utils import ConfigError
 
 from .feature_panel import token_error
-from .model_panel import model_panel
+from .model_panel import model_columns
+from .tile_grid import error_colors, error_scale
 from .trained_model import (
     file_inputs,
     image_size,
@@ -24,16 +25,23 @@ from .trained_model import (
 )
 
 NEIGHBORS = 8
+#: Side of the small pictures by which a photo is recognized, and how far a
+#: value of these may be off in another file of it, in standard deviations.
+SIDE, SAME = 8, 0.2
 
 
 class View(NamedTuple):
     """What the student makes of one masked image."""
 
-    panel: np.ndarray  #: of :func:`model_panel`
+    #: The pictures of :func:`model_columns` by title, ``(h, w, 3)`` uint8.
+    tiles: dict[str, np.ndarray]
+    scale: float  #: the error that has the brightest color
+    mask_ratio: float  #: that was asked for
+    units: tuple[int, int]  #: hidden ones, and all
     #: Mean squared error of the 'hidden' and of the 'visible' tokens, as far
     #: as there are such.
     errors: dict[str, float]
-    #: Most similar images of the folder, with their cosine similarity.
+    #: Most similar other images of the folder, with cosine similarity.
     neighbors: list[tuple[Path, float]]
 
 
@@ -66,12 +74,14 @@ class Explorer:
         # The model holds the mask ratio of the request that it works on.
         self.lock = threading.Lock()
         self.paths = [] if folder is None else _find(Path(folder), max_images)
-        embeddings = []
+        embeddings, small = [], []
         for start in range(0, len(self.paths), 32):
             batch = self.paths[start : start + 32]
             inputs = file_inputs(self.model, batch, self.size)
             embeddings.append(self.embed(inputs))
+            small.append(_shrunk(inputs))
         self.embeddings = torch.cat(embeddings) if embeddings else None
+        self.small = torch.cat(small) if small else None
 
     @torch.no_grad()
     def embed(self, inputs: Tensor) -> Tensor:
@@ -100,8 +110,9 @@ class Explorer:
         inputs = prepare_image(self.model, image, self.size)
         with self.lock:
             set_mask_ratio(self.model, mask_ratio)
-            panel = model_panel(self.model, inputs, draw, saliency)
+            columns = model_columns(self.model, inputs, draw, saliency)
             sample = self.model.predict(inputs, draw=draw)[0]
+            mask = self.model.mask.draw(1, *inputs.shape[2:], draw)
         error = token_error(sample.student_tokens, sample.teacher_tokens)
         seen = sample.visible.numpy()
         errors = {
@@ -109,10 +120,25 @@ class Explorer:
             for name, chosen in (('hidden', ~seen), ('visible', seen))
             if chosen.any()
         }
-        return View(panel, errors, self.neighbors(inputs, NEIGHBORS))
+        title, last = columns.popitem()
+        columns[title] = error_colors(last)
+        return View(
+            {
+                name: (255 * tiles[0] + 0.5).astype(np.uint8)
+                for name, tiles in columns.items()
+            },
+            error_scale(last),
+            mask_ratio,
+            (mask.num_units - mask.num_visible, mask.num_units),
+            errors,
+            self.neighbors(inputs, NEIGHBORS),
+        )
 
     def neighbors(self, inputs: Tensor, num: int) -> list[tuple[Path, float]]:
-        """Images of the folder that are most similar to one image.
+        """Other images of the folder that are most similar to one image.
+
+        The image itself is left out, also where it lies there as another
+        file or in another size.
 
         Args:
             inputs (Tensor): The image, ``(1, 3, H, W)``.
@@ -122,12 +148,20 @@ class Explorer:
             list[tuple[Path, float]]: With cosine similarity, best first;
             empty without a folder.
         """
-        if self.embeddings is None:
+        if self.embeddings is None or self.small is None:
             return []
         similarity = self.embeddings @ self.embed(inputs)[0]
-        best = similarity.topk(min(num, len(self.paths)))
+        distance = (self.small - _shrunk(inputs)).abs().flatten(1).amax(1)
+        other = distance > SAME
+        similarity[~other] = -torch.inf
+        best = similarity.topk(min(num, int(other.sum())))
         paths = [self.paths[index] for index in best.indices.tolist()]
         return list(zip(paths, best.values.tolist(), strict=True))
+
+
+def _shrunk(inputs: Tensor) -> Tensor:
+    """Small pictures, ``(B, 3, SIDE, SIDE)``."""
+    return functional.adaptive_avg_pool2d(inputs, SIDE)
 
 
 def _find(folder: Path, limit: int) -> list[Path]:

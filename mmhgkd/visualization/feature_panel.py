@@ -1,20 +1,17 @@
 import matplotlib
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from .saliency import Saliency
+from .tile_grid import GRAY, draw_tiles
 from .token_pca import TokenPCA
 
-DPI = 128  # a power of two, so that inches give whole pixels
-GAP = 8
-HEADER = 30
-COLOR_BAR = 14
-COLOR_BAR_LABELS = 48
-GRAY = np.float32(0.55)
+HEIGHT = 224
+CAPTION = (
+    'Equal color means equal feature: red, green and blue are the first three '
+    'principal components of {}. Gray is hidden, or does not count.'
+)
 
 
 def feature_panel(
@@ -23,18 +20,76 @@ def feature_panel(
     student: Tensor,
     teacher: Tensor,
     reconstruction: Tensor | None = None,
-    height: int = 192,
+    height: int = HEIGHT,
     counted: Tensor | None = None,
     predicted: Tensor | None = None,
     saliency: Saliency | None = None,
+    pixels: bool = False,
 ) -> np.ndarray:
     """Draw what a student imitates and where it fails, a row per image.
 
-    The columns are the image, its visible units, reconstructed pixels if
+    The columns and the arguments are those of :func:`feature_columns`;
+    ``height`` is that of an image in the panel in pixels, 224 by default. The
+    rows share the scale of the error.
+
+    Returns:
+        np.ndarray: The panel, ``(H', W', 3)`` uint8 RGB.
+
+    Raises:
+        ValueError: If shapes, types or the range of the images do not fit,
+            or features hold NaN.
+    """
+    columns = feature_columns(
+        images,
+        visible,
+        student,
+        teacher,
+        reconstruction,
+        counted,
+        predicted,
+        saliency,
+        pixels,
+    )
+    return draw_columns(columns, pixels, height)
+
+
+def draw_columns(
+    columns: dict[str, np.ndarray], pixels: bool = False, height: int = HEIGHT
+) -> np.ndarray:
+    """Draw the result of :func:`feature_columns`, with a caption.
+
+    Returns:
+        np.ndarray: The panel, ``(H', W', 3)`` uint8 RGB.
+
+    Raises:
+        ValueError: If the height is below 1.
+    """
+    if height < 1:
+        raise ValueError(f'`height` must be at least 1 px, got {height}')
+    rows, columns_of_image = columns['Image'].shape[1:3]
+    width = round(height * columns_of_image / rows)
+    target = 'the pixels' if pixels else "the teacher's features"
+    caption = CAPTION.format(target)
+    return draw_tiles(columns, height, width, caption, has_scale=True)
+
+
+def feature_columns(
+    images: Tensor,
+    visible: Tensor,
+    student: Tensor,
+    teacher: Tensor,
+    reconstruction: Tensor | None = None,
+    counted: Tensor | None = None,
+    predicted: Tensor | None = None,
+    saliency: Saliency | None = None,
+    pixels: bool = False,
+) -> dict[str, np.ndarray]:
+    """The pictures of a panel by their titles, one per image.
+
+    They are the image, what the student sees of it, reconstructed pixels if
     given, the teacher's and the student's tokens as colors of the teacher's
     principal components (see :class:`TokenPCA`), the saliency if given, and
-    the error of each token. All rows share the basis and the scale of the
-    error.
+    the error of each token. All images share the basis.
 
     Args:
         images (Tensor): RGB images ``(B, 3, H, W)``, uint8 or float in
@@ -45,8 +100,6 @@ def feature_panel(
         teacher (Tensor): Target tokens, ``(B, h, w, D)``.
         reconstruction (Tensor, optional): Reconstructed images in the form of
             ``images``; floats are clipped. Defaults to None.
-        height (int): Height of an image in the panel in pixels.
-            Defaults to 192.
         counted (Tensor, optional): Tokens whose error is shown,
             ``(B, h, w)`` bool, such as those that the loss counts. Defaults
             to None, which means all.
@@ -56,16 +109,17 @@ def feature_panel(
         saliency (Saliency, optional): Of :func:`unit_saliency`. Each image
             has its own scale, black is zero, and a frame marks the token.
             Defaults to None.
+        pixels (bool): Whether the targets are pixels and no teacher's
+            features, which the titles say. Defaults to False.
 
     Returns:
-        np.ndarray: The panel, ``(H', W', 3)`` uint8 RGB.
+        dict[str, np.ndarray]: RGB ``(B, h', w', 3)`` in ``[0, 1]``; the last
+        is the error, ``(B, h, w)``, NaN where it does not count.
 
     Raises:
         ValueError: If shapes, types or the range of the images do not fit,
             or features hold NaN.
     """
-    if height < 1:
-        raise ValueError(f'`height` must be at least 1 px, got {height}')
     _check_images(images, visible, reconstruction)
     _check_tokens(len(images), student, teacher, counted)
     pca = TokenPCA(teacher)
@@ -73,11 +127,11 @@ def feature_panel(
     seen = visible.cpu().permute(0, 2, 3, 1).numpy()
     columns = {
         'Image': pictures,
-        'Masked image': np.where(seen, pictures, GRAY),
+        'Student sees': np.where(seen, pictures, GRAY),
     }
     if reconstruction is not None:
         columns['Reconstruction'] = _pictures(reconstruction)
-    columns['Teacher'] = pca(teacher)
+    columns['Pixels (target)' if pixels else 'Teacher'] = pca(teacher)
     columns['Student'] = pca(student)
     if predicted is not None:
         columns['Student'][~predicted.cpu().numpy()] = GRAY
@@ -86,10 +140,7 @@ def feature_panel(
     error = token_error(student, teacher)
     if counted is not None:
         error[~counted.cpu().numpy()] = np.nan
-    columns['Squared error'] = error
-    return _draw(
-        columns, height, round(height * images.size(3) / images.size(2))
-    )
+    return {**columns, 'Squared error': error}
 
 
 def token_error(student: Tensor, teacher: Tensor) -> np.ndarray:
@@ -129,60 +180,6 @@ def _saliency_tiles(
         frame[:] = 1
         frame[edge:-edge, edge:-edge] = inside
     return tiles
-
-
-def _draw(
-    columns: dict[str, np.ndarray], height: int, width: int
-) -> np.ndarray:
-    """Draw the columns, the last one with a color bar, at whole pixels."""
-    errors = list(columns.values())[-1]
-    # Rounding noise of a perfect student is not worth a color.
-    highest = float(np.nan_to_num(errors).max())
-    maximum = highest if highest > 1e-6 else 1.0
-    colors = matplotlib.colormaps['inferno'].with_extremes(bad=str(GRAY))
-    rows = len(errors)
-    total_height = HEADER + rows * (height + GAP)
-    bar = GAP + len(columns) * (width + GAP)
-    total_width = bar + COLOR_BAR + COLOR_BAR_LABELS
-    figure = Figure((total_width / DPI, total_height / DPI), dpi=DPI)
-    canvas = FigureCanvasAgg(figure)
-
-    def axes(left: int, top: int, width: int, height: int) -> Axes:
-        return figure.add_axes(
-            (
-                left / total_width,
-                1 - (top + height) / total_height,
-                width / total_width,
-                height / total_height,
-            )
-        )
-
-    for column, (title, tiles) in enumerate(columns.items()):
-        left = GAP + column * (width + GAP)
-        figure.text(
-            (left + width / 2) / total_width,
-            1 - HEADER / 2 / total_height,
-            title,
-            ha='center',
-            va='center',
-            fontsize=9,
-        )
-        for row, tile in enumerate(tiles):
-            cell = axes(left, HEADER + row * (height + GAP), width, height)
-            cell.axis('off')
-            cell.imshow(tile, aspect='auto', cmap=colors, vmin=0, vmax=maximum)
-    scale = axes(bar, HEADER, COLOR_BAR, rows * (height + GAP) - GAP)
-    scale.imshow(
-        np.linspace(1, 0, 256)[:, None],
-        aspect='auto',
-        cmap='inferno',
-        extent=(0, 1, 0, maximum),
-    )
-    scale.yaxis.tick_right()
-    scale.set_xticks([])
-    scale.tick_params(labelsize=7)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _check_images(

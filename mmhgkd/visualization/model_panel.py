@@ -8,11 +8,10 @@ from torch import Tensor
 from mmhgkd.algorithms import HGKD
 from mmhgkd.teachers import PixelTeacher
 
-from .feature_panel import feature_panel
+from .feature_panel import draw_columns, feature_columns
 from .saliency import unit_saliency
 
 
-@torch.no_grad()
 def model_panel(
     model: HGKD, inputs: Tensor, draw: int = 0, saliency: str | None = None
 ) -> np.ndarray:
@@ -35,6 +34,15 @@ def model_panel(
     Returns:
         np.ndarray: The panel, ``(H', W', 3)`` uint8 RGB.
     """
+    columns = model_columns(model, inputs, draw, saliency)
+    return draw_columns(columns, isinstance(model.teacher, PixelTeacher))
+
+
+@torch.no_grad()
+def model_columns(
+    model: HGKD, inputs: Tensor, draw: int = 0, saliency: str | None = None
+) -> dict[str, np.ndarray]:
+    """The pictures of a :func:`model_panel`, see :func:`feature_columns`."""
     training = model.training
     model.eval()
     try:
@@ -59,15 +67,16 @@ def model_panel(
     counted = {'masked': ~seen, 'visible': seen}.get(loss and loss.region)
     # Without a decoder the student says nothing of what it does not see.
     predicted = seen if model.neck is None else None
-    return feature_panel(
+    return feature_columns(
         to_unit_range(model, inputs),
         visible,
         student,
         teacher,
         reconstruction,
-        counted=counted if predicted is None else predicted,
-        predicted=predicted,
-        saliency=drivers,
+        counted if predicted is None else predicted,
+        predicted,
+        drivers,
+        isinstance(model.teacher, PixelTeacher),
     )
 
 

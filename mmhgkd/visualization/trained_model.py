@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
@@ -21,6 +22,11 @@ from mmhgkd.report import RunRecord
 from mmhgkd.teachers.checkpoint import read_state_dict
 from mmhgkd.utils import ConfigError, preflight
 from mmhgkd.utils.known_types import known_types, stored_scope
+
+SIZE_HELP = (
+    'side of the image files in pixels, a multiple of 32; defaults to that '
+    'of the run'
+)
 
 
 def run_parser(description: str | None, out: str, num: int) -> ArgumentParser:
@@ -36,6 +42,7 @@ def run_parser(description: str | None, out: str, num: int) -> ArgumentParser:
     add('--checkpoint', help='weights; defaults to the latest of the run')
     add('--out', help=f'file to write; defaults to WORK_DIR/{out}')
     add('--num-images', type=int, default=num, help=f'defaults to {num}')
+    add('--size', type=int, help=SIZE_HELP)
     return parser
 
 
@@ -44,9 +51,55 @@ def open_run(args: Namespace) -> tuple[HGKD, Tensor]:
     record = RunRecord(args.work_dir)
     model = load_trained_model(record, args.checkpoint)
     if args.images:
-        size = image_size(record.config)
+        size = set_image_size(model, record.config, args.size)
         return model, file_inputs(model, args.images, size)
+    if args.size is not None:
+        raise ConfigError('`--size` is for image files; name some')
     return model, run_inputs(record, model, args.num_images)
+
+
+def untrained_model(record: RunRecord, seed: int = 0) -> HGKD:
+    """Build the model of a run as it was before a training with this seed.
+
+    It is in evaluation mode, on the CPU. Other random numbers are left as
+    they are.
+
+    Raises:
+        ConfigError: If the run is no distillation.
+    """
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')  # else each weight is told
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _build(record)
+            model.init_weights()
+    finally:
+        logger.setLevel(level)
+    model.eval()
+    return model
+
+
+def _build(record: RunRecord) -> HGKD:
+    config, source = record.config, str(record.folder)
+    init_default_scope(stored_scope(config, source))
+    kind = (config.get('model') or {}).get('type')
+    with known_types(source):
+        found = MODELS.get(kind) if isinstance(kind, str) else None
+    if found is not HGKD:
+        raise ConfigError(
+            f'{source} is a run of {kind}; this shows '
+            'teacher and student of mmhgkd.HGKD'
+        )
+    preflight.check_model_checkpoints(config)
+    settings = {
+        'data_preprocessor': config.get('data_preprocessor'),
+        **config.model,
+        'compile': False,
+    }
+    with known_types(source):
+        return MODELS.build(settings)
 
 
 def load_trained_model(
@@ -61,27 +114,10 @@ def load_trained_model(
         ConfigError: If the run is no distillation, or the checkpoint is
             missing or of another config.
     """
-    config, source = record.config, str(record.folder)
-    init_default_scope(stored_scope(config, source))
-    kind = (config.get('model') or {}).get('type')
-    with known_types(source):
-        found = MODELS.get(kind) if isinstance(kind, str) else None
-    if found is not HGKD:
-        raise ConfigError(
-            f'{source} is a run of {kind}; this shows '
-            'teacher and student of mmhgkd.HGKD'
-        )
     path = Path(checkpoint or record.checkpoint)
     if not path.is_file():
         raise ConfigError(f'there is no checkpoint {path}')
-    preflight.check_model_checkpoints(config)
-    settings = {
-        'data_preprocessor': config.get('data_preprocessor'),
-        **config.model,
-        'compile': False,
-    }
-    with known_types(source):
-        model = MODELS.build(settings)
+    model = _build(record)
     try:
         model.load_state_dict(read_state_dict(str(path)))
     except RuntimeError as error:
@@ -131,6 +167,42 @@ def image_size(config: Config) -> tuple[int, int]:
     )
 
 
+def set_image_size(
+    model: HGKD, config: Config, side: int | None = None
+) -> tuple[int, int]:
+    """Let teacher and student see images of another size than in training.
+
+    Args:
+        model (HGKD): The model; its teacher resizes in proportion.
+        config (Config): That of its run.
+        side (int, optional): Height and width in pixels. Defaults to None,
+            which means those of the run.
+
+    Returns:
+        tuple[int, int]: Height and width.
+
+    Raises:
+        ConfigError: If units, or the teacher's patches, do not fit it.
+    """
+    height, width = image_size(config)
+    if side is None:
+        return height, width
+    if side < 1 or side % model.mask.unit:
+        raise ConfigError(
+            f'`--size` must be a multiple of the mask unit of '
+            f'{model.mask.unit} px, got {side}'
+        )
+    teacher = model.teacher
+    if teacher.input_size is not None:
+        rows, columns = teacher.input_size
+        teacher.input_size = (
+            round(rows * side / height),
+            round(columns * side / width),
+        )
+    teacher.grid(side, side)
+    return side, side
+
+
 def prepare_image(
     model: HGKD, image: Image.Image, size: tuple[int, int]
 ) -> Tensor:
@@ -140,6 +212,7 @@ def prepare_image(
     ``(1, 3, H, W)``.
     """
     height, width = size
+    image = ImageOps.exif_transpose(image)  # as in training
     scale = max(height / image.height, width / image.width)
     columns = max(width, round(image.width * scale))
     rows = max(height, round(image.height * scale))

@@ -47,6 +47,9 @@ def test_formulas_need_neither_script_nor_network(tmp_path: Path) -> None:
         r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(.+?)"', page
     )
     assert loaded
+    # Blocks of code have a button that copies them.
+    assert any(url.startswith('_static/copy.js') for url in loaded)
+    assert (tmp_path / 'out' / '_static' / 'copy.js').is_file()
     assert not [url for url in loaded if '//' in url]
     for sheet in (tmp_path / 'out').rglob('*.css'):
         assert not re.search(

@@ -18,8 +18,9 @@ from toy_run import write_run
 
 from mmhgkd.cli import demo, demo_server
 from mmhgkd.report import RunRecord
-from mmhgkd.visualization import model_panel
 from mmhgkd.visualization.explorer import Explorer
+from mmhgkd.visualization.model_panel import model_columns
+from mmhgkd.visualization.tile_grid import error_colors
 from mmhgkd.visualization.trained_model import prepare_image, set_mask_ratio
 
 
@@ -63,11 +64,38 @@ def test_neighbors_against_a_loop(explorer: Explorer) -> None:
         expected[path] = own @ other / np.sqrt(own @ own * (other @ other))
     best = sorted(expected, key=lambda path: -expected[path])
     found = explorer.neighbors(image, 5)
-    assert [path for path, _ in found] == best[:5]
-    assert found[0][0] == explorer.paths[3]
+    # The nearest one is the image itself, which is no neighbor.
+    assert best[0] == explorer.paths[3]
+    assert [path for path, _ in found] == best[1:6]
     for path, similarity in found:
         assert similarity == pytest.approx(expected[path], abs=1e-5)
-    assert len(explorer.neighbors(image, 99)) == len(explorer.paths) == 8
+    assert len(explorer.neighbors(image, 99)) == 7
+    assert len(explorer.paths) == 8
+
+
+def test_another_file_of_an_image_is_no_neighbor(explorer: Explorer) -> None:
+    file = io.BytesIO()
+    picture(explorer.paths[3]).save(file, 'JPEG', quality=90)
+    copy = prepare_image(explorer.model, Image.open(file), (64, 64))
+    found = [path for path, _ in explorer.neighbors(copy, 99)]
+    assert len(found) == 7 and explorer.paths[3] not in found
+    other = prepare_image(
+        explorer.model, Image.new('RGB', (64, 64), 'red'), (64, 64)
+    )
+    assert len(explorer.neighbors(other, 99)) == 8
+
+
+def test_photos_of_phones_stand_upright(explorer: Explorer) -> None:
+    upright = picture(explorer.paths[0])
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    lying = upright.transpose(Image.Transpose.ROTATE_90)
+    lying.save(file, 'PNG', exif=exif)
+    with Image.open(file) as image:
+        inputs = prepare_image(explorer.model, image, (64, 64))
+    expected = prepare_image(explorer.model, upright, (64, 64))
+    assert torch.equal(inputs, expected)
 
 
 def test_view_follows_the_mask_ratio(explorer: Explorer) -> None:
@@ -76,11 +104,18 @@ def test_view_follows_the_mask_ratio(explorer: Explorer) -> None:
     model = explorer.model
     inputs = prepare_image(model, image, (64, 64))
     set_mask_ratio(model, 0.75)
-    np.testing.assert_array_equal(
-        view.panel, model_panel(model, inputs, 2, 'output')
-    )
+    expected = model_columns(model, inputs, 2, 'output')
+    assert list(view.tiles) == list(expected)
+    for title, tile in view.tiles.items():
+        tiles = expected[title]
+        if title == 'Squared error':
+            assert view.scale == np.nanmax(tiles)
+            tiles = error_colors(tiles)
+        assert tile.dtype == np.uint8
+        np.testing.assert_allclose(tile, 255 * tiles[0], atol=0.51)
     mask = model.mask.draw(1, 64, 64, 2)
     assert mask.num_visible == 1
+    assert view.mask_ratio == 0.75 and view.units == (3, 4)
     with torch.no_grad():
         student = model.neck(model.backbone(inputs, mask))
     error = (student.flatten(2).transpose(1, 2) - model.teacher(inputs)).pow(2)
@@ -90,7 +125,8 @@ def test_view_follows_the_mask_ratio(explorer: Explorer) -> None:
         visible=pytest.approx(error[0, seen].mean().item(), rel=1e-4),
     )
     # Nothing is hidden any more.
-    assert set(explorer.view(image, 0).errors) == {'visible'}
+    whole = explorer.view(image, 0)
+    assert set(whole.errors) == {'visible'} and whole.units == (0, 4)
 
 
 def test_large_folders_are_thinned_out(
@@ -119,14 +155,25 @@ def test_server_answers_the_page(explorer: Explorer, url: str) -> None:
         page = response.read().decode()
     assert 'id="ratio"' in page
     assert 'http://' not in page and 'https://' not in page
+    assert 'name="viewport"' in page and 'prefers-color-scheme: dark' in page
+    assert '@media (max-width: 600px)' in page
     with urlopen(f'{url}/settings') as response:
-        assert json.load(response) == dict(mask_ratio=0.5, num_samples=8)
+        assert json.load(response) == dict(
+            mask_ratio=0.5, num_samples=8, has_decoder=True
+        )
     with urlopen(f'{url}/sample?number=11') as response:
         data = response.read()
     assert data == explorer.paths[3].read_bytes()
     answer = post(url, 'mask_ratio=0.75&draw=1&saliency=error', data)
     expected = explorer.view(picture(explorer.paths[3]), 0.75, 1, 'error')
-    np.testing.assert_array_equal(decoded(answer['panel']), expected.panel)
+    assert [tile['title'] for tile in answer['tiles']] == list(expected.tiles)
+    for tile in answer['tiles']:
+        np.testing.assert_array_equal(
+            decoded(tile['image']), expected.tiles[tile['title']]
+        )
+    # The page shows these figures, and no setting that may have moved on.
+    assert answer['mask_ratio'] == 0.75 and answer['units'] == [3, 4]
+    assert answer['scale'] == pytest.approx(expected.scale)
     assert answer['errors'] == pytest.approx(expected.errors)
     path, similarity = expected.neighbors[0]
     first = answer['neighbors'][0]

@@ -11,6 +11,9 @@ from PIL import Image
 from tool_loader import load_tool
 from toy_run import write_run
 
+from mmhgkd.report.curves import MUTED
+from mmhgkd.report.explanations import explain_curve
+
 report = load_tool('report')
 BROWSER = next(
     filter(
@@ -60,6 +63,68 @@ def test_page_holds_the_run(run: Path) -> None:
     assert '<b>"' not in page
 
 
+def test_style_serves_phones_and_dark_rooms(run: Path) -> None:
+    page = write(run)
+    assert '<meta name="viewport" content="width=device-width' in page
+    assert 'color-scheme: light dark' in page
+    dark = page.split('@media (prefers-color-scheme: dark)')[1]
+    assert '--ground: #161615' in dark.split('}')[0]
+    narrow = page.split('@media (max-width: 600px)')[1]
+    # Large pictures scroll, and tables of facts stack.
+    assert '.large .picture img' in narrow and 'display: block' in narrow
+    assert '.picture { overflow-x: auto; }' in page
+    # A curve takes the colors of the page.
+    curve = page[page.index('<svg ') :].split('</svg>')[0]
+    assert 'var(--muted)' in curve and MUTED not in curve
+
+
+def test_every_figure_is_explained(run: Path) -> None:
+    pictures = ('panel.png', 'students.png', 'intensities.png', 'epochs.webp')
+    for name in pictures:
+        Image.new('RGB', (1200, 400)).save(run / name)
+    hook = run / '20260101_000000' / 'vis_data' / 'vis_image'
+    hook.mkdir()
+    Image.new('RGB', (1200, 400)).save(hook / 'panel_3.png')
+    page = write(run)
+    captions = [
+        re.sub('<.*?>', '', text)
+        for text in re.findall(r'<figcaption>(.*?)</figcaption>', page)
+    ]
+    assert len(captions) == page.count('<figure') == 2 + 1 + len(pictures) + 1
+    assert all(len(text) > 30 for text in captions)
+    assert any('Less is better.' in text for text in captions)
+    assert any('After epoch 3. Photos' in text for text in captions)
+    assert page.count('<figure class="card large wide">') == 6
+    assert 'data:image/webp;base64,' in page
+    for section in ('Curves', 'Evaluation', 'Throughput'):
+        assert f'<h2>{section}</h2><p class="muted">' in page
+
+
+@pytest.mark.parametrize(
+    ('key', 'text'),
+    [
+        ('loss', 'Less is better'),
+        ('loss_feat', 'Less is better'),
+        ('loss_direct', 'Less is better'),
+        ('loss_bbox', 'Less is better'),
+        ('pearson', 'More is better'),
+        ('knn/top1', 'More is better'),
+        ('linear/top1', 'More is better'),
+        ('accuracy/top1', 'More is better'),
+        ('single-label/f1-score', 'More is better'),
+        ('coco/bbox_mAP_50', 'More is better'),
+        ('mIoU', 'More is better'),
+        ('lr', 'No direction is good'),
+        ('grad_norm', 'Steady'),
+        ('gradient_cosine', 'Angle'),
+        ('gradient_feat', 'gradient of one loss'),
+        ('whatever', 'A value that the run has logged'),
+    ],
+)
+def test_curves_say_which_direction_is_good(key: str, text: str) -> None:
+    assert text in explain_curve(key)
+
+
 def test_broken_picture_is_left_out(run: Path) -> None:
     (run / 'half.png').write_bytes((run / 'a "<b>".png').read_bytes()[:20])
     page = write(run)
@@ -107,10 +172,10 @@ def test_downstream_run_and_many_pictures(run: Path) -> None:
         os.utime(hook / f'{index:02}.png', (index, index))
     page = write(run)
     assert 'FasterRCNN · ResNet, depth 50' in page and 'FPN, Extra' in page
-    shown = re.findall(r'<figcaption>(.*?)</figcaption>', page)
-    assert len(shown) == 24
-    assert shown[0].startswith('a ') and shown[-1] == '29.png'
-    assert shown[1:] == sorted(shown[1:])
+    names = re.findall(r'<figcaption><b>(.*?)</b>', page)
+    assert len(names) == 24
+    assert names[0].startswith('a ') and names[-1] == '29.png'
+    assert names[1:] == sorted(names[1:])
 
 
 def test_errors_are_one_line(

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 from tool_loader import load_tool
@@ -10,15 +11,24 @@ from toy_run import config, write_run
 
 from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
-from mmhgkd.visualization import model_panel
+from mmhgkd.visualization import (
+    model_panel,
+    student_features,
+    student_panel,
+    teacher_features,
+)
+from mmhgkd.visualization.model_panel import to_unit_range
 from mmhgkd.visualization.trained_model import (
     file_inputs,
     image_size,
     load_trained_model,
     run_inputs,
+    set_image_size,
+    untrained_model,
 )
 
 draw_panel = load_tool('visualization/draw_panel')
+draw_students = load_tool('visualization/draw_students')
 intensity_histogram = load_tool('visualization/intensity_histogram')
 
 
@@ -122,6 +132,115 @@ def test_size_comes_from_the_pipeline(class_folders: Path) -> None:
     cfg.train_dataloader = cfg.val_dataloader = None
     with pytest.raises(ValueError, match='unknown'):
         image_size(cfg)
+
+
+def photo(path: Path) -> str:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+def test_panel_in_another_size(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, out = photo(tmp_path / 'a.png'), tmp_path / 'out.png'
+    arguments = [str(run), name, '--size', '96', '--out', str(out)]
+    assert draw_panel.main(arguments) == 0
+    model = load_trained_model(RunRecord(run))
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(out)),
+        model_panel(model, file_inputs(model, [name], (96, 96))),
+    )
+    text = error_of([str(run), name, '--size', '100'], capsys)
+    assert 'multiple of the mask unit of 32 px, got 100' in text
+    text = error_of([str(run), '--size', '96'], capsys)
+    assert '`--size` is for image files' in text
+
+
+def test_size_of_a_teacher_that_resizes_follows(run: Path) -> None:
+    record = RunRecord(run)
+    model = load_trained_model(record)
+    model.teacher.input_size = (64, 64)
+    assert set_image_size(model, record.config) == (64, 64)
+    assert set_image_size(model, record.config, 96) == (96, 96)
+    assert model.teacher.input_size == (96, 96)
+
+
+def test_students_side_by_side(
+    run: Path,
+    class_folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name, out = photo(tmp_path / 'a.png'), tmp_path / 'out.png'
+    other = write_run(tmp_path / 'other', class_folders)
+    cfg = Config.fromfile(other / '20260101_000000' / 'vis_data' / 'config.py')
+    cfg.model.teacher = dict(
+        type='mmhgkd.MIMTeacher',
+        backbone=dict(
+            type='MAEViT',
+            arch=dict(
+                embed_dims=24,
+                num_layers=1,
+                num_heads=2,
+                feedforward_channels=24,
+            ),
+            img_size=64,
+            patch_size=16,
+        ),
+        allow_random=True,
+    )
+    cfg.model.neck.out_channels = 24
+    cfg.dump(other / '20260101_000000' / 'vis_data' / 'config.py')
+    record = RunRecord(other)
+    untrained = untrained_model(record)
+    torch.save(dict(state_dict=untrained.state_dict()), other / 'epoch_2.pth')
+    capsys.readouterr()
+    arguments = [str(run), str(other), '--names', 'pixels', 'H-GKD']
+    arguments += ['--images', name, '--size', '96', '--out', str(out)]
+    assert draw_students.main(arguments) == 0
+    assert capsys.readouterr().out == f'1 images drawn to {out}\n'
+    models = [load_trained_model(RunRecord(folder)) for folder in (run, other)]
+    images = to_unit_range(models[0], file_inputs(models[0], [name], (96, 96)))
+    features = {
+        title: student_features(model, images)
+        for title, model in zip(
+            ('Untrained', 'pixels', 'H-GKD'),
+            (untrained, *models),
+            strict=True,
+        )
+    }
+    # Of whole images, by the last stage.
+    inputs = file_inputs(models[1], [name], (96, 96))
+    with torch.no_grad():
+        plain = models[1].backbone(inputs)[-1].permute(0, 2, 3, 1)
+    torch.testing.assert_close(features['H-GKD'], plain, rtol=1e-4, atol=1e-4)
+    features['Teacher'] = teacher_features(models[1], images)
+    assert features['Teacher'].shape == (1, 6, 6, 24)
+    assert not torch.equal(features['Untrained'], features['pixels'])
+    drawn = np.asarray(Image.open(out)).astype(int)
+    expected = student_panel(images, features).astype(int)
+    assert drawn.shape == expected.shape
+    # The teacher is random here, another one each time that it is built.
+    drawn, expected = drawn[:254, :-232], expected[:254, :-232]
+    assert (np.abs(drawn - expected) > 2).mean() < 0.01
+    # Runs of pixels alone have no teacher.
+    arguments = [str(run), '--images', name, '--out', str(out)]
+    assert draw_students.main(arguments) == 0
+    assert Image.open(out).width == 8 + 3 * (224 + 8)
+
+
+def test_wrong_students_are_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, message in (
+        (['nowhere'], 'there is no folder nowhere'),
+        ([str(run), '--names', 'a', 'b'], '`--names` needs 1 different'),
+        ([str(run), '--size', '96'], '`--size` is for image files'),
+    ):
+        assert draw_students.main(arguments) == 2
+        text = capsys.readouterr().err
+        assert message in text and text.count('\n') == 1
 
 
 def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

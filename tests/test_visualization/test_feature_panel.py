@@ -7,7 +7,13 @@ import torch
 
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.visualization import Saliency, TokenPCA, feature_panel
-from mmhgkd.visualization.feature_panel import GAP, GRAY, HEADER, token_error
+from mmhgkd.visualization.feature_panel import token_error
+from mmhgkd.visualization.tile_grid import (
+    CAPTION_LINE,
+    GAP,
+    GRAY,
+    HEADER,
+)
 
 HEIGHT, WIDTH = 64, 96
 
@@ -51,8 +57,13 @@ def test_size_of_the_panel(height: int, width: int) -> None:
     )
     columns = 5 * (round(height * width / 64) + GAP)
     color_bar = 62  # and its labels
+    caption = panel.shape[0] - (HEADER + height + GAP)
     assert panel.dtype == np.uint8
-    assert panel.shape == (HEADER + height + GAP, GAP + columns + color_bar, 3)
+    assert panel.shape[1] == GAP + columns + color_bar
+    assert caption > 0 and caption % CAPTION_LINE == 0
+    # The text is there, and within the picture.
+    text = (panel[-caption:] < 128).all(-1)
+    assert text.any() and not text[:, -2:].any()
 
 
 def test_image_columns_show_the_pixels() -> None:

@@ -101,7 +101,7 @@ def test_pixel_teacher_adds_the_reconstruction(tmp_path: Path) -> None:
     restored = ((restored * std + mean) / 255).clamp(0, 1)
     restored = torch.where(mask.visible(1), pixels(), restored)
     expected = feature_panel(
-        pixels(), mask.visible(1), tokens, target, restored
+        pixels(), mask.visible(1), tokens, target, restored, pixels=True
     )
     actual = np.asarray(Image.open(tmp_path / 'pixels.png'))
     assert np.abs(actual.astype(int) - expected.astype(int)).max() <= 2
@@ -109,8 +109,8 @@ def test_pixel_teacher_adds_the_reconstruction(tmp_path: Path) -> None:
 
 def gray_tokens(panel: np.ndarray, column: int) -> np.ndarray:
     """Tokens of the first image that are gray; column 0 is the last."""
-    left = panel.shape[1] - 62 - (column + 1) * (288 + 8)
-    shown = panel[30:, left : left + 288][:192, :][24::48, 24::48]
+    left = panel.shape[1] - 62 - (column + 1) * (336 + 8)
+    shown = panel[30:, left : left + 336][:224, :][28::56, 28::56]
     return np.isclose(shown, 255 * 0.55, atol=1).all(-1)
 
 
@@ -146,6 +146,6 @@ def test_saliency_is_one_more_column() -> None:
     inputs = normalized(pixels())
     plain = model_panel(model, inputs)
     panel = model_panel(model, inputs, saliency='output')
-    assert panel.shape[1] == plain.shape[1] + 288 + 8
+    assert panel.shape[1] == plain.shape[1] + 336 + 8
     assert model.training
     assert all(weight.grad is None for weight in model.parameters())
