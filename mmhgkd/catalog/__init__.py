@@ -16,10 +16,12 @@ from .teachers import (
     fetch_teacher,
     find_teacher,
 )
+from .twins import TWINS, twin_names
 
 __all__ = [
     'STUDENTS',
     'TEACHERS',
+    'TWINS',
     'Photos',
     'TeacherEntry',
     'cached_teacher',
@@ -33,4 +35,5 @@ __all__ = [
     'student_name',
     'student_names',
     'suggest',
+    'twin_names',
 ]

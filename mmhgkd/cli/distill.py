@@ -12,7 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmhgkd.catalog import find_photos, find_teacher, student_name
+from mmhgkd.catalog import (
+    TWINS,
+    find_photos,
+    find_teacher,
+    student_name,
+    twin_names,
+)
 from mmhgkd.catalog.teachers import SHIPPED
 from mmhgkd.utils import ConfigError
 
@@ -49,6 +55,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--image-size', type=int, help='what the student sees, in pixels')
     seen = 'how often the student sees a photo for one pass of the teacher'
     add('--views', type=int, help=seen)
+    twins = f'what else to train the same student on: {", ".join(TWINS)}'
+    add('--compare', metavar='NAME,NAME', help=twins)
     add('--workers', type=int, help='processes that load photos')
     add('--seed', type=int)
     add('--resume', action='store_true', help='go on with what lies in OUT')
@@ -63,6 +71,7 @@ def check(args: argparse.Namespace) -> None:
     """What can be wrong is found before anything slow is imported."""
     if args.student is not None:
         student_name(args.student)
+    twin_names(args.compare)
     for name in ('epochs', 'batch_size', 'image_size', 'views'):
         value = getattr(args, name)
         if value is not None and value < 1:
@@ -78,9 +87,8 @@ def check(args: argparse.Namespace) -> None:
         and not Path(args.teacher).expanduser().is_file()
     ):
         find_teacher(args.teacher)
-    args.found = args.photos
-    if isinstance(args.photos, str):
-        args.found = find_photos(args.photos)
+    args.found = find_photos(args.photos)
+    twin_names(args.compare, args.found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             export=not args.no_export,
             say=say,
             views=args.views,
+            compare=args.compare,
         )
         show(result, args.photos)
 

@@ -146,6 +146,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (dict(workers=-1), 'must not be negative'),
     (dict(options={'modell.x': 1}), r'did you mean model\?'),
     (dict(student_weights='no.pth'), 'does not exist'),
+    (dict(compare='pixel'), r"got 'pixel'; did you mean pixels\?"),
+    (dict(compare=''), "got ''"),
+    (dict(compare=7), 'takes names such as'),
+    (dict(compare='pixels, supervised'), 'has no labels; sort the photos'),
 ]
 
 

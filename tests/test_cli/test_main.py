@@ -51,6 +51,11 @@ QUICK = [
         '--student-weights no.pth: no such file',
     ),
     (
+        ['distill', '.', '--out', 'o', '--compare', 'pixels,superviced'],
+        2,
+        'did you mean supervised',
+    ),
+    (
         ['distill', '.', '--out', 'o', '--teacher', 'x', '--train-teacher'],
         2,
         'not both',

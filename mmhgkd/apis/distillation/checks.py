@@ -7,6 +7,7 @@ from typing import Any
 from mmhgkd.catalog import Photos, suggest
 from mmhgkd.utils import ConfigError
 
+from .judge import Judge
 from .plan import Plan
 
 
@@ -41,6 +42,16 @@ def check_photos(old: Plan, photos: Photos) -> None:
             f'{photos.source} holds {len(photos.training)} photos, and the '
             f'run to go on with has begun with {old.photos}; choose another '
             'folder for a new run'
+        )
+
+
+def check_labels(judge: Judge, compare: list[str], photos: Photos) -> None:
+    """Labels serve where they lie on both sides of the comparison."""
+    if 'supervised' in compare and judge.labels is None:
+        raise ConfigError(
+            f"`compare` has 'supervised', but the photos in {photos.source} "
+            'that are compared have no class in common with the others; put '
+            'photos of at least two classes on both sides, or leave it out'
         )
 
 

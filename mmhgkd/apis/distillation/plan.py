@@ -1,6 +1,6 @@
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Plan:
     workers: int
     seed: int
     views: int = 1  #: of each photo, for one pass of the teacher
+    compare: list[str] = field(default_factory=list)  #: keys of `TWINS`
 
     @property
     def epoch_length(self) -> int:
