@@ -55,6 +55,7 @@ from .distillation.training import (
 
 Say = Callable[[str], None]
 PANEL, NEIGHBORS = 'panel.png', 'neighbors.png'
+BEFORE = 'neighbors_before.png'
 START_WEIGHTS = 'start_weights.pth'
 #: Images that the pre-training of a teacher takes, fewest and most epochs.
 TEACHER_SHOWN, TEACHER_EPOCHS = 60_000, (20, 300)
@@ -243,7 +244,7 @@ def distill(
             for twin in twins
         }
         model = judge.build_model(result.checkpoint)
-        (after,) = judge.embed(model, False)
+        (after,) = judge.embed(model, with_teacher=False)
         rows = {
             start: before,
             'pixels': found.get('pixels'),
@@ -256,11 +257,11 @@ def distill(
             taught,
         )
         save_panel(folder / PANEL, judge, model)
-        save_neighbors(
-            folder / NEIGHBORS,
-            judge.files,
-            {start: before, 'distilled': after, 'teacher': taught},
-        )
+        result.changed = judge.changed(before, after)
+        nearest = {'nearest by the student': after}
+        save_neighbors(folder / NEIGHBORS, judge.files, nearest, 5)
+        before_after = {start: before, 'distilled': after, 'teacher': taught}
+        save_neighbors(folder / BEFORE, judge.files, before_after)
         if export:
             tell('Writing the student for torchvision, timm and ONNX')
             result.exports, result.notes = export_all(result.checkpoint)

@@ -1,6 +1,7 @@
 """What there is to choose from. Nothing in here imports PyTorch."""
 
 from .configs import config_folder, config_names, config_path
+from .metrics import METRICS, ROWS
 from .names import suggest
 from .photos import Photos, find_photos
 from .students import (
@@ -19,6 +20,8 @@ from .teachers import (
 from .twins import TWINS, twin_names
 
 __all__ = [
+    'METRICS',
+    'ROWS',
     'STUDENTS',
     'TEACHERS',
     'TWINS',

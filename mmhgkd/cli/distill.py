@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmhgkd.catalog import (
+    METRICS,
+    ROWS,
     TWINS,
     find_photos,
     find_teacher,
@@ -26,12 +28,6 @@ from .arguments import Parser, checked, print_table, quiet_import
 
 if TYPE_CHECKING:
     from mmhgkd.apis import Distillation
-
-COLUMNS = {
-    'knn': 'right by kNN',
-    'linear': 'right by linear probe',
-    'neighbors': "teacher's neighbors found",
-}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -137,8 +133,13 @@ def say(line: str) -> None:
 
 def show(result: 'Distillation', photos: str | list[str]) -> None:
     """Print the comparison, the files and what to do next."""
-    print('\nPercent, more is better:\n')
+    from mmhgkd.report import describe_change
+
+    print('\nFrozen features, compared:\n')
     show_metrics(result.metrics)
+    change = describe_change(vars(result))
+    if change:
+        print(f'\n{change}')
     print('\nFiles:\n')
     files = [('student', result.checkpoint), *result.exports.items()]
     if result.report is not None:
@@ -151,14 +152,20 @@ def show(result: 'Distillation', photos: str | list[str]) -> None:
 
 
 def show_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """Print a comparison, a student a row."""
-    keys = [k for k in COLUMNS if any(k in row for row in metrics.values())]
+    """Print a comparison, a student a row, and what it means."""
+    keys = [k for k in METRICS if any(k in row for row in metrics.values())]
     print_table(
         [
-            ['', *(COLUMNS[key] for key in keys)],
+            ['', *(METRICS[key][0] for key in keys), ''],
             *(
-                [name, *(f'{row[k]:.1f}' if k in row else '' for k in keys)]
+                [
+                    name,
+                    *(f'{row[k]:.1f}' if k in row else '' for k in keys),
+                    ROWS.get(name, ''),
+                ]
                 for name, row in metrics.items()
             ),
         ]
     )
+    print()
+    print_table([METRICS[key][0], METRICS[key][1]] for key in keys)

@@ -53,8 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         before, taught = judge.embed(judge.build_model())
         checkpoint = args.checkpoint or record.checkpoint
-        after, _ = judge.embed(judge.build_model(checkpoint))
-        print(f'{len(judge.files)} photos; percent, more is better:\n')
+        model = judge.build_model(checkpoint)
+        (after,) = judge.embed(model, with_teacher=False)
+        print(f'{len(judge.files)} photos, frozen features:\n')
         show_metrics(
             judge.compare({'untrained': before, 'distilled': after}, taught)
         )

@@ -1,4 +1,4 @@
-from .comparison import compare_runs, to_csv, to_markdown
+from .comparison import compare_runs, describe_change, to_csv, to_markdown
 from .complexity import Complexity, backbone_complexity, model_complexity
 from .curves import curve_keys, draw_curves
 from .html_report import html_report
@@ -10,6 +10,7 @@ __all__ = [
     'backbone_complexity',
     'compare_runs',
     'curve_keys',
+    'describe_change',
     'draw_curves',
     'html_report',
     'model_complexity',

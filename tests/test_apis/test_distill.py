@@ -17,6 +17,12 @@ from mmhgkd.apis import Distillation, config_folder, distill, load_student
 from mmhgkd.apis import distill as distill_function
 from mmhgkd.apis.distillation import make_plan, read_teacher
 from mmhgkd.apis.distillation.judge import Judge, agreement, nearest
+from mmhgkd.apis.distillation.pictures import (
+    GAP,
+    HEADER,
+    SIDE,
+    save_neighbors,
+)
 from mmhgkd.apis.distillation.start_weights import write_start_weights
 from mmhgkd.apis.distillation.student import backbone_of, multiply_adds
 from mmhgkd.apis.distillation.teacher import (
@@ -71,8 +77,10 @@ def test_what_is_said(result: Distillation) -> None:
     assert content['metrics'] == result.metrics
     assert Distillation.read(result.folder) == result
     page = (result.folder / 'report.html').read_text()
-    assert '<h2>Results</h2>' in page and 'neighbors in common' in page
-    for name in ('panel.png', 'neighbors.png'):
+    assert '<h2>Results</h2>' in page and 'found, % (higher is' in page
+    assert result.changed is not None and content['changed'] == result.changed
+    assert f'{result.changed:.0f} % of the ten nearest neighbors' in page
+    for name in ('panel.png', 'neighbors.png', 'neighbors_before.png'):
         assert name in page
 
 
@@ -335,6 +343,52 @@ def test_neighbors_against_a_loop() -> None:
     expected = sum(len(a & b) / 4 for a, b in pairs) / 20 * 100
     assert agreement(one, other, 4) == pytest.approx(expected)
     assert agreement(one, one) == 100
+
+
+def test_neighbors_that_changed() -> None:
+    judge: Any = Judge.__new__(Judge)
+    generator = torch.Generator().manual_seed(0)
+    one, other = torch.randn(2, 15, 6, generator=generator)
+    lost = 0
+    for row in range(15):
+        before, after = (
+            sorted(
+                (i for i in range(15) if i != row),
+                key=lambda i: -torch.cosine_similarity(x[row], x[i], 0).item(),
+            )[:10]
+            for x in (one - one.mean(0), other - other.mean(0))
+        )
+        lost += len(set(before) - set(after))
+    assert judge.changed(one, other) == pytest.approx(100 * lost / 150)
+    assert judge.changed(one, one) == 0
+    assert judge.changed(one[:10], other[:10]) is None
+
+
+def test_picture_of_neighbors(tmp_path: Path) -> None:
+    colors = [(40 * index, 255 - 40 * index, 90) for index in range(6)]
+    files = []
+    for index, color in enumerate(colors):
+        files.append(str(tmp_path / f'{index}.png'))
+        Image.new('RGB', (20, 20), color).save(files[-1])
+    generator = torch.Generator().manual_seed(0)
+    embeddings = {
+        name: torch.randn(6, 3, generator=generator) for name in ('a', 'b')
+    }
+    save_neighbors(tmp_path / 'out.png', files, embeddings, 4)
+    with Image.open(tmp_path / 'out.png') as picture:
+        for row in range(6):
+            top = HEADER + row * (SIDE + GAP) + SIDE // 2
+            expected = [row]
+            lefts = [0]
+            for block, rows in enumerate(embeddings.values()):
+                expected += nearest(rows, 4)[row].tolist()
+                start = SIDE + 3 * GAP + block * (4 * (SIDE + GAP) + 2 * GAP)
+                lefts += [start + i * (SIDE + GAP) for i in range(4)]
+            found = [
+                picture.getpixel((left + SIDE // 2, top)) for left in lefts
+            ]
+            assert found == [colors[index] for index in expected]
+            assert row not in expected[1:]
 
 
 @pytest.mark.parametrize(

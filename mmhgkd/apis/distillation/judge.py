@@ -106,7 +106,7 @@ class Judge:
         """
         state = strip_prefix(read_state_dict(str(checkpoint)), 'backbone.')
         model.backbone.load_state_dict(state)
-        return self.embed(model, False)[0]
+        return self.embed(model, with_teacher=False)[0]
 
     @torch.no_grad()
     def embed(
@@ -200,6 +200,20 @@ class Judge:
         if len(embeddings) > NEIGHBORS:
             metrics['neighbors'] = agreement(embeddings, teacher)
         return metrics
+
+    def changed(self, before: Tensor, after: Tensor) -> float | None:
+        """Percent of the nearest neighbors that are others now.
+
+        Args:
+            before (Tensor): Embeddings, ``(N, D)``.
+            after (Tensor): Later ones, ``(N, D)``.
+
+        Returns:
+            float, optional: None of too few photos.
+        """
+        if len(before) <= NEIGHBORS:
+            return None
+        return 100 - agreement(before, after)
 
     def chance(self) -> dict[str, float]:
         """What a student that knows nothing has."""

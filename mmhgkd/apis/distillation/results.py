@@ -35,10 +35,13 @@ class Distillation:
         folder (Path): Everything lies in here.
         checkpoint (Path): The student, for :func:`load_student`.
         exports (dict[str, Path]): Files for 'torchvision', 'timm' and 'onnx'.
-        metrics (dict): Percent by 'untrained', 'distilled' and 'teacher', and
-            then by 'knn', 'linear' and 'neighbors'.
+        metrics (dict): Percent by 'chance', 'untrained', 'distilled',
+            'teacher' and what was compared with, and then by 'knn', 'linear'
+            and 'neighbors'.
         report (Path, optional): The page that shows it all.
         notes (list[str]): What could not be done, and the mend.
+        changed (float, optional): Percent of the nearest neighbors that have
+            changed since the start; None of too few photos.
     """
 
     folder: Path
@@ -47,6 +50,7 @@ class Distillation:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     report: Path | None = None
     notes: list[str] = field(default_factory=list)
+    changed: float | None = None
 
     def __fspath__(self) -> str:
         return str(self.checkpoint)
@@ -59,6 +63,7 @@ class Distillation:
         """Write what is known to ``results.json``."""
         content = dict(
             metrics=self.metrics,
+            changed=self.changed,
             checkpoint=self.checkpoint.name,
             exports={name: path.name for name, path in self.exports.items()},
             report=self.report.name if self.report else None,
@@ -83,6 +88,7 @@ class Distillation:
             content['metrics'],
             folder / report if report else None,
             content['notes'],
+            content.get('changed'),
         )
 
 
