@@ -186,9 +186,10 @@ def test_choices_follow_the_number_of_photos(
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     few, more, many = map(plan_of, (200, 3000, 200_000))
     assert (few.batch_size, more.batch_size, many.batch_size) == (16, 64, 64)
-    assert (few.epochs, more.epochs, many.epochs) == (50, 3, 3)
-    assert few.steps == 50 * 12
-    assert few.warmup == 30 and more.warmup == 20
+    assert (few.epochs, more.epochs, many.epochs) == (40, 3, 3)
+    assert plan_of(200, views=2).epochs == 20  # as many images
+    assert few.steps == 40 * 12
+    assert few.warmup == 24 and more.warmup == 20
     assert few.learning_rate == pytest.approx(2.5e-4)
     assert (many.student, many.image_size) == ('resnet18', 96)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)

@@ -13,8 +13,9 @@ from .student import backbone_of, multiply_adds
 from .teacher import Teacher
 
 FILE = 'plan.json'
-#: Images that are shown to a student, by device, photos often repeated.
-SHOWN = {'cpu': 10_000, 'cuda': 500_000}
+#: Images that a student sees, by device, photos often repeated. On a CPU that
+#: leaves two cores well below ten minutes with the small teacher and student.
+SHOWN = {'cpu': 8000, 'cuda': 500_000}
 #: Fewest and most epochs.
 EPOCHS = (3, 100)
 #: The recommended recipe has this rate at this batch size.
@@ -167,10 +168,11 @@ def make_plan(
             else 'one photo is too few to learn from; give some hundreds'
         )
     if epochs is None:
-        wanted = SHOWN[device] // number
+        wanted = SHOWN[device] // (number * views)
         epochs = min(max(wanted, EPOCHS[0]), EPOCHS[1])
         reasons['epochs'] = (
-            f'to show about {epochs * number:,} images, photos repeated'
+            f'to show about {epochs * number * views:,} images, photos '
+            'repeated'
         )
     if epochs < 1:
         raise ConfigError(f'`epochs` must be at least 1, got {epochs}')
