@@ -6,6 +6,7 @@ from typing import Any
 from mmhgkd.catalog import (
     TWINS,
     Photos,
+    check_numbers,
     find_photos,
     student_name,
     twin_names,
@@ -30,6 +31,7 @@ from .distillation.checks import (
     check_labels,
     check_options,
     check_photos,
+    make_folder,
 )
 from .distillation.duration import guess_duration
 from .distillation.introduction import introduce
@@ -139,10 +141,9 @@ def distill(
     Raises:
         ConfigError: If images, teacher or options do not exist or fit.
     """
-    folder = Path(out).expanduser()
     tell = say or (lambda line: None)
     asked = dict(
-        student=student and student_name(student),
+        student=None if student is None else student_name(student),
         teacher=None if str(teacher) == 'auto' else str(teacher),
         epochs=epochs,
         batch_size=batch_size,
@@ -150,11 +151,12 @@ def distill(
         seed=seed,
         views=views,
     )
-    old = check_folder(folder, resume, asked)
-    photos = find_photos(images, folder / 'images')
+    check_numbers({**asked, 'workers': workers})
+    folder, old = check_folder(out, resume, asked)
+    photos = find_photos(images, folder / 'images', folder)
     check_options(options)
     names = twin_names(compare, photos, old.compare if old else ())
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if old is not None:
         finished = Distillation.read(folder)
         if finished is not None and set(names) <= set(finished.metrics):
@@ -265,6 +267,10 @@ def distill(
         if export:
             tell('Writing the student for torchvision, timm and ONNX')
             result.exports, result.notes = export_all(result.checkpoint)
+        if result.changed is None:
+            result.notes.append(
+                f'{len(judge.files)} photos are too few to compare neighbors'
+            )
         if judge.unreadable:
             result.notes.append(
                 f'{judge.unreadable} photos could not be read for the '

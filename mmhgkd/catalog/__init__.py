@@ -3,6 +3,7 @@
 from .configs import config_folder, config_names, config_path
 from .metrics import METRICS, ROWS
 from .names import suggest
+from .options import TWINS, check_numbers, twin_names
 from .photos import Photos, find_photos
 from .students import (
     STUDENTS,
@@ -17,7 +18,6 @@ from .teachers import (
     fetch_teacher,
     find_teacher,
 )
-from .twins import TWINS, twin_names
 
 __all__ = [
     'METRICS',
@@ -28,6 +28,7 @@ __all__ = [
     'Photos',
     'TeacherEntry',
     'cached_teacher',
+    'check_numbers',
     'config_folder',
     'config_names',
     'config_path',

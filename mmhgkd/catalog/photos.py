@@ -85,7 +85,11 @@ class Photos:
         return median(map(min, self.sizes)) if self.sizes else 0
 
 
-def find_photos(images: Any, store: str | Path | None = None) -> Photos:
+def find_photos(
+    images: Any,
+    store: str | Path | None = None,
+    without: str | Path | None = None,
+) -> Photos:
     """Find the photos that are meant.
 
     Args:
@@ -96,6 +100,8 @@ def find_photos(images: Any, store: str | Path | None = None) -> Photos:
             that were found already are what is returned.
         store (str or Path, optional): Folder that receives images which are
             no files. Defaults to None, which refuses them.
+        without (str or Path, optional): A folder in that of the photos which
+            is passed over, as it holds results. Defaults to None.
 
     Raises:
         ConfigError: If there are no photos, or what is given is none.
@@ -103,7 +109,7 @@ def find_photos(images: Any, store: str | Path | None = None) -> Photos:
     if isinstance(images, Photos):
         return images
     if isinstance(images, (str, os.PathLike)):
-        photos = _find(os.fspath(images))
+        photos = _find(os.fspath(images), without)
     else:
         photos = _collect(images, store)
     if not photos.training:
@@ -117,10 +123,18 @@ def find_photos(images: Any, store: str | Path | None = None) -> Photos:
     return photos
 
 
-def _find(text: str) -> Photos:
+def _find(text: str, without: str | Path | None) -> Photos:
+    if not text:
+        raise ConfigError('`images` is empty; give the folder of your photos')
     path = Path(text).expanduser()
     if path.is_dir():
-        return _find_in_folder(path)
+        results = Path(without).expanduser().resolve() if without else None
+        if results == path.resolve():
+            raise ConfigError(
+                f'{text} holds the photos; choose another folder for what is '
+                'written'
+            )
+        return _find_in_folder(path, results)
     if path.is_file() and path.suffix.lower() == '.txt':
         lines = path.read_text(encoding='utf-8').splitlines()
         names = [line.strip() for line in lines if line.strip()]
@@ -128,7 +142,9 @@ def _find(text: str) -> Photos:
         photos.source = text
         return photos
     if path.is_file():
-        return _from_files([path])
+        photos = _from_files([path])
+        photos.source = text
+        return photos
     if _GLOB & set(text):
         found = glob.glob(str(path), recursive=True)
         photos = Photos(text, [])
@@ -140,20 +156,20 @@ def _find(text: str) -> Photos:
     )
 
 
-def _find_in_folder(folder: Path) -> Photos:
+def _find_in_folder(folder: Path, without: Path | None) -> Photos:
     root = str(folder.resolve())
     photos = Photos(str(folder), [], folder.resolve())
     splits, others = _find_splits(root)
     if splits:
         for name in splits:
-            _walk(photos, os.path.join(root, name))
+            _walk(photos, os.path.join(root, name), without)
         val = os.path.join(root, 'val') + os.sep
         photos.held_out = frozenset(
             file for file in photos.files if file.startswith(val)
         )
         photos.left_out.update(f'{name}/' for name in others)
     else:
-        _walk(photos, root)
+        _walk(photos, root, without)
     _find_classes(photos, root, bool(splits))
     return photos
 
@@ -188,12 +204,22 @@ def _readable(find: Callable[..., Any], root: str, *rest: Any) -> Any:
         ) from error
 
 
-def _walk(photos: Photos, root: str) -> None:
+def _walk(photos: Photos, root: str, without: Path | None) -> None:
     """Add the photos below a folder."""
     files, left_out = _readable(find_images, root, has_image_extension)
+    # Nothing starts with '/' below a folder.
+    results = f'{os.path.relpath(without, root)}{os.sep}' if without else '/'
     for kind, paths in left_out.items():
-        photos.left_out[kind] += len(paths)
-    _keep(photos, (os.path.join(root, file) for file in files))
+        count = sum(not path.startswith(results) for path in paths)
+        photos.left_out.update({kind: count} if count else {})
+    _keep(
+        photos,
+        (
+            os.path.join(root, file)
+            for file in files
+            if not file.startswith(results)
+        ),
+    )
 
 
 def _sort_out(photos: Photos, paths: Iterable[str]) -> None:

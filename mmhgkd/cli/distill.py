@@ -16,6 +16,7 @@ from mmhgkd.catalog import (
     METRICS,
     ROWS,
     TWINS,
+    check_numbers,
     find_photos,
     find_teacher,
     student_name,
@@ -65,14 +66,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """What can be wrong is found before anything slow is imported."""
+    if not args.out:
+        raise ConfigError('--out is empty; give a folder')
     if args.student is not None:
         student_name(args.student)
     twin_names(args.compare)
-    for name in ('epochs', 'batch_size', 'image_size', 'views'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            flag = f'--{name.replace("_", "-")}'
-            raise ConfigError(f'{flag} must be at least 1, got {value}')
+    check_numbers(vars(args), as_flags=True)
     weights = args.student_weights
     if weights is not None and not Path(weights).expanduser().is_file():
         raise ConfigError(f'--student-weights {weights}: no such file')
@@ -83,7 +82,7 @@ def check(args: argparse.Namespace) -> None:
         and not Path(args.teacher).expanduser().is_file()
     ):
         find_teacher(args.teacher)
-    args.found = find_photos(args.photos)
+    args.found = find_photos(args.photos, without=args.out)
     twin_names(args.compare, args.found)
 
 
@@ -135,8 +134,9 @@ def show(result: 'Distillation', photos: str | list[str]) -> None:
     """Print the comparison, the files and what to do next."""
     from mmhgkd.report import describe_change
 
-    print('\nFrozen features, compared:\n')
-    show_metrics(result.metrics)
+    if any(result.metrics.values()):
+        print('\nFrozen features, compared:\n')
+        show_metrics(result.metrics)
     change = describe_change(vars(result))
     if change:
         print(f'\n{change}')

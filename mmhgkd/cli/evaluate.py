@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def check() -> None:
-        args.photos = find_photos(args.images)
+        args.photos = find_photos(args.images, without=args.folder)
         if not Path(args.folder).is_dir():
             raise ConfigError(
                 f'there is no folder {args.folder}; give that of a run'

@@ -146,12 +146,27 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     (dict(config='hgkd/r17'), 'there is no config'),
     (dict(config='hgkd/r50_mae_paper'), 'not of the form'),
-    (dict(views=0), '`views` must be at least 1'),
-    (dict(epochs=0), '`epochs` must be at least 1'),
+    (dict(images=''), '`images` is empty'),
+    (dict(out=''), "`out` must be a folder for what is written, got ''"),
+    (dict(out=5), '`out` must be a folder for what is written, got 5'),
+    (dict(out='/proc/none'), 'the folder /proc/none of `out` cannot be made'),
+    (dict(out=f'{__file__}/x'), 'of `out` cannot be made'),
+    (dict(teacher=5), '`teacher` must be a name or a checkpoint, got 5'),
+    (dict(student=5), 'is the name of a network, such as resnet18, got 5'),
+    (dict(student=''), "there is no student ''"),
+    (dict(student_weights=__file__), 'or set `student_weights` to another'),
+    (dict(views=0), '`views` must be a whole number and at least 1, got 0'),
+    (dict(epochs=0), '`epochs` must be a whole number and at least 1'),
+    (dict(epochs=1.5), '`epochs` must be a whole number .* got 1.5'),
+    (dict(epochs=True), '`epochs` must be a whole number .* got True'),
+    (dict(batch_size='8'), "`batch_size` must be a whole number .* got '8'"),
+    (dict(batch_size=1), '`batch_size` must be .* at least 2, got 1'),
+    (dict(seed=-1), '`seed` must be a whole number and at least 0, got -1'),
+    (dict(seed='a'), '`seed` must be a whole number'),
     (dict(batch_size=13), r'must lie in 2\.\.12'),
     (dict(image_size=224), 'images of 96 px, not of 224'),
     (dict(image_size=100), 'a multiple of 32'),
-    (dict(workers=-1), 'must not be negative'),
+    (dict(workers=-1), '`workers` must be .* at least 0, got -1'),
     (dict(options={'modell.x': 1}), r'did you mean model\?'),
     (dict(student_weights='no.pth'), 'does not exist'),
     (dict(compare='pixel'), r"got 'pixel'; did you mean pixels\?"),
@@ -167,11 +182,12 @@ def test_wrong_distillations(
 ) -> None:
     settings = {
         'images': scenes / 'train',
+        'out': tmp_path,
         'teacher': 'shipped',
         **arguments,
     }
     with pytest.raises(ConfigError, match=message):
-        distill(out=tmp_path, **settings)
+        distill(**settings)
 
 
 def plan_of(number: int, **settings: Any) -> Any:

@@ -175,6 +175,21 @@ def test_a_class_named_like_a_split(tmp_path: Path) -> None:
     assert photos.left_out == {'bus/': 1, 'zebra/': 1, 'test/': 1}
 
 
+def test_results_among_the_photos(tmp_path: Path) -> None:
+    for name in ('cat', 'dog', 'out'):
+        for index in range(4):
+            write(tmp_path / name / f'{index}.png')
+    (tmp_path / 'out' / 'plan.json').touch()
+    photos = find_photos(tmp_path, without=tmp_path / 'out')
+    assert photos.classes == ['cat', 'dog']
+    assert len(photos.files) == 8 and not photos.left_out
+    assert len(find_photos(tmp_path).files) == 12
+    assert len(find_photos(tmp_path, without=tmp_path / 'ca').files) == 12
+    assert len(find_photos(tmp_path / 'out', without=tmp_path).files) == 4
+    with pytest.raises(ConfigError, match='holds the photos; choose another'):
+        find_photos(tmp_path, without=tmp_path)
+
+
 def test_a_folder_that_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

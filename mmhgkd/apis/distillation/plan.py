@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mmhgkd.catalog import Photos, student_name
+from mmhgkd.catalog import Photos, check_numbers, student_name
 from mmhgkd.utils import ConfigError
 
 from .student import backbone_of, multiply_adds
@@ -119,6 +119,16 @@ def make_plan(
     Raises:
         ConfigError: If a value is out of range.
     """
+    check_numbers(
+        dict(
+            epochs=epochs,
+            batch_size=batch_size,
+            image_size=image_size,
+            workers=workers,
+            seed=seed,
+            views=views,
+        )
+    )
     number = len(photos.training)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     reasons = {}
@@ -152,8 +162,6 @@ def make_plan(
         reasons['views'] = (
             f'the teacher costs {ratio:.1f} times what the student does'
         )
-    if views < 1:
-        raise ConfigError(f'`views` must be at least 1, got {views}')
     if batch_size is None:
         batch_size = max(BATCH_SIZE // views, 8)
         while batch_size > 8 and number < 8 * batch_size:
@@ -174,12 +182,8 @@ def make_plan(
             f'to show about {epochs * number * views:,} images, photos '
             'repeated'
         )
-    if epochs < 1:
-        raise ConfigError(f'`epochs` must be at least 1, got {epochs}')
     if workers is None:
         workers = min(8, max(1, (os.cpu_count() or 2) - 1))
-    if workers < 0:
-        raise ConfigError(f'`workers` must not be negative, got {workers}')
     steps = epochs * max(1, number // batch_size)
     # A twentieth, but long enough for the running averages of the optimizer.
     warmup = min(max(ceil(steps / 20), 20), steps // 4, 2000)

@@ -1,12 +1,23 @@
-"""Students that a distilled one is compared with."""
+"""What can be asked of a distillation beside photos and networks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.value_checks import is_count
 
 from .names import suggest
 from .photos import Photos
 
+#: The least value of each number.
+LEAST = {
+    'epochs': 1,
+    'batch_size': 2,
+    'image_size': 64,
+    'views': 1,
+    'workers': 0,
+    'seed': 0,
+}
 #: What the same student is trained on, by the name of the comparison.
 TWINS = {
     'pixels': 'pixels (SparK)',
@@ -53,3 +64,27 @@ def twin_names(
             'photos each, or leave it out'
         )
     return [name for name in TWINS if name in names]
+
+
+def check_numbers(values: Mapping[str, Any], as_flags: bool = False) -> None:
+    """Refuse what is no number, or too small a one.
+
+    Args:
+        values (Mapping): By keys of ``LEAST``; what is not there or None was
+            not asked for.
+        as_flags (bool): Whether to name them as on the command line.
+            Defaults to False.
+
+    Raises:
+        ConfigError: It names the option.
+    """
+    for name, least in LEAST.items():
+        value = values.get(name)
+        if value is not None and not is_count(value, least):
+            shown = f'`{name}`'
+            if as_flags:
+                shown = f'--{name.replace("_", "-")}'
+            raise ConfigError(
+                f'{shown} must be a whole number and at least {least}, got '
+                f'{value!r}'
+            )
