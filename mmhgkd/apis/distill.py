@@ -278,7 +278,7 @@ def distill(
             )
     result.report = folder / 'report.html'
     result.save()
-    drop_checkpoints(folder)
+    drop_checkpoints(result.checkpoint)
     result.report.write_text(html_report(RunRecord(folder)), encoding='utf-8')
     return result
 

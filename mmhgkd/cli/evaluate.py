@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         import torch
 
         from mmhgkd.apis.distillation import Judge
+        from mmhgkd.apis.distillation.training import quiet
         from mmhgkd.report import RunRecord
         from mmhgkd.runner.command_line import run_tool
 
@@ -51,10 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             device,
             workers=args.workers,
         )
-        before, taught = judge.embed(judge.build_model())
-        checkpoint = args.checkpoint or record.checkpoint
-        model = judge.build_model(checkpoint)
-        (after,) = judge.embed(model, with_teacher=False)
+        with quiet():
+            before, taught = judge.embed(judge.build_model())
+            checkpoint = args.checkpoint or record.checkpoint
+            model = judge.build_model(checkpoint)
+            (after,) = judge.embed(model, with_teacher=False)
         print(f'{len(judge.files)} photos, frozen features:\n')
         show_metrics(
             judge.compare({'untrained': before, 'distilled': after}, taught)

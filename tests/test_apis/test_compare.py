@@ -12,6 +12,7 @@ from mmhgkd.apis import Distillation, distill, load_student
 from mmhgkd.apis.distillation import Judge, Plan, make_twin
 from mmhgkd.apis.distillation.duration import guess_duration
 from mmhgkd.apis.distillation.student import backbone_of, stages
+from mmhgkd.apis.distillation.training import train_aside
 from mmhgkd.catalog import Photos, find_photos
 from mmhgkd.utils import ConfigError
 
@@ -189,3 +190,26 @@ def test_durations(
     assert guess_duration(network, plan) == 'about 5 min'
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not network.layer.running_mean.any() and not network.training
+
+
+def test_a_twin_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(dict(work_dir=str(tmp_path)))
+    weights = dict(meta=dict(epoch=2), state_dict=dict(a=torch.ones(2)))
+
+    def train(cfg: Config, progress: bool) -> None:
+        assert cfg.resume == 'auto'
+        for name in ('epoch_1', 'epoch_2', 'interrupted'):
+            torch.save({**weights, 'optimizer': {}}, tmp_path / f'{name}.pth')
+        last = tmp_path / 'last_checkpoint'
+        last.write_text(str(tmp_path / 'epoch_2.pth'))
+
+    module = __import__('sys').modules[train_aside.__module__]
+    monkeypatch.setattr(module, 'train', train)
+    out = tmp_path / 'student.pth'
+    train_aside(config, out, False)
+    assert list(tmp_path.glob('*.pth')) == [out]
+    found = torch.load(out, weights_only=True)
+    assert found['meta'] == weights['meta'] and 'optimizer' not in found
+    assert (tmp_path / 'last_checkpoint').read_text() == str(out)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from mmhgkd.apis.distillation.teacher import (
     choose_teacher,
 )
 from mmhgkd.catalog import TEACHERS, Photos
+from mmhgkd.cli.evaluate import main as evaluate
 from mmhgkd.transfer.converters.student import read_student
 from mmhgkd.utils import ConfigError
 
@@ -82,6 +84,19 @@ def test_what_is_said(result: Distillation) -> None:
     assert f'{result.changed:.0f} % of the ten nearest neighbors' in page
     for name in ('panel.png', 'neighbors.png', 'neighbors_before.png'):
         assert name in page
+
+
+def test_evaluate_says_no_more_than_it_has_to(
+    result: Distillation, scenes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(scenes / 'train')
+    argv = [str(result.folder), '--images', folder, '--workers', '0']
+    assert evaluate(argv) == 0
+    text = capfd.readouterr().out
+    found = result.metrics['distilled']['neighbors']
+    assert text.startswith('12 photos, frozen features:\n')
+    assert re.search(rf'distilled +{found:.1f} +your student\n', text)
+    assert 'nearest photos found, % (higher is better)' in text
 
 
 def test_schedule_and_photos(result: Distillation, scenes: Path) -> None:

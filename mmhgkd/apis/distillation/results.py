@@ -106,14 +106,17 @@ def keep_weights(source: Path, out: Path) -> None:
         path.write_bytes(torch_file(kept))
 
 
-def drop_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints of a run that is over."""
+def drop_checkpoints(kept: Path) -> None:
+    """Delete the checkpoints of a run that is over.
+
+    Args:
+        kept (Path): What is left of them, in the folder of the run.
+    """
+    folder = kept.parent
     for pattern in ('epoch_*.pth', 'iter_*.pth', 'interrupted.pth'):
         for path in folder.glob(pattern):
             path.unlink()
-    (folder / 'last_checkpoint').write_text(
-        str((folder / CHECKPOINT).resolve())
-    )
+    (folder / 'last_checkpoint').write_text(str(kept.resolve()))
 
 
 def export_all(checkpoint: Path) -> tuple[dict[str, Path], list[str]]:

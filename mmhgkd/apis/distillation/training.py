@@ -12,18 +12,22 @@ from mmhgkd.runner import command_line, fall_back_to_full_precision
 from mmhgkd.utils import preflight
 
 from .quiet_runner import QuietRunner
-from .results import keep_weights
+from .results import drop_checkpoints, keep_weights
 
 
 def train_aside(cfg: Config, out: Path, progress: bool) -> None:
-    """Train in a folder of its own, or go on there, and keep the weights."""
+    """Train in a folder of its own, or go on there, and keep the weights.
+
+    Args:
+        cfg (Config): Of the run.
+        out (Path): File for the weights, in the folder of the run.
+        progress (bool): Whether to show how far it is.
+    """
     cfg.resume = 'auto'
     with quiet():
         train(cfg, progress)
-    folder = Path(cfg.work_dir)
-    keep_weights(last_checkpoint(folder), out)
-    for path in folder.glob('epoch_*.pth'):
-        path.unlink()
+    keep_weights(last_checkpoint(out.parent), out)
+    drop_checkpoints(out)
 
 
 def train(cfg: Config, progress: bool) -> None:
