@@ -1,35 +1,41 @@
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from mmengine.logging import MMLogger
-
-from mmhgkd.catalog import Photos, find_photos, student_name
+from mmhgkd.catalog import (
+    TWINS,
+    Photos,
+    check_numbers,
+    find_photos,
+    student_name,
+    twin_names,
+)
 from mmhgkd.catalog.teachers import SHIPPED
 from mmhgkd.report import RunRecord, html_report
-from mmhgkd.runner import (
-    command_line,
-    fall_back_to_full_precision,
-    safe_loading,
-)
-from mmhgkd.utils import preflight
+from mmhgkd.runner import safe_loading
 
 from .distillation import (
     Distillation,
     Judge,
-    QuietRunner,
     Teacher,
     choose_teacher,
     distillation_config,
     make_plan,
+    make_twin,
     read_teacher,
     teacher_training_config,
 )
-from .distillation.checks import check_folder, check_options, check_photos
+from .distillation.checks import (
+    check_folder,
+    check_labels,
+    check_options,
+    check_photos,
+    make_folder,
+)
+from .distillation.duration import guess_duration
 from .distillation.introduction import introduce
+from .distillation.judge import build_training
 from .distillation.pictures import save_neighbors, save_panel
 from .distillation.results import (
     CHECKPOINT,
@@ -42,9 +48,17 @@ from .distillation.start_weights import (
     write_start_weights,
 )
 from .distillation.teacher import shipped_teacher
+from .distillation.training import (
+    last_checkpoint,
+    quiet,
+    train,
+    train_aside,
+)
 
 Say = Callable[[str], None]
 PANEL, NEIGHBORS = 'panel.png', 'neighbors.png'
+BEFORE = 'neighbors_before.png'
+START_WEIGHTS = 'start_weights.pth'
 #: Images that the pre-training of a teacher takes, fewest and most epochs.
 TEACHER_SHOWN, TEACHER_EPOCHS = 60_000, (20, 300)
 
@@ -68,6 +82,7 @@ def distill(
     export: bool = True,
     say: Say | None = None,
     views: int | None = None,
+    compare: str | Iterable[str] | None = None,
 ) -> Distillation:
     """Distil a student on images without labels, and judge it.
 
@@ -114,6 +129,10 @@ def distill(
         views (int, optional): How often the student sees a photo for one pass
             of the teacher. Defaults to None: twice where the teacher costs
             at least twice what the student does.
+        compare (str or Iterable[str], optional): What else to train the same
+            student on for as many steps, as rows of the comparison: 'pixels'
+            (SparK) and 'supervised', which needs one folder a class.
+            Defaults to None, which means nothing.
 
     Returns:
         Distillation: Paths and metrics. It serves as the path of the
@@ -122,10 +141,9 @@ def distill(
     Raises:
         ConfigError: If images, teacher or options do not exist or fit.
     """
-    folder = Path(out).expanduser()
     tell = say or (lambda line: None)
     asked = dict(
-        student=student and student_name(student),
+        student=None if student is None else student_name(student),
         teacher=None if str(teacher) == 'auto' else str(teacher),
         epochs=epochs,
         batch_size=batch_size,
@@ -133,13 +151,15 @@ def distill(
         seed=seed,
         views=views,
     )
-    old = check_folder(folder, resume, asked)
-    photos = find_photos(images, folder / 'images')
+    check_numbers({**asked, 'workers': workers})
+    folder, old = check_folder(out, resume, asked)
+    photos = find_photos(images, folder / 'images', folder)
     check_options(options)
-    folder.mkdir(parents=True, exist_ok=True)
+    names = twin_names(compare, photos, old.compare if old else ())
+    make_folder(folder)
     if old is not None:
         finished = Distillation.read(folder)
-        if finished is not None:
+        if finished is not None and set(names) <= set(finished.metrics):
             tell(f'{folder} is finished already; nothing is left to do')
             return finished
         check_photos(old, photos)
@@ -173,45 +193,84 @@ def distill(
         kept('views', views),
     )
     cfg = distillation_config(plan, photos, chosen, folder, config, options)
+    started = folder / START_WEIGHTS
+    if student_weights is None and old is not None and started.is_file():
+        student_weights = started
     if student_weights is not None:
-        weights = write_start_weights(
-            student_weights, cfg, folder / 'start_weights.pth'
+        set_start_weights(
+            cfg, write_start_weights(student_weights, cfg, started)
         )
-        set_start_weights(cfg, weights)
-    plan.save(folder)
+    plan = replace(plan, compare=names)
     judge = Judge(cfg, photos, plan.device, plan.seed, plan.workers)
-    with _quiet():
+    check_labels(judge, names, photos)
+    twins = [
+        make_twin(twin, cfg, plan, photos, judge.queries, folder)
+        for twin in names
+    ]
+    plan.save(folder)
+    result = Distillation(folder, folder / CHECKPOINT)
+    is_trained = old is not None and result.checkpoint.is_file()
+    durations = {}
+    with quiet():
         model = judge.build_model()
+        if not resume:
+            durations['distilled'] = guess_duration(model, plan)
+        for twin in twins:
+            if not twin.checkpoint.is_file():
+                network = build_training(twin.config).to(judge.device)
+                durations[twin.name] = guess_duration(network, twin.plan)
     millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
     rate = cfg.optim_wrapper.optimizer.lr
     for line in introduce(
-        plan, photos, chosen, reasons, folder, millions, rate
+        plan, photos, chosen, reasons, folder, millions, rate, durations
     ):
         tell(line)
-    with _quiet():
+    with quiet():
         before, taught = judge.embed(model)
         if resume:
             cfg.resume = 'auto'
-        _train(cfg, say is not None)
-    result = Distillation(folder, folder / CHECKPOINT)
-    keep_weights(_last_checkpoint(folder), result.checkpoint)
+        if not is_trained:
+            train(cfg, say is not None)
+    if not is_trained:
+        keep_weights(last_checkpoint(folder), result.checkpoint)
+    for twin in twins:
+        if not twin.checkpoint.is_file():
+            tell(f'Training the same student on {TWINS[twin.name]}')
+            train_aside(twin.config, twin.checkpoint, say is not None)
     tell('Comparing student and teacher')
-    with _quiet():
+    start = 'start weights' if student_weights else 'untrained'
+    with quiet():
+        model = judge.build_model()
+        found = {
+            twin.name: judge.embed_twin(model, twin.checkpoint)
+            for twin in twins
+        }
         model = judge.build_model(result.checkpoint)
-        after, _ = judge.embed(model)
-        start = 'start weights' if student_weights else 'untrained'
+        (after,) = judge.embed(model, with_teacher=False)
+        rows = {
+            start: before,
+            'pixels': found.get('pixels'),
+            'distilled': after,
+            'teacher': taught,
+            'supervised': found.get('supervised'),
+        }
         result.metrics = judge.compare(
-            {start: before, 'distilled': after}, taught
+            {name: row for name, row in rows.items() if row is not None},
+            taught,
         )
         save_panel(folder / PANEL, judge, model)
-        save_neighbors(
-            folder / NEIGHBORS,
-            judge.files,
-            {start: before, 'distilled': after, 'teacher': taught},
-        )
+        result.changed = judge.changed(before, after)
+        nearest = {'nearest by the student': after}
+        save_neighbors(folder / NEIGHBORS, judge.files, nearest, 5)
+        before_after = {start: before, 'distilled': after, 'teacher': taught}
+        save_neighbors(folder / BEFORE, judge.files, before_after)
         if export:
             tell('Writing the student for torchvision, timm and ONNX')
             result.exports, result.notes = export_all(result.checkpoint)
+        if result.changed is None:
+            result.notes.append(
+                f'{len(judge.files)} photos are too few to compare neighbors'
+            )
         if judge.unreadable:
             result.notes.append(
                 f'{judge.unreadable} photos could not be read for the '
@@ -219,7 +278,7 @@ def distill(
             )
     result.report = folder / 'report.html'
     result.save()
-    drop_checkpoints(folder)
+    drop_checkpoints(result.checkpoint)
     result.report.write_text(html_report(RunRecord(folder)), encoding='utf-8')
     return result
 
@@ -238,46 +297,9 @@ def _train_teacher(
         fewest, most = TEACHER_EPOCHS
         epochs = min(max(TEACHER_SHOWN // plan.photos, fewest), most)
         cfg = teacher_training_config(plan, photos, epochs, out)
-        cfg.resume = 'auto'
         tell(
             f'Training a small teacher (MAE, 2.3 M parameters) on the photos '
             f'first: {epochs} epochs, log in {out}'
         )
-        with _quiet():
-            _train(cfg, True)
-        keep_weights(_last_checkpoint(out), done)
-        for path in out.glob('epoch_*.pth'):
-            path.unlink()
+        train_aside(cfg, done, True)
     return read_teacher(done)
-
-
-def _train(cfg: Config, progress: bool) -> None:
-    if progress:
-        cfg.custom_hooks = [
-            *(cfg.get('custom_hooks') or []),
-            dict(type='mmhgkd.ProgressHook', plain=True),
-        ]
-    fall_back_to_full_precision(cfg)
-    preflight.check_config(cfg, ('train_dataloader',))
-    command_line.build_runner(cfg, QuietRunner).train()
-
-
-def _last_checkpoint(folder: Path) -> Path:
-    return Path((folder / 'last_checkpoint').read_text().strip())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Send all but errors to the log of the run."""
-    logging.captureWarnings(True)
-    current = MMLogger.get_current_instance()
-    for handler in current.handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.setLevel(logging.ERROR)
-    logger = logging.getLogger('py.warnings')
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logging.captureWarnings(False)

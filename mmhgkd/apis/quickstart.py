@@ -24,12 +24,13 @@ from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.visualization.model_panel import save_model_panel
 
 from .configs import load_config
+from .distillation.twins import RECIPES
 
 ARMS = {
     'untrained': 'hgkd/r18_quickstart',
-    'SparK (pixels)': 'spark/r18_pixels_quickstart',
+    'SparK (pixels)': RECIPES['pixels'],
     'H-GKD (distilled)': 'hgkd/r18_quickstart',
-    'supervised (labels)': 'classification/r18_scratch_quickstart',
+    'supervised (labels)': RECIPES['supervised'],
     'teacher': 'mae/vit-micro_scenes',
 }
 NOT_TRAINED = ('untrained', 'teacher')

@@ -1,7 +1,9 @@
 """What there is to choose from. Nothing in here imports PyTorch."""
 
 from .configs import config_folder, config_names, config_path
+from .metrics import METRICS, ROWS
 from .names import suggest
+from .options import TWINS, check_numbers, twin_names
 from .photos import Photos, find_photos
 from .students import (
     STUDENTS,
@@ -18,11 +20,15 @@ from .teachers import (
 )
 
 __all__ = [
+    'METRICS',
+    'ROWS',
     'STUDENTS',
     'TEACHERS',
+    'TWINS',
     'Photos',
     'TeacherEntry',
     'cached_teacher',
+    'check_numbers',
     'config_folder',
     'config_names',
     'config_path',
@@ -33,4 +39,5 @@ __all__ = [
     'student_name',
     'student_names',
     'suggest',
+    'twin_names',
 ]

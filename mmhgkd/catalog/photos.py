@@ -1,22 +1,28 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.image_headers import read_header
 
-EXTENSIONS = frozenset(
-    ['.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp']
+from .find_images import (
+    SPLITS,
+    find_folders,
+    find_images,
+    has_image_extension,
+    has_images,
+    kind_of,
 )
+from .pixels import check_pixels, to_pil
+
 LOOKED_AT = 1000  #: photos whose header is read
-SPLITS = ('train', 'val', 'test')
 _GLOB = frozenset('*?[')
 _HEIC = ('.heic', '.heif')
 
@@ -70,7 +76,7 @@ class Photos:
             )
             text += f'; left out: {reasons}'
             if any(kind in _HEIC for kind in self.left_out):
-                text += ' (convert HEIC to JPEG to use it)'
+                text += ' (`pip install "mmhgkd[heif]"` reads HEIC)'
         return text
 
     @property
@@ -79,7 +85,11 @@ class Photos:
         return median(map(min, self.sizes)) if self.sizes else 0
 
 
-def find_photos(images: Any, store: str | Path | None = None) -> Photos:
+def find_photos(
+    images: Any,
+    store: str | Path | None = None,
+    without: str | Path | None = None,
+) -> Photos:
     """Find the photos that are meant.
 
     Args:
@@ -90,6 +100,8 @@ def find_photos(images: Any, store: str | Path | None = None) -> Photos:
             that were found already are what is returned.
         store (str or Path, optional): Folder that receives images which are
             no files. Defaults to None, which refuses them.
+        without (str or Path, optional): A folder in that of the photos which
+            is passed over, as it holds results. Defaults to None.
 
     Raises:
         ConfigError: If there are no photos, or what is given is none.
@@ -97,7 +109,7 @@ def find_photos(images: Any, store: str | Path | None = None) -> Photos:
     if isinstance(images, Photos):
         return images
     if isinstance(images, (str, os.PathLike)):
-        photos = _find(os.fspath(images))
+        photos = _find(os.fspath(images), without)
     else:
         photos = _collect(images, store)
     if not photos.training:
@@ -105,16 +117,24 @@ def find_photos(images: Any, store: str | Path | None = None) -> Photos:
         raise ConfigError(
             f'no photo lies in {photos.source}'
             + (f' (found {kinds})' if kinds else '')
-            + f'; give a folder with {", ".join(sorted(EXTENSIONS))}'
+            + '; give a folder with images such as .jpg, .png, .tif or .webp'
         )
     _look(photos)
     return photos
 
 
-def _find(text: str) -> Photos:
+def _find(text: str, without: str | Path | None) -> Photos:
+    if not text:
+        raise ConfigError('`images` is empty; give the folder of your photos')
     path = Path(text).expanduser()
     if path.is_dir():
-        return _find_in_folder(path)
+        results = Path(without).expanduser().resolve() if without else None
+        if results == path.resolve():
+            raise ConfigError(
+                f'{text} holds the photos; choose another folder for what is '
+                'written'
+            )
+        return _find_in_folder(path, results)
     if path.is_file() and path.suffix.lower() == '.txt':
         lines = path.read_text(encoding='utf-8').splitlines()
         names = [line.strip() for line in lines if line.strip()]
@@ -122,7 +142,9 @@ def _find(text: str) -> Photos:
         photos.source = text
         return photos
     if path.is_file():
-        return _from_files([path])
+        photos = _from_files([path])
+        photos.source = text
+        return photos
     if _GLOB & set(text):
         found = glob.glob(str(path), recursive=True)
         photos = Photos(text, [])
@@ -134,44 +156,90 @@ def _find(text: str) -> Photos:
     )
 
 
-def _find_in_folder(folder: Path) -> Photos:
-    photos = Photos(str(folder), [], folder.resolve())
+def _find_in_folder(folder: Path, without: Path | None) -> Photos:
     root = str(folder.resolve())
-    splits = [name for name in SPLITS if (folder / name).is_dir()]
-    if 'train' in splits:
-        for name in splits[:2] if 'val' in splits else ['train']:
-            _sort_out(photos, _walk(os.path.join(root, name)))
+    photos = Photos(str(folder), [], folder.resolve())
+    splits, others = _find_splits(root)
+    if splits:
+        for name in splits:
+            _walk(photos, os.path.join(root, name), without)
         val = os.path.join(root, 'val') + os.sep
         photos.held_out = frozenset(
             file for file in photos.files if file.startswith(val)
         )
+        photos.left_out.update(f'{name}/' for name in others)
     else:
-        _sort_out(photos, _walk(root))
-    _find_classes(photos, root, 'train' in splits)
+        _walk(photos, root, without)
+    _find_classes(photos, root, bool(splits))
     return photos
 
 
-def _walk(root: str) -> Iterable[str]:
-    for folder, folders, names in os.walk(root, followlinks=True):
-        # What cameras and systems hide.
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(('.', '__MACOSX'))
-        )
-        for name in sorted(names):
-            if not name.startswith('.'):
-                yield os.path.join(folder, name)
+def _find_splits(root: str) -> tuple[list[str], list[str]]:
+    """The splits that serve, and the other folders with images.
+
+    A lone folder with the name of a split is a class like those beside it.
+    """
+    folders = _readable(find_folders, root)
+    others = [
+        name
+        for name in folders
+        if name not in SPLITS and has_images(os.path.join(root, name))
+    ]
+    splits = [name for name in SPLITS if name in folders]
+    if 'train' not in splits or (len(splits) == 1 and others):
+        return [], []
+    return splits[: 1 + ('val' in splits)], [
+        *others,
+        *(name for name in splits if name == 'test'),
+    ]
+
+
+def _readable(find: Callable[..., Any], root: str, *rest: Any) -> Any:
+    try:
+        return find(root, *rest)
+    except PermissionError as error:
+        raise ConfigError(
+            f'the folder {root} cannot be read ({error.strerror}); ask for '
+            'the right to, or copy the photos'
+        ) from error
+
+
+def _walk(photos: Photos, root: str, without: Path | None) -> None:
+    """Add the photos below a folder."""
+    files, left_out = _readable(find_images, root, has_image_extension)
+    # Nothing starts with '/' below a folder.
+    results = f'{os.path.relpath(without, root)}{os.sep}' if without else '/'
+    for kind, paths in left_out.items():
+        count = sum(not path.startswith(results) for path in paths)
+        photos.left_out.update({kind: count} if count else {})
+    _keep(
+        photos,
+        (
+            os.path.join(root, file)
+            for file in files
+            if not file.startswith(results)
+        ),
+    )
 
 
 def _sort_out(photos: Photos, paths: Iterable[str]) -> None:
     """Keep the photos among files, and count the others."""
+    images = []
     for path in paths:
-        extension = os.path.splitext(path)[1].lower()
-        if extension not in EXTENSIONS:
-            photos.left_out[extension or 'without ending'] += 1
-        elif os.path.getsize(path) == 0:
-            photos.left_out['empty'] += 1
+        kind = kind_of(path, has_image_extension)
+        if kind:
+            photos.left_out[kind] += 1
         else:
-            photos.files.append(os.path.abspath(path))
+            images.append(os.path.abspath(path))
+    _keep(photos, images)
+
+
+def _keep(photos: Photos, images: Iterable[str]) -> None:
+    for path in images:
+        if os.path.getsize(path):
+            photos.files.append(path)
+        else:
+            photos.left_out['empty'] += 1
     photos.files.sort()
 
 
@@ -195,7 +263,7 @@ def _find_classes(photos: Photos, root: str, has_splits: bool) -> None:
 
 def _collect(images: Any, store: str | Path | None) -> Photos:
     if isinstance(images, np.ndarray):
-        _check_pixels(images[None] if images.ndim == 3 else images)
+        check_pixels(images[None] if images.ndim == 3 else images)
         images = [images] if images.ndim == 3 else list(images)
     if not isinstance(images, Sequence):
         try:
@@ -215,7 +283,7 @@ def _collect(images: Any, store: str | Path | None) -> Photos:
     files = []
     for index, image in enumerate(images):
         path = folder / f'{index:0{digits}}.png'
-        _to_pil(image, index).save(path)
+        to_pil(image, index).save(path)
         files.append(str(path.resolve()))
     return Photos(f'{len(files):,} images in memory', files)
 
@@ -223,52 +291,17 @@ def _collect(images: Any, store: str | Path | None) -> Photos:
 def _from_files(images: Iterable[str | os.PathLike]) -> Photos:
     files = [os.path.abspath(os.path.expanduser(image)) for image in images]
     for file in files:
+        if os.path.isdir(file):
+            raise ConfigError(
+                f'{file} is a folder among several; give one folder alone, or '
+                'a quoted pattern such as "{a,b}/**/*.jpg" for each file'
+            )
         if not os.path.isfile(file):
             raise ConfigError(f'there is no file {file}; correct the list')
     files = list(dict.fromkeys(files))
     photos = Photos(f'{len(files):,} files', [])
     _sort_out(photos, files)
     return photos
-
-
-def _to_pil(image: Any, index: int) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image.convert('RGB')
-    if isinstance(image, (str, os.PathLike)):
-        try:
-            with Image.open(image) as opened:
-                return opened.convert('RGB')
-        except (OSError, UnidentifiedImageError) as error:
-            raise ConfigError(f'cannot read image {index}: {error}') from error
-    pixels = np.asarray(image)
-    _check_pixels(pixels[None], f'image {index}')
-    return Image.fromarray(pixels.astype(np.uint8))
-
-
-def _check_pixels(pixels: np.ndarray, what: str = '`images`') -> None:
-    """Refuse arrays whose scale or order of axes is a guess."""
-    if pixels.ndim != 4 or pixels.shape[-1] != 3:
-        raise ConfigError(
-            f'{what} must be RGB arrays (H, W, 3), got the shape '
-            f'{pixels.shape[1:]}'
-            + (
-                '; move the channels with `array.transpose(1, 2, 0)`'
-                if pixels.ndim == 4 and pixels.shape[1] == 3
-                else ''
-            )
-        )
-    if pixels.dtype == np.uint8 or not pixels.size:
-        return
-    low, high = float(pixels.min()), float(pixels.max())
-    if np.issubdtype(pixels.dtype, np.floating) and high <= 1:
-        raise ConfigError(
-            f'{what} holds floats in {low:.3g}..{high:.3g}, which would be '
-            'black images; pass `(255 * array).astype("uint8")`'
-        )
-    if not 0 <= low <= high <= 255:
-        raise ConfigError(
-            f'{what} holds values in {low:.4g}..{high:.4g}; pass RGB in 0..255'
-        )
 
 
 def _look(photos: Photos) -> None:
@@ -278,16 +311,12 @@ def _look(photos: Photos) -> None:
     unreadable = set()
     for file in files[::step]:
         try:
-            with Image.open(file) as image:
-                photos.sizes.append(image.size)
-                photos.formats[image.format] += 1
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ):
+            header = read_header(file)
+        except Exception:  # a file of any kind can cause any
             unreadable.add(file)
+        else:
+            photos.sizes.append(header.turned_size)
+            photos.formats[header.format] += 1
     if not unreadable:
         return
     photos.left_out['unreadable'] += len(unreadable)

@@ -67,6 +67,11 @@ def student_name(name: str) -> str:
             torchvision that are not listed are tried by
             :func:`student_backbone`, and are no error here.
     """
+    if not isinstance(name, str):
+        raise ConfigError(
+            f'a student is the name of a network, such as resnet18, got '
+            f'{name!r}'
+        )
     for known in STUDENTS:
         if _plain(known) == _plain(name):
             return known

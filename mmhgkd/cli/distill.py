@@ -12,7 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmhgkd.catalog import find_photos, find_teacher, student_name
+from mmhgkd.catalog import (
+    METRICS,
+    ROWS,
+    TWINS,
+    check_numbers,
+    find_photos,
+    find_teacher,
+    student_name,
+    twin_names,
+)
 from mmhgkd.catalog.teachers import SHIPPED
 from mmhgkd.utils import ConfigError
 
@@ -20,12 +29,6 @@ from .arguments import Parser, checked, print_table, quiet_import
 
 if TYPE_CHECKING:
     from mmhgkd.apis import Distillation
-
-COLUMNS = {
-    'knn': 'right by kNN',
-    'linear': 'right by linear probe',
-    'neighbors': "teacher's neighbors found",
-}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -49,6 +52,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--image-size', type=int, help='what the student sees, in pixels')
     seen = 'how often the student sees a photo for one pass of the teacher'
     add('--views', type=int, help=seen)
+    twins = f'what else to train the same student on: {", ".join(TWINS)}'
+    add('--compare', metavar='NAME,NAME', help=twins)
     add('--workers', type=int, help='processes that load photos')
     add('--seed', type=int)
     add('--resume', action='store_true', help='go on with what lies in OUT')
@@ -61,13 +66,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """What can be wrong is found before anything slow is imported."""
+    if not args.out:
+        raise ConfigError('--out is empty; give a folder')
     if args.student is not None:
         student_name(args.student)
-    for name in ('epochs', 'batch_size', 'image_size', 'views'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            flag = f'--{name.replace("_", "-")}'
-            raise ConfigError(f'{flag} must be at least 1, got {value}')
+    twin_names(args.compare)
+    check_numbers(vars(args), as_flags=True)
     weights = args.student_weights
     if weights is not None and not Path(weights).expanduser().is_file():
         raise ConfigError(f'--student-weights {weights}: no such file')
@@ -78,9 +82,8 @@ def check(args: argparse.Namespace) -> None:
         and not Path(args.teacher).expanduser().is_file()
     ):
         find_teacher(args.teacher)
-    args.found = args.photos
-    if isinstance(args.photos, str):
-        args.found = find_photos(args.photos)
+    args.found = find_photos(args.photos, without=args.out)
+    twin_names(args.compare, args.found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             export=not args.no_export,
             say=say,
             views=args.views,
+            compare=args.compare,
         )
         show(result, args.photos)
 
@@ -128,8 +132,14 @@ def say(line: str) -> None:
 
 def show(result: 'Distillation', photos: str | list[str]) -> None:
     """Print the comparison, the files and what to do next."""
-    print('\nPercent, more is better:\n')
-    show_metrics(result.metrics)
+    from mmhgkd.report import describe_change
+
+    if any(result.metrics.values()):
+        print('\nFrozen features, compared:\n')
+        show_metrics(result.metrics)
+    change = describe_change(vars(result))
+    if change:
+        print(f'\n{change}')
     print('\nFiles:\n')
     files = [('student', result.checkpoint), *result.exports.items()]
     if result.report is not None:
@@ -142,14 +152,20 @@ def show(result: 'Distillation', photos: str | list[str]) -> None:
 
 
 def show_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """Print a comparison, a student a row."""
-    keys = [k for k in COLUMNS if any(k in row for row in metrics.values())]
+    """Print a comparison, a student a row, and what it means."""
+    keys = [k for k in METRICS if any(k in row for row in metrics.values())]
     print_table(
         [
-            ['', *(COLUMNS[key] for key in keys)],
+            ['', *(METRICS[key][0] for key in keys), ''],
             *(
-                [name, *(f'{row[k]:.1f}' if k in row else '' for k in keys)]
+                [
+                    name,
+                    *(f'{row[k]:.1f}' if k in row else '' for k in keys),
+                    ROWS.get(name, ''),
+                ]
                 for name, row in metrics.items()
             ),
         ]
     )
+    print()
+    print_table([METRICS[key][0], METRICS[key][1]] for key in keys)

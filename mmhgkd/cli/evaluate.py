@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def check() -> None:
-        args.photos = find_photos(args.images)
+        args.photos = find_photos(args.images, without=args.folder)
         if not Path(args.folder).is_dir():
             raise ConfigError(
                 f'there is no folder {args.folder}; give that of a run'
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         import torch
 
         from mmhgkd.apis.distillation import Judge
+        from mmhgkd.apis.distillation.training import quiet
         from mmhgkd.report import RunRecord
         from mmhgkd.runner.command_line import run_tool
 
@@ -51,10 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             device,
             workers=args.workers,
         )
-        before, taught = judge.embed(judge.build_model())
-        checkpoint = args.checkpoint or record.checkpoint
-        after, _ = judge.embed(judge.build_model(checkpoint))
-        print(f'{len(judge.files)} photos; percent, more is better:\n')
+        with quiet():
+            before, taught = judge.embed(judge.build_model())
+            checkpoint = args.checkpoint or record.checkpoint
+            model = judge.build_model(checkpoint)
+            (after,) = judge.embed(model, with_teacher=False)
+        print(f'{len(judge.files)} photos, frozen features:\n')
         show_metrics(
             judge.compare({'untrained': before, 'distilled': after}, taught)
         )

@@ -1,13 +1,9 @@
 from mmengine import fileio
 from mmengine.logging import MMLogger
 
+from mmhgkd.catalog.find_images import SPLITS, find_folders, has_images
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.left_out import say_once
-
-from .find_images import find_folders, has_images
-
-#: Names that folders of splits have.
-SPLITS = ('train', 'val', 'test')
 
 
 def find_split(data_root: str, split: str) -> str:

@@ -9,20 +9,21 @@ from mmengine.dataset import ConcatDataset
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import CustomDataset
 
+from mmhgkd.catalog.find_images import (
+    IMAGE_EXTENSIONS,
+    SPLITS,
+    LeftOut,
+    find_folders,
+    find_images,
+    is_system,
+)
 from mmhgkd.registry import DATASETS
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.left_out import count_kinds, say_once
 from mmhgkd.utils.value_checks import is_count
 
 from .check_sample import check_sample
-from .find_images import (
-    IMAGE_EXTENSIONS,
-    LeftOut,
-    find_folders,
-    find_images,
-    is_system,
-)
-from .find_split import SPLITS, find_split, shorten
+from .find_split import find_split, shorten
 from .load_image import LoadImage
 
 

@@ -1,5 +1,5 @@
 from .animation import save_animation
-from .comparison import compare_runs, to_csv, to_markdown
+from .comparison import compare_runs, describe_change, to_csv, to_markdown
 from .complexity import Complexity, backbone_complexity, model_complexity
 from .curves import curve_keys, draw_curves, run_labels
 from .html_report import html_report
@@ -11,6 +11,7 @@ __all__ = [
     'backbone_complexity',
     'compare_runs',
     'curve_keys',
+    'describe_change',
     'draw_curves',
     'html_report',
     'model_complexity',

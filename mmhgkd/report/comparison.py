@@ -1,6 +1,7 @@
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .curves import run_labels
 from .run_record import RunRecord
@@ -52,6 +53,32 @@ def throughput(record: RunRecord) -> dict[str, str]:
         'ms/iteration': f'{1e3 * seconds:.4g}' if seconds else '',
         'images/s': f'{images:.4g}' if images else '',
     }
+
+
+def describe_change(results: Mapping[str, Any]) -> str:
+    """What a distillation has changed, without a word about labels.
+
+    Args:
+        results (Mapping): Content of ``results.json``.
+
+    Returns:
+        str: A line for people; '' of too few photos.
+    """
+    changed, rows = results.get('changed'), results.get('metrics') or {}
+    before = rows.get('untrained') or rows.get('start weights') or {}
+    found = [
+        row.get('neighbors')
+        for row in (before, rows.get('distilled', {}), rows.get('chance', {}))
+    ]
+    if changed is None or None in found:
+        return ''
+    first, last, chance = found
+    return (
+        f'Since the start, {changed:.0f} % of the ten nearest neighbors of a '
+        f"photo have changed. Of the teacher's ten, the student found "
+        f'{first:.1f} % before and finds {last:.1f} % now (higher is better; '
+        f'{chance:.1f} % by chance).'
+    )
 
 
 def to_markdown(rows: Sequence[dict[str, str]]) -> str:

@@ -10,9 +10,10 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mmhgkd.catalog import METRICS, ROWS
 from mmhgkd.version import __version__
 
-from .comparison import progress, throughput
+from .comparison import describe_change, progress, throughput
 from .curves import GRID, INK, MUTED, curve_keys, draw_curve
 from .explanations import explain_curve, explain_picture
 from .run_record import RunRecord
@@ -20,17 +21,13 @@ from .style import STYLE
 
 MAX_PICTURES = 24
 RESULTS = 'results.json'  #: what a distillation has reached, in percent
-#: Plain names of its metrics.
-METRICS = {
-    'knn': 'right by nearest neighbors (kNN)',
-    'linear': 'right by a linear probe',
-    'neighbors': "neighbors in common with the teacher's",
-}
 #: What the pictures of a distillation show, by their names; see
 #: :func:`explain_picture` for those of other tools.
 EXPLANATIONS = {
-    'neighbors.png': 'Photos and their nearest others before and after, and '
-    'by the teacher. Good features put alike things side by side.',
+    'neighbors.png': 'Photos, each with the five others that are nearest by '
+    'the distilled student. Good features put alike things side by side.',
+    'neighbors_before.png': 'Photos and their nearest others before and '
+    'after, and by the teacher.',
 }
 #: A word on each section of figures.
 ABOUT = {
@@ -86,24 +83,32 @@ def _about(section: str) -> str:
 def results_table(path: Path) -> str:
     """The comparison at the end of a distillation; '' without one."""
     try:
-        metrics = json.loads(path.read_text(encoding='utf-8'))['metrics']
+        results = json.loads(path.read_text(encoding='utf-8'))
+        metrics = results['metrics']
     except (OSError, ValueError, KeyError):
         return ''
     keys = [key for key in METRICS if any(key in r for r in metrics.values())]
     if not keys:
         return ''
-    return (
-        '<p class="muted">More is better everywhere. The features are '
-        'frozen: nothing was trained on labels.</p>'
-    ) + _number_table(
-        ['', *(METRICS[key] for key in keys)],
+    lines = [
+        'The features are frozen; but for the row "supervised" nothing has '
+        'learned from labels.'
+        if 'supervised' in metrics
+        else 'The features are frozen: nothing has learned from labels.',
+        *(f'{name}: {ROWS[name]}.' for name in metrics if name in ROWS),
+        describe_change(results),
+    ]
+    table = _number_table(
+        ['', *(METRICS[key][1] for key in keys)],
         {
             f'<th>{escape(name)}</th>': [
-                f'{row[key]:.1f} %' if key in row else '' for key in keys
+                f'{row[key]:.1f}' if key in row else '' for key in keys
             ]
             for name, row in metrics.items()
         },
     )
+    text = '<br>'.join(escape(line) for line in lines if line)
+    return f'{table}<p class="muted">{text}</p>'
 
 
 def describe(config: Mapping[str, Any]) -> dict[str, str]:

@@ -98,16 +98,16 @@ def load_weights(
     network.load_state_dict(encoder, strict=False)
 
 
-def read_state_dict(source: str) -> State:
+def read_state_dict(source: str, option: str = 'teacher.checkpoint') -> State:
     """Read the innermost state dict of a file or URL.
 
-    No code of the file is run.
+    No code of the file is run; error messages name the ``option``.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ConfigError: If the file cannot be read, or holds no weights.
     """
-    content = top = read_checkpoint(source)
+    content = top = read_checkpoint(source, option)
     while isinstance(content, Mapping):
         inner = [
             content[key]

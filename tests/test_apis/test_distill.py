@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,12 @@ from mmhgkd.apis import Distillation, config_folder, distill, load_student
 from mmhgkd.apis import distill as distill_function
 from mmhgkd.apis.distillation import make_plan, read_teacher
 from mmhgkd.apis.distillation.judge import Judge, agreement, nearest
+from mmhgkd.apis.distillation.pictures import (
+    GAP,
+    HEADER,
+    SIDE,
+    save_neighbors,
+)
 from mmhgkd.apis.distillation.start_weights import write_start_weights
 from mmhgkd.apis.distillation.student import backbone_of, multiply_adds
 from mmhgkd.apis.distillation.teacher import (
@@ -25,6 +32,7 @@ from mmhgkd.apis.distillation.teacher import (
     choose_teacher,
 )
 from mmhgkd.catalog import TEACHERS, Photos
+from mmhgkd.cli.evaluate import main as evaluate
 from mmhgkd.transfer.converters.student import read_student
 from mmhgkd.utils import ConfigError
 
@@ -71,9 +79,24 @@ def test_what_is_said(result: Distillation) -> None:
     assert content['metrics'] == result.metrics
     assert Distillation.read(result.folder) == result
     page = (result.folder / 'report.html').read_text()
-    assert '<h2>Results</h2>' in page and 'neighbors in common' in page
-    for name in ('panel.png', 'neighbors.png'):
+    assert '<h2>Results</h2>' in page and 'found, % (higher is' in page
+    assert result.changed is not None and content['changed'] == result.changed
+    assert f'{result.changed:.0f} % of the ten nearest neighbors' in page
+    for name in ('panel.png', 'neighbors.png', 'neighbors_before.png'):
         assert name in page
+
+
+def test_evaluate_says_no_more_than_it_has_to(
+    result: Distillation, scenes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(scenes / 'train')
+    argv = [str(result.folder), '--images', folder, '--workers', '0']
+    assert evaluate(argv) == 0
+    text = capfd.readouterr().out
+    found = result.metrics['distilled']['neighbors']
+    assert text.startswith('12 photos, frozen features:\n')
+    assert re.search(rf'distilled +{found:.1f} +your student\n', text)
+    assert 'nearest photos found, % (higher is better)' in text
 
 
 def test_schedule_and_photos(result: Distillation, scenes: Path) -> None:
@@ -138,14 +161,33 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     (dict(config='hgkd/r17'), 'there is no config'),
     (dict(config='hgkd/r50_mae_paper'), 'not of the form'),
-    (dict(views=0), '`views` must be at least 1'),
-    (dict(epochs=0), '`epochs` must be at least 1'),
+    (dict(images=''), '`images` is empty'),
+    (dict(out=''), "`out` must be a folder for what is written, got ''"),
+    (dict(out=5), '`out` must be a folder for what is written, got 5'),
+    (dict(out='/proc/none'), 'the folder /proc/none of `out` cannot be made'),
+    (dict(out=f'{__file__}/x'), 'of `out` cannot be made'),
+    (dict(teacher=5), '`teacher` must be a name or a checkpoint, got 5'),
+    (dict(student=5), 'is the name of a network, such as resnet18, got 5'),
+    (dict(student=''), "there is no student ''"),
+    (dict(student_weights=__file__), 'or set `student_weights` to another'),
+    (dict(views=0), '`views` must be a whole number and at least 1, got 0'),
+    (dict(epochs=0), '`epochs` must be a whole number and at least 1'),
+    (dict(epochs=1.5), '`epochs` must be a whole number .* got 1.5'),
+    (dict(epochs=True), '`epochs` must be a whole number .* got True'),
+    (dict(batch_size='8'), "`batch_size` must be a whole number .* got '8'"),
+    (dict(batch_size=1), '`batch_size` must be .* at least 2, got 1'),
+    (dict(seed=-1), '`seed` must be a whole number and at least 0, got -1'),
+    (dict(seed='a'), '`seed` must be a whole number'),
     (dict(batch_size=13), r'must lie in 2\.\.12'),
     (dict(image_size=224), 'images of 96 px, not of 224'),
     (dict(image_size=100), 'a multiple of 32'),
-    (dict(workers=-1), 'must not be negative'),
+    (dict(workers=-1), '`workers` must be .* at least 0, got -1'),
     (dict(options={'modell.x': 1}), r'did you mean model\?'),
     (dict(student_weights='no.pth'), 'does not exist'),
+    (dict(compare='pixel'), r"got 'pixel'; did you mean pixels\?"),
+    (dict(compare=''), "got ''"),
+    (dict(compare=7), 'takes names such as'),
+    (dict(compare='pixels, supervised'), 'has no labels; sort the photos'),
 ]
 
 
@@ -155,11 +197,12 @@ def test_wrong_distillations(
 ) -> None:
     settings = {
         'images': scenes / 'train',
+        'out': tmp_path,
         'teacher': 'shipped',
         **arguments,
     }
     with pytest.raises(ConfigError, match=message):
-        distill(out=tmp_path, **settings)
+        distill(**settings)
 
 
 def plan_of(number: int, **settings: Any) -> Any:
@@ -174,9 +217,10 @@ def test_choices_follow_the_number_of_photos(
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     few, more, many = map(plan_of, (200, 3000, 200_000))
     assert (few.batch_size, more.batch_size, many.batch_size) == (16, 64, 64)
-    assert (few.epochs, more.epochs, many.epochs) == (50, 3, 3)
-    assert few.steps == 50 * 12
-    assert few.warmup == 30 and more.warmup == 20
+    assert (few.epochs, more.epochs, many.epochs) == (40, 3, 3)
+    assert plan_of(200, views=2).epochs == 20  # as many images
+    assert few.steps == 40 * 12
+    assert few.warmup == 24 and more.warmup == 20
     assert few.learning_rate == pytest.approx(2.5e-4)
     assert (many.student, many.image_size) == ('resnet18', 96)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
@@ -331,6 +375,52 @@ def test_neighbors_against_a_loop() -> None:
     expected = sum(len(a & b) / 4 for a, b in pairs) / 20 * 100
     assert agreement(one, other, 4) == pytest.approx(expected)
     assert agreement(one, one) == 100
+
+
+def test_neighbors_that_changed() -> None:
+    judge: Any = Judge.__new__(Judge)
+    generator = torch.Generator().manual_seed(0)
+    one, other = torch.randn(2, 15, 6, generator=generator)
+    lost = 0
+    for row in range(15):
+        before, after = (
+            sorted(
+                (i for i in range(15) if i != row),
+                key=lambda i: -torch.cosine_similarity(x[row], x[i], 0).item(),
+            )[:10]
+            for x in (one - one.mean(0), other - other.mean(0))
+        )
+        lost += len(set(before) - set(after))
+    assert judge.changed(one, other) == pytest.approx(100 * lost / 150)
+    assert judge.changed(one, one) == 0
+    assert judge.changed(one[:10], other[:10]) is None
+
+
+def test_picture_of_neighbors(tmp_path: Path) -> None:
+    colors = [(40 * index, 255 - 40 * index, 90) for index in range(6)]
+    files = []
+    for index, color in enumerate(colors):
+        files.append(str(tmp_path / f'{index}.png'))
+        Image.new('RGB', (20, 20), color).save(files[-1])
+    generator = torch.Generator().manual_seed(0)
+    embeddings = {
+        name: torch.randn(6, 3, generator=generator) for name in ('a', 'b')
+    }
+    save_neighbors(tmp_path / 'out.png', files, embeddings, 4)
+    with Image.open(tmp_path / 'out.png') as picture:
+        for row in range(6):
+            top = HEADER + row * (SIDE + GAP) + SIDE // 2
+            expected = [row]
+            lefts = [0]
+            for block, rows in enumerate(embeddings.values()):
+                expected += nearest(rows, 4)[row].tolist()
+                start = SIDE + 3 * GAP + block * (4 * (SIDE + GAP) + 2 * GAP)
+                lefts += [start + i * (SIDE + GAP) for i in range(4)]
+            found = [
+                picture.getpixel((left + SIDE // 2, top)) for left in lefts
+            ]
+            assert found == [colors[index] for index in expected]
+            assert row not in expected[1:]
 
 
 @pytest.mark.parametrize(

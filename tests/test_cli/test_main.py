@@ -45,10 +45,21 @@ QUICK = [
         'did you mean vit_base_patch16_224.mae',
     ),
     (['distill', '.', '--out', 'o', '--epochs', '0'], 2, '--epochs must be'),
+    (['distill', '.', '--out', 'o', '--seed', '-1'], 2, '--seed must be a'),
+    (['distill', '.', '--out', 'o', '--epochs', 'x'], 2, "value: 'x'"),
+    (['distill', '.', '--out', ''], 2, '--out is empty; give a folder'),
+    (['distill', '.', '--out', '.'], 2, '. holds the photos; choose another'),
+    (['distill', '', '--out', 'o'], 2, '`images` is empty'),
+    (['distill', '.', '..', '--out', 'o'], 2, 'is a folder among several'),
     (
         ['distill', '.', '--out', 'o', '--student-weights', 'no.pth'],
         2,
         '--student-weights no.pth: no such file',
+    ),
+    (
+        ['distill', '.', '--out', 'o', '--compare', 'pixels,superviced'],
+        2,
+        'did you mean supervised',
     ),
     (
         ['distill', '.', '--out', 'o', '--teacher', 'x', '--train-teacher'],

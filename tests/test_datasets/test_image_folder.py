@@ -11,8 +11,8 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
+from mmhgkd.catalog.find_images import IMAGE_EXTENSIONS
 from mmhgkd.datasets import ImageFolder
-from mmhgkd.datasets.find_images import IMAGE_EXTENSIONS
 from mmhgkd.utils import ConfigError
 
 

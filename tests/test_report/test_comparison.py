@@ -5,7 +5,13 @@ from pathlib import Path
 
 from log_rows import evaluation_row, training_row
 
-from mmhgkd.report import RunRecord, compare_runs, to_csv, to_markdown
+from mmhgkd.report import (
+    RunRecord,
+    compare_runs,
+    describe_change,
+    to_csv,
+    to_markdown,
+)
 
 Write = Callable[..., Path]
 
@@ -59,3 +65,23 @@ def test_columns_that_no_run_has_are_left_out(write_run: Write) -> None:
         [RunRecord(write_run('a', [evaluation_row(0, k=1.0)]))]
     )
     assert rows == [dict(run='a', k='1')]
+
+
+def test_what_has_changed() -> None:
+    row = {'knn': 1.0}
+    results = dict(
+        changed=81.6,
+        metrics=dict(
+            chance=dict(neighbors=5.03),
+            untrained=dict(neighbors=21.0),
+            distilled=dict(neighbors=43.21),
+            teacher=dict(neighbors=100.0),
+        ),
+    )
+    text = describe_change(results)
+    for part in ('82 % of', '21.0 % before', '43.2 % now', '5.0 % by chance'):
+        assert part in text
+    assert 'higher is better' in text
+    assert not describe_change({**results, 'changed': None})
+    assert not describe_change(dict(changed=3.0, metrics=dict(distilled=row)))
+    assert not describe_change({})

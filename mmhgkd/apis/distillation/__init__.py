@@ -4,6 +4,7 @@ from .quiet_runner import QuietRunner
 from .results import Distillation
 from .run_config import distillation_config, teacher_training_config
 from .teacher import Teacher, choose_teacher, read_teacher
+from .twins import Twin, make_twin
 
 __all__ = [
     'Distillation',
@@ -11,9 +12,11 @@ __all__ = [
     'Plan',
     'QuietRunner',
     'Teacher',
+    'Twin',
     'choose_teacher',
     'distillation_config',
     'make_plan',
+    'make_twin',
     'read_teacher',
     'teacher_training_config',
 ]

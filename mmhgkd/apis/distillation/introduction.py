@@ -1,6 +1,7 @@
+from collections.abc import Mapping
 from pathlib import Path
 
-from mmhgkd.catalog import Photos
+from mmhgkd.catalog import TWINS, Photos
 
 from .plan import Plan
 from .teacher import Teacher
@@ -14,11 +15,27 @@ def introduce(
     folder: Path,
     millions: float,
     rate: float,
+    durations: Mapping[str, str],
 ) -> list[str]:
-    """What is going to happen, in at most ten lines."""
+    """What is going to happen, in at most ten lines.
+
+    Args:
+        plan (Plan): What is trained.
+        photos (Photos): The photos.
+        teacher (Teacher): The teacher.
+        reasons (dict[str, str]): Why, by the name of what was chosen.
+        folder (Path): Folder of everything that is written.
+        millions (float): Parameters of the student.
+        rate (float): Learning rate.
+        durations (Mapping[str, str]): How long the trainings that are left
+            take, 'distilled' and keys of ``TWINS``.
+    """
 
     def why(name: str) -> str:
         return f' ({reasons[name]})' if name in reasons else ''
+
+    def took(name: str, more: str = '') -> str:
+        return f', {durations[name]}{more}' if name in durations else ''
 
     lines = [f'photos   {photos.describe()}']
     if photos.classes:
@@ -40,9 +57,16 @@ def introduce(
         f'{why("views")}, whitened targets, '
         f'learning rate {rate:.2g}',
         f'device   {"GPU" if plan.device == "cuda" else "CPU"}, '
-        f'{plan.workers} processes that load',
+        f'{plan.workers} processes that load' + took('distilled'),
         f'folder   {folder} (the log in it has everything else)',
     ]
+    if plan.compare:
+        lines.append(
+            'compare  the same student, trained for as many steps on '
+            + ' and on '.join(
+                f'{TWINS[name]}{took(name, " more")}' for name in plan.compare
+            )
+        )
     if plan.photos < 500:
         lines.append(
             'NOTE     a few hundred photos show whether it works; for a good '

@@ -17,7 +17,7 @@ from mmhgkd.catalog import Photos
 from mmhgkd.evaluation import knn_accuracy, linear_probe_accuracy
 from mmhgkd.evaluation.embedding import global_embedding
 from mmhgkd.registry import MODELS
-from mmhgkd.teachers.checkpoint import read_state_dict
+from mmhgkd.teachers.checkpoint import read_state_dict, strip_prefix
 from mmhgkd.transfer.converters.student import inference_dataloader
 from mmhgkd.utils import ConfigError
 
@@ -61,6 +61,7 @@ class Judge:
         chosen = sorted(rng.permutation(len(photos.files))[: LIMIT[device]])
         self.files = [photos.files[index] for index in chosen]
         self.labels: Tensor | None = None
+        self.held_out = torch.zeros(len(chosen), dtype=torch.bool)
         if photos.labels:
             labels = torch.tensor([photos.labels[index] for index in chosen])
             held_out = torch.tensor(
@@ -77,20 +78,17 @@ class Judge:
         #: The photos as the student sees them; None where one is broken.
         self.dataset = _Files(self.files, config)
 
+    @property
+    def queries(self) -> frozenset[str]:
+        """Files that are classified by the others."""
+        rows = zip(self.files, self.held_out.tolist(), strict=True)
+        return frozenset(file for file, held_out in rows if held_out)
+
     def build_model(self, checkpoint: str | Path | None = None) -> HGKD:
         """Teacher and student, the latter untrained without a checkpoint."""
-        with (
-            DefaultScope.overwrite_default_scope('mmpretrain'),
-            torch.random.fork_rng(devices=[]),
-        ):
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model: Any = MODELS.build(
-                {
-                    'data_preprocessor': self.config.get('data_preprocessor'),
-                    **self.config.model,
-                    'compile': False,
-                }
-            )
+            model = build_training(self.config)
             model.init_weights()
         if checkpoint is not None:
             model.load_state_dict(read_state_dict(str(checkpoint)))
@@ -99,12 +97,30 @@ class Judge:
         model.eval()
         return model
 
+    def embed_twin(self, model: HGKD, checkpoint: Path) -> Tensor:
+        """Embeddings of all photos by the same student with other weights.
+
+        Args:
+            model (HGKD): Of :meth:`build_model`; its student gets them.
+            checkpoint (Path): Of a training with the same student.
+        """
+        state = strip_prefix(read_state_dict(str(checkpoint)), 'backbone.')
+        model.backbone.load_state_dict(state)
+        return self.embed(model, with_teacher=False)[0]
+
     @torch.no_grad()
-    def embed(self, model: HGKD) -> tuple[Tensor, Tensor]:
+    def embed(
+        self, model: HGKD, with_teacher: bool = True
+    ) -> tuple[Tensor, ...]:
         """Embeddings of all photos, ``(N, D)``: student's and teacher's.
 
         A photo that cannot be read has an embedding of zeros, and is counted
         in ``unreadable``.
+
+        Args:
+            model (HGKD): Of :meth:`build_model`.
+            with_teacher (bool): Whether to give the teacher's, too.
+                Defaults to True.
 
         Raises:
             ConfigError: If no photo can be read.
@@ -112,35 +128,34 @@ class Judge:
         loader: Any = DataLoader(
             self.dataset, 32, num_workers=self.workers, collate_fn=list
         )
-        students: list[Tensor] = []
-        teachers: list[Tensor] = []
+        embeddings: list[list[Tensor]] = []
         empty = 0  # rows before the first photo that can be read
         self.unreadable = 0
         for samples in loader:
             read = [sample is not None for sample in samples]
             self.unreadable += read.count(False)
             if not any(read):
-                if students:
-                    for found in (students, teachers):
-                        found.append(torch.zeros(len(read), found[0].size(1)))
-                else:
-                    empty += len(read)
+                empty += len(read) * (not embeddings)
+                for found in embeddings:
+                    found.append(torch.zeros(len(read), found[0].size(1)))
                 continue
             batch = default_collate([s for s in samples if s is not None])
             inputs = model.data_preprocessor(batch)['inputs']
-            student = global_embedding(model.extract_feat(inputs))
-            teacher = model.teacher
-            layers = teacher.extract_tokens(teacher.prepare(inputs), None)
-            mean = torch.cat([tokens.mean(1) for tokens in layers], -1)
+            rows = [global_embedding(model.extract_feat(inputs))]
+            if with_teacher:
+                teacher = model.teacher
+                layers = teacher.extract_tokens(teacher.prepare(inputs), None)
+                rows.append(torch.cat([x.mean(1) for x in layers], -1))
             places = torch.tensor(read)
-            for found, rows in ((students, student), (teachers, mean)):
-                full = torch.zeros(empty + len(read), rows.size(1))
-                full[empty:][places] = rows.float().cpu()
+            embeddings = embeddings or [[] for _ in rows]
+            for found, values in zip(embeddings, rows, strict=True):
+                full = torch.zeros(empty + len(read), values.size(1))
+                full[empty:][places] = values.float().cpu()
                 found.append(full)
             empty = 0
-        if not students:
+        if not embeddings:
             raise ConfigError('none of the photos to compare by can be read')
-        return torch.cat(students), torch.cat(teachers)
+        return tuple(torch.cat(found) for found in embeddings)
 
     def compare(
         self, students: Mapping[str, Tensor], teacher: Tensor
@@ -148,10 +163,12 @@ class Judge:
         """Metrics of students by name, between chance and the teacher.
 
         Args:
-            students (Mapping[str, Tensor]): Embeddings, ``(N, D)``.
+            students (Mapping[str, Tensor]): Embeddings, ``(N, D)``. The
+                teacher may be among them, to have its place.
             teacher (Tensor): Those of the teacher, ``(N, D')``.
         """
-        rows = {**students, 'teacher': teacher}
+        rows = dict(students)
+        rows.setdefault('teacher', teacher)
         return {
             'chance': self.chance(),
             **{name: self.measure(row, teacher) for name, row in rows.items()},
@@ -184,6 +201,20 @@ class Judge:
             metrics['neighbors'] = agreement(embeddings, teacher)
         return metrics
 
+    def changed(self, before: Tensor, after: Tensor) -> float | None:
+        """Percent of the nearest neighbors that are others now.
+
+        Args:
+            before (Tensor): Embeddings, ``(N, D)``.
+            after (Tensor): Later ones, ``(N, D)``.
+
+        Returns:
+            float, optional: None of too few photos.
+        """
+        if len(before) <= NEIGHBORS:
+            return None
+        return 100 - agreement(before, after)
+
     def chance(self) -> dict[str, float]:
         """What a student that knows nothing has."""
         metrics = {}
@@ -195,6 +226,16 @@ class Judge:
         if len(self.files) > NEIGHBORS:
             metrics['neighbors'] = 100 * NEIGHBORS / (len(self.files) - 1)
         return metrics
+
+
+def build_training(config: Config) -> Any:
+    """Build the model of a training, not compiled."""
+    model = config.model.to_dict()
+    if 'compile' in model:
+        model['compile'] = False
+    preprocessor = config.get('data_preprocessor')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build({'data_preprocessor': preprocessor, **model})
 
 
 def nearest(embeddings: Tensor, number: int) -> Tensor:

@@ -14,26 +14,31 @@ from mmhgkd.visualization.model_panel import save_model_panel
 from .judge import Judge, nearest
 
 SIDE, GAP, HEADER = 96, 6, 22
-SHOWN = 3  #: neighbors of each photo
 ROWS = 12
 
 
 def save_neighbors(
-    path: Path, files: Sequence[str], embeddings: Mapping[str, Tensor]
+    path: Path,
+    files: Sequence[str],
+    embeddings: Mapping[str, Tensor],
+    shown: int = 3,
 ) -> None:
-    """Draw photos and their nearest neighbors by several embeddings.
+    """Draw photos and their nearest neighbors by one or more embeddings.
+
+    A photo is no neighbor of itself.
 
     Args:
         path (Path): The picture to write.
         files (Sequence[str]): The photos.
         embeddings (Mapping): Of all photos, ``(N, D)``, by a title.
+        shown (int): Neighbors of each photo. Defaults to 3.
     """
     total = len(files)
     rows = [(2 * i + 1) * total // (2 * ROWS) for i in range(ROWS)]
     rows = list(dict.fromkeys(rows))
-    found = {name: nearest(e, SHOWN) for name, e in embeddings.items()}
+    found = {name: nearest(e, shown) for name, e in embeddings.items()}
     step = SIDE + GAP
-    block = SHOWN * step + 2 * GAP
+    block = shown * step + 2 * GAP
     width = step + 2 * GAP + len(found) * block
     picture = Image.new('RGB', (width, HEADER + len(rows) * step), 'white')
     draw = ImageDraw.Draw(picture)

@@ -1,20 +1,21 @@
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
 
 import torch
 
-from mmhgkd.catalog import Photos, student_name
+from mmhgkd.catalog import Photos, check_numbers, student_name
 from mmhgkd.utils import ConfigError
 
 from .student import backbone_of, multiply_adds
 from .teacher import Teacher
 
 FILE = 'plan.json'
-#: Images that are shown to a student, by device, photos often repeated.
-SHOWN = {'cpu': 10_000, 'cuda': 500_000}
+#: Images that a student sees, by device, photos often repeated. On a CPU that
+#: leaves two cores well below ten minutes with the small teacher and student.
+SHOWN = {'cpu': 8000, 'cuda': 500_000}
 #: Fewest and most epochs.
 EPOCHS = (3, 100)
 #: The recommended recipe has this rate at this batch size.
@@ -40,6 +41,7 @@ class Plan:
     workers: int
     seed: int
     views: int = 1  #: of each photo, for one pass of the teacher
+    compare: list[str] = field(default_factory=list)  #: keys of `TWINS`
 
     @property
     def epoch_length(self) -> int:
@@ -117,6 +119,16 @@ def make_plan(
     Raises:
         ConfigError: If a value is out of range.
     """
+    check_numbers(
+        dict(
+            epochs=epochs,
+            batch_size=batch_size,
+            image_size=image_size,
+            workers=workers,
+            seed=seed,
+            views=views,
+        )
+    )
     number = len(photos.training)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     reasons = {}
@@ -150,8 +162,6 @@ def make_plan(
         reasons['views'] = (
             f'the teacher costs {ratio:.1f} times what the student does'
         )
-    if views < 1:
-        raise ConfigError(f'`views` must be at least 1, got {views}')
     if batch_size is None:
         batch_size = max(BATCH_SIZE // views, 8)
         while batch_size > 8 and number < 8 * batch_size:
@@ -166,17 +176,14 @@ def make_plan(
             else 'one photo is too few to learn from; give some hundreds'
         )
     if epochs is None:
-        wanted = SHOWN[device] // number
+        wanted = SHOWN[device] // (number * views)
         epochs = min(max(wanted, EPOCHS[0]), EPOCHS[1])
         reasons['epochs'] = (
-            f'to show about {epochs * number:,} images, photos repeated'
+            f'to show about {epochs * number * views:,} images, photos '
+            'repeated'
         )
-    if epochs < 1:
-        raise ConfigError(f'`epochs` must be at least 1, got {epochs}')
     if workers is None:
         workers = min(8, max(1, (os.cpu_count() or 2) - 1))
-    if workers < 0:
-        raise ConfigError(f'`workers` must not be negative, got {workers}')
     steps = epochs * max(1, number // batch_size)
     # A twentieth, but long enough for the running averages of the optimizer.
     warmup = min(max(ceil(steps / 20), 20), steps // 4, 2000)

@@ -35,10 +35,13 @@ class Distillation:
         folder (Path): Everything lies in here.
         checkpoint (Path): The student, for :func:`load_student`.
         exports (dict[str, Path]): Files for 'torchvision', 'timm' and 'onnx'.
-        metrics (dict): Percent by 'untrained', 'distilled' and 'teacher', and
-            then by 'knn', 'linear' and 'neighbors'.
+        metrics (dict): Percent by 'chance', 'untrained', 'distilled',
+            'teacher' and what was compared with, and then by 'knn', 'linear'
+            and 'neighbors'.
         report (Path, optional): The page that shows it all.
         notes (list[str]): What could not be done, and the mend.
+        changed (float, optional): Percent of the nearest neighbors that have
+            changed since the start; None of too few photos.
     """
 
     folder: Path
@@ -47,6 +50,7 @@ class Distillation:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     report: Path | None = None
     notes: list[str] = field(default_factory=list)
+    changed: float | None = None
 
     def __fspath__(self) -> str:
         return str(self.checkpoint)
@@ -59,6 +63,7 @@ class Distillation:
         """Write what is known to ``results.json``."""
         content = dict(
             metrics=self.metrics,
+            changed=self.changed,
             checkpoint=self.checkpoint.name,
             exports={name: path.name for name, path in self.exports.items()},
             report=self.report.name if self.report else None,
@@ -83,6 +88,7 @@ class Distillation:
             content['metrics'],
             folder / report if report else None,
             content['notes'],
+            content.get('changed'),
         )
 
 
@@ -100,14 +106,17 @@ def keep_weights(source: Path, out: Path) -> None:
         path.write_bytes(torch_file(kept))
 
 
-def drop_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints of a run that is over."""
+def drop_checkpoints(kept: Path) -> None:
+    """Delete the checkpoints of a run that is over.
+
+    Args:
+        kept (Path): What is left of them, in the folder of the run.
+    """
+    folder = kept.parent
     for pattern in ('epoch_*.pth', 'iter_*.pth', 'interrupted.pth'):
         for path in folder.glob(pattern):
             path.unlink()
-    (folder / 'last_checkpoint').write_text(
-        str((folder / CHECKPOINT).resolve())
-    )
+    (folder / 'last_checkpoint').write_text(str(kept.resolve()))
 
 
 def export_all(checkpoint: Path) -> tuple[dict[str, Path], list[str]]:

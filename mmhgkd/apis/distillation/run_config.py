@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,23 +60,7 @@ def distillation_config(
     model.views = plan.views
     _set_up_run(cfg, plan, photos, out)
     cfg.optim_wrapper.optimizer.lr = plan.learning_rate
-    cosine = dict(
-        type='CosineAnnealingLR',
-        by_epoch=False,
-        begin=plan.warmup,
-        end=plan.steps,
-    )
-    linear = dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        by_epoch=False,
-        begin=0,
-        end=plan.warmup,
-    )
-    # A few steps have no warm-up, and MMEngine takes no schedule of length 0.
-    cfg.param_scheduler = [linear, cosine] if plan.warmup else [cosine]
-    cfg.train_cfg.max_epochs = plan.epochs
-    cfg.default_hooks.checkpoint.interval = max(1, plan.epochs // 10)
+    set_length(cfg, plan)
     cfg.merge_from_dict(options or {})
     channels, stride = last_feature(cfg.model.backbone)
     cfg.model.head.direct_loss.update(
@@ -97,6 +82,65 @@ def teacher_training_config(
     return cfg
 
 
+def set_length(cfg: Config, plan: Plan) -> None:
+    """Epochs, warm-up and decay of the learning rate of a plan."""
+    cosine = dict(
+        type='CosineAnnealingLR',
+        by_epoch=False,
+        begin=plan.warmup,
+        end=plan.steps,
+    )
+    linear = dict(
+        type='LinearLR',
+        start_factor=1e-3,
+        by_epoch=False,
+        begin=0,
+        end=plan.warmup,
+    )
+    # A few steps have no warm-up, and MMEngine takes no schedule of length 0.
+    cfg.param_scheduler = [linear, cosine] if plan.warmup else [cosine]
+    cfg.train_cfg.max_epochs = plan.epochs
+    cfg.default_hooks.checkpoint.interval = max(1, plan.epochs // 10)
+
+
+def set_photos(
+    cfg: Config,
+    plan: Plan,
+    files: Sequence[str],
+    labels: Mapping[str, int] | None = None,
+) -> None:
+    """Let a run be trained on files, which are listed in its work folder.
+
+    Args:
+        cfg (Config): Of the run; changed in place.
+        plan (Plan): Batches and processes.
+        files (Sequence[str]): The photos.
+        labels (Mapping[str, int], optional): Class of each file. Defaults to
+            None, without classes.
+    """
+    out = Path(cfg.work_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    listed = out / PHOTO_LIST
+    text = ''.join(
+        f'{file}\n' if labels is None else f'{file} {labels[file]}\n'
+        for file in files
+    )
+    listed.write_text(text, encoding='utf-8', errors='surrogateescape')
+    loader = cfg.train_dataloader
+    loader.dataset = dict(
+        type='CustomDataset',
+        data_root='',
+        ann_file=str(listed.resolve()),
+        with_label=labels is not None,
+        pipeline=loader.dataset.pipeline,
+    )
+    loader.batch_size = plan.batch_size
+    loader.drop_last = True
+    loader.num_workers = plan.workers
+    loader.persistent_workers = plan.workers > 0
+    cfg.default_hooks.logger.interval = min(100, plan.epoch_length)
+
+
 def _set_up_run(cfg: Config, plan: Plan, photos: Photos, out: Path) -> None:
     """Photos, sizes, folder, seed and log; nothing is evaluated."""
     for section in ('val', 'test'):
@@ -107,25 +151,8 @@ def _set_up_run(cfg: Config, plan: Plan, photos: Photos, out: Path) -> None:
     for name in ('train_pipeline', 'eval_pipeline'):
         if name in cfg:
             _resize(cfg[name], plan.image_size)
-    loader = cfg.train_dataloader
-    pipeline = loader.dataset.pipeline
-    _resize(pipeline, plan.image_size)
-    out.mkdir(parents=True, exist_ok=True)
-    listed = out / PHOTO_LIST
-    text = ''.join(f'{file}\n' for file in photos.training)
-    listed.write_text(text, encoding='utf-8', errors='surrogateescape')
-    loader.dataset = dict(
-        type='CustomDataset',
-        data_root='',
-        ann_file=str(listed.resolve()),
-        with_label=False,
-        pipeline=pipeline,
-    )
-    loader.batch_size = plan.batch_size
-    loader.drop_last = True
-    loader.num_workers = plan.workers
-    loader.persistent_workers = plan.workers > 0
-    cfg.default_hooks.logger.interval = min(100, plan.epoch_length)
+    _resize(cfg.train_dataloader.dataset.pipeline, plan.image_size)
+    set_photos(cfg, plan, photos.training)
 
 
 def _resize(pipeline: list[dict[str, Any]], size: int) -> None:

@@ -48,7 +48,7 @@ def write_start_weights(source: str | Path, config: Config, out: Path) -> Path:
         raise ConfigError(
             f'the file {source} of `student_weights` does not exist'
         )
-    state = read_state_dict(str(path))
+    state = read_state_dict(str(path), 'student_weights')
     if any(key.startswith('backbone.') for key in state):
         state = strip_prefix(state, 'backbone.')
     backbone = dict(config.model.backbone)

@@ -16,14 +16,19 @@ from mmhgkd.utils import ConfigError
 _SIZE = 64  #: of the image that a network is tried on
 
 
-def last_feature(backbone: dict[str, Any]) -> tuple[int, int]:
-    """Channels and stride of the last stage of a student."""
+def stages(backbone: dict[str, Any]) -> list[tuple[int, int]]:
+    """Channels and stride of each stage of a student."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         network: Any = MODELS.build(copy.deepcopy(dict(backbone)))
     network.train(False)
     with torch.no_grad():
-        last = network(torch.zeros(1, 3, _SIZE, _SIZE))[-1]
-    return last.size(1), _SIZE // last.size(2)
+        found = network(torch.zeros(1, 3, _SIZE, _SIZE))
+    return [(row.size(1), _SIZE // row.size(2)) for row in found]
+
+
+def last_feature(backbone: dict[str, Any]) -> tuple[int, int]:
+    """Channels and stride of the last stage of a student."""
+    return stages(backbone)[-1]
 
 
 def backbone_of(student: str) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,10 @@ def choose_teacher(teacher: str | Path) -> Teacher:
     Raises:
         ConfigError: If there is no such teacher, or it cannot be had.
     """
+    if not isinstance(teacher, (str, os.PathLike)):
+        raise ConfigError(
+            f'`teacher` must be a name or a checkpoint, got {teacher!r}'
+        )
     if str(teacher) == SHIPPED:
         return shipped_teacher()
     if str(teacher) != 'auto':
