@@ -19,7 +19,7 @@ from rich.table import Table
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.datasets.scenes import SHAPES, write_scenes
-from mmhgkd.runner import command_line, safe_loading
+from mmhgkd.runner import command_line, find_checkpoint, safe_loading
 from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.visualization.model_panel import save_model_panel
 
@@ -145,9 +145,9 @@ def print_results(
         table.add_row(arm, *percent, f'{row["seconds"]:.0f}')
     console.print(table)
     folders = {arm: _arm_folder(work_dir, arm) for arm in ARMS}
-    last = folders['H-GKD (distilled)'] / 'last_checkpoint'
-    checkpoint = last.read_text().strip()
-    console.print(f'checkpoint of the distilled student: {checkpoint}')
+    found = find_checkpoint(folders['H-GKD (distilled)'])
+    if found is not None:
+        console.print(f'checkpoint of the distilled student: {found[0]}')
     for arm, folder in folders.items():
         if (folder / PANEL).is_file():
             console.print(f'pictures ({arm}): {folder / PANEL}')

@@ -14,6 +14,9 @@ from mmhgkd.utils.image_headers import MAX_PIXELS, ImageHeader, read_header
 #: Range of the values that become black and white.
 ValueRange = tuple[float, float] | Literal['image'] | None
 
+#: What transparent pixels are laid on: the mean of ImageNet.
+BACKGROUND = (124, 117, 104)
+
 # Decoders of these give 8 bits of the right range, whatever the file has.
 _BY_PILLOW = ('AVIF', 'HEIF', 'JPEG2000')
 # A 16-bit image below this has less than 16 levels of its full range.
@@ -40,7 +43,7 @@ def decode_image(
     turn: bool = True,
     value_range: ValueRange = None,
     channels: Sequence[int] | None = None,
-    background: Sequence[int] = (124, 117, 104),
+    background: Sequence[int] = BACKGROUND,
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Decode an image of any depth, channels and transparency.

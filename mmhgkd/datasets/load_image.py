@@ -13,7 +13,12 @@ from mmhgkd.utils import ConfigError
 from mmhgkd.utils.image_headers import MAX_PIXELS, is_plain, plain_size
 from mmhgkd.utils.left_out import printable
 
-from .decode_image import UnsuitableImageError, ValueRange, decode_image
+from .decode_image import (
+    BACKGROUND,
+    UnsuitableImageError,
+    ValueRange,
+    decode_image,
+)
 
 
 @TRANSFORMS.register_module()
@@ -70,7 +75,7 @@ class LoadImage(LoadImageFromFile):
         *args: Any,
         value_range: ValueRange = None,
         channels: Sequence[int] | None = None,
-        background: Sequence[int] = (124, 117, 104),
+        background: Sequence[int] = BACKGROUND,
         max_pixels: int = MAX_PIXELS,
         **kwargs: Any,
     ) -> None:

@@ -7,11 +7,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.datasets.folder import is_image_file
 
+from mmhgkd.catalog.find_images import find_images, has_image_extension
 from mmhgkd.evaluation import global_embedding
 from mmhgkd.report import RunRecord
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.left_out import count_kinds, say_once
 
 from .feature_panel import token_error
 from .model_panel import model_columns
@@ -167,10 +168,15 @@ def _shrunk(inputs: Tensor) -> Tensor:
 def _find(folder: Path, limit: int) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f'there is no folder {folder}')
-    paths = sorted(
-        path for path in folder.rglob('*') if is_image_file(str(path))
-    )
-    if not paths:
+    names, left_out = find_images(str(folder), has_image_extension)
+    if not names:
         raise ConfigError(f'no image lies in {folder}')
-    num = min(limit, len(paths))
-    return [paths[index * len(paths) // num] for index in range(num)]
+    others = [name for kind in left_out.values() for name in kind]
+    if others:
+        say_once(
+            f'{len(names):,} images in {folder}; {len(others):,} left out '
+            f'({count_kinds(left_out)})',
+            others,
+        )
+    num = min(limit, len(names))
+    return [folder / names[index * len(names) // num] for index in range(num)]

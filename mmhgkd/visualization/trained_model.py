@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
 from mmhgkd.algorithms import HGKD
+from mmhgkd.datasets.decode_image import BACKGROUND
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
@@ -212,7 +213,12 @@ def prepare_image(
     ``(1, 3, H, W)``.
     """
     height, width = size
-    image = ImageOps.exif_transpose(image)  # as in training
+    # As in training, turned upright and on the default background.
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        ground = Image.new('RGBA', image.size, BACKGROUND)
+        image = Image.alpha_composite(ground, image)
     scale = max(height / image.height, width / image.width)
     columns = max(width, round(image.width * scale))
     rows = max(height, round(image.height * scale))

@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -85,6 +86,19 @@ def test_another_file_of_an_image_is_no_neighbor(explorer: Explorer) -> None:
     assert len(explorer.neighbors(other, 99)) == 8
 
 
+def test_folders_of_systems_are_passed_over(
+    class_folders: Path, tmp_path: Path
+) -> None:
+    folder = write_run(tmp_path / 'toy', class_folders)
+    photos = tmp_path / 'photos'
+    (photos / '@eaDir').mkdir(parents=True)
+    for name in ('a.png', 'b', '@eaDir/a.png'):
+        Image.new('RGB', (64, 64)).save(photos / name, 'PNG')
+    os.mkfifo(photos / 'pipe.png')
+    found = Explorer(RunRecord(folder), folder=photos).paths
+    assert found == [photos / 'a.png', photos / 'b']
+
+
 def test_photos_of_phones_stand_upright(explorer: Explorer) -> None:
     upright = picture(explorer.paths[0])
     file = io.BytesIO()
@@ -96,6 +110,14 @@ def test_photos_of_phones_stand_upright(explorer: Explorer) -> None:
         inputs = prepare_image(explorer.model, image, (64, 64))
     expected = prepare_image(explorer.model, upright, (64, 64))
     assert torch.equal(inputs, expected)
+
+
+def test_transparent_pixels_lie_on_the_background(explorer: Explorer) -> None:
+    hidden = Image.new('RGBA', (64, 64), (255, 0, 0, 0))
+    plain = Image.new('RGB', (64, 64), (124, 117, 104))
+    size = (64, 64)
+    inputs = prepare_image(explorer.model, hidden, size)
+    assert torch.equal(inputs, prepare_image(explorer.model, plain, size))
 
 
 def test_view_follows_the_mask_ratio(explorer: Explorer) -> None:

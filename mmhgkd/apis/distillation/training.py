@@ -8,8 +8,12 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mmhgkd.runner import command_line, fall_back_to_full_precision
-from mmhgkd.utils import preflight
+from mmhgkd.runner import (
+    command_line,
+    fall_back_to_full_precision,
+    find_checkpoint,
+)
+from mmhgkd.utils import RunError, preflight
 
 from .quiet_runner import QuietRunner
 from .results import drop_checkpoints, keep_weights
@@ -48,8 +52,18 @@ def train(cfg: Config, progress: bool) -> None:
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """The checkpoint that a run has written last."""
-    return Path((folder / 'last_checkpoint').read_text().strip())
+    """The newest checkpoint of a run, in its own folder.
+
+    Raises:
+        RunError: If there is none.
+    """
+    found = find_checkpoint(folder)
+    if found is None:
+        raise RunError(
+            f'{folder} holds no checkpoint of its run any more; train again '
+            'with another `out`'
+        )
+    return found[0]
 
 
 @contextmanager
