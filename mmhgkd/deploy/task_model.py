@@ -18,6 +18,7 @@ from mmhgkd.transfer.converters import read_student
 from mmhgkd.transfer.converters.student import (
     building_from,
     check_finite,
+    forget_start_weights,
     left_out_parts,
     read_config,
 )
@@ -102,7 +103,7 @@ def _build(config: Config, checkpoint: str) -> BaseModel:
         # Its head is registered when it is imported.
         import mmhgkd.transfer.segmentation  # noqa: F401
     settings = config.model
-    settings.backbone.pop('init_cfg', None)
+    forget_start_weights(settings.backbone)
     if 'data_preprocessor' not in settings and config.get('data_preprocessor'):
         settings.data_preprocessor = config.data_preprocessor
     try:

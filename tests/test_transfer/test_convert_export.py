@@ -172,8 +172,72 @@ def test_detection_and_segmentation(
 
 
 @pytest.mark.parametrize(
+    ('name', 'network', 'layouts'),
+    [
+        ('cspnext', 'CSPNeXt', ('mmdet', 'mmpretrain')),
+        ('cspdarknet', 'CSPDarknet', ('mmdet', 'mmseg')),
+    ],
+)
+def test_networks_of_mmdetection(
+    name: str,
+    network: str,
+    layouts: tuple[str, ...],
+    tmp_path: Path,
+    images: Tensor,
+) -> None:
+    mmdet = pytest.importorskip('mmdet.models')
+    checkpoint = write_checkpoint(tmp_path, name)
+    out = tmp_path / 'out.pth'
+    for layout in layouts:
+        export = export_student(checkpoint, out, layout)
+        prefix = '' if layout == 'mmdet' else 'mmdet.'
+        assert export.network == f'{layout} {prefix}{network}'
+        assert export.differences['embedding'] < 1e-5
+        # What a config of MMDetection takes, as the tool prints it.
+        scope: dict = {}
+        exec(export.usage, scope)
+        scope['backbone']['out_indices'] = (1, 2, 3, 4)
+        with DefaultScope.overwrite_default_scope(layout):
+            own = MODELS.build(scope['backbone'])
+        own.init_weights()
+        assert type(own) is getattr(mmdet, network)
+        own.train(False)
+        with torch.no_grad():
+            expected = sparse_network(name, checkpoint)(images)
+            for x, y in zip(own(images), expected, strict=True):
+                torch.testing.assert_close(x, y)
+    with pytest.raises(ConfigError, match=f'no .* this mmdet.{network}'):
+        export_student(checkpoint, out, 'timm')
+
+
+def test_a_network_of_timm_goes_on_in_mmpretrain(
+    tmp_path: Path, images: Tensor
+) -> None:
+    checkpoint = write_checkpoint(tmp_path, 'regnetx_002', with_head=True)
+    content = torch.load(checkpoint, weights_only=True)
+    text = content['meta']['cfg'].replace(
+        'features_only=True', 'features_only=True, pretrained=True'
+    )
+    # The weights that the training started from are not fetched again.
+    assert text != content['meta']['cfg']
+    content['meta']['cfg'] = text
+    torch.save(content, checkpoint)
+    out = tmp_path / 'out.pth'
+    export = export_student(checkpoint, out)
+    assert export.network == 'mmpretrain TIMMBackbone'
+    assert set(export.differences) == {'embedding', 'logits'}
+    model = get_model(read_student(str(out)).config, str(out))
+    with torch.no_grad():
+        found = model.extract_feat(images, stage='backbone')[-1]
+        expected = sparse_network('regnetx_002', checkpoint)(images)[-1]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
     ('name', 'with_head'),
     [
+        ('cspnext', False),
+        ('cspdarknet', True),
         ('narrow', True),
         ('convnextv2_atto', False),
         ('mobilenet_v3_small', True),

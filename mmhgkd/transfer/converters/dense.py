@@ -44,7 +44,9 @@ _HEAD_OPTIONS = (
 def dense_student(student: Student) -> Student:
     """The same student as mmpretrain's own network, on whole images.
 
-    Its type is a key of ``LAST_STAGE``, and its last stage is returned.
+    Its type is a key of ``LAST_STAGE``, and its last stage is returned. A
+    network of another library stays what it was before it became sparse, with
+    the stages that it returns.
 
     Raises:
         ConfigError: If it is another network.
@@ -81,11 +83,14 @@ def outputs(model: Any, images: Tensor) -> dict[str, Tensor]:
 
 
 def _dense_config(backbone: Mapping[str, Any], source: str) -> dict[str, Any]:
+    if isinstance(backbone.get('network'), Mapping):
+        return _made_sparse(backbone['network'])
     family = unscoped(backbone['type']).removeprefix('Sparse')
     if family not in LAST_STAGE:
         raise ConfigError(
             f'{source}: the student is a {backbone["type"]}; converted are '
-            f'{", ".join(LAST_STAGE)} and their sparse forms'
+            f'{", ".join(LAST_STAGE)}, their sparse forms, and the networks '
+            'of SparseNetwork'
         )
     options = {k: v for k, v in backbone.items() if k not in _NO_EFFECT}
     norm = options.pop('norm_cfg', None)
@@ -97,4 +102,11 @@ def _dense_config(backbone: Mapping[str, Any], source: str) -> dict[str, Any]:
         options['out_indices'] = list(stage)
     if family == 'ConvNeXt':
         options['gap_before_final_norm'] = True
+    return options
+
+
+def _made_sparse(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The network that ``SparseNetwork`` has made sparse."""
+    options = dict(network)
+    options['type'] = options['type'].removeprefix('mmpretrain.')
     return options

@@ -52,6 +52,12 @@ class FlatLayout(Layout):
     def network(self, student: Student) -> str:
         """Name of the network that equals the student."""
         options, family = student.backbone, student.family
+        if family not in self.networks:
+            raise ConfigError(
+                f'{student.source}: {self.name} has no network that equals '
+                f'this {family}; the layouts mmpretrain, mmdet and mmseg and '
+                'ONNX hold every student'
+            )
         arch = options.get('arch') or _ARCHS.get(family)
         width = f'{round(100 * options.get("widen_factor", 1)):03}'
         name = self.networks[family].format(

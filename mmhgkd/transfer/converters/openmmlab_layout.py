@@ -90,9 +90,12 @@ class OpenMMLabLayout(Layout):
 
     def _network(self, student: Student) -> dict[str, Any]:
         options = student.backbone
-        if self.name != 'mmpretrain' and student.family != 'ResNet':
+        scope, _, kind = student.family.rpartition('.')
+        if scope == self.name:
+            options['type'] = kind
+        elif self.name != 'mmpretrain' and student.family != 'ResNet':
             # Their own ones differ from mmpretrain's, or are missing.
-            options['type'] = f'mmpretrain.{student.family}'
+            options['type'] = f'{scope or "mmpretrain"}.{kind}'
         return options
 
 

@@ -222,8 +222,7 @@ def student_config(
             'this project'
         )
     backbone = copy.deepcopy(dict(model['backbone']))
-    # Weights come from a checkpoint, or are not wanted.
-    backbone.pop('init_cfg', None)
+    forget_start_weights(backbone)
     neck: Any = POOLING
     head = None
     if unscoped(model.get('type', '')) == 'ImageClassifier':
@@ -243,6 +242,19 @@ def student_config(
             test_dataloader=inference_dataloader(config),
         )
     )
+
+
+def forget_start_weights(backbone: Mapping[str, Any]) -> None:
+    """Let a backbone start from nothing: its weights lie in a checkpoint.
+
+    Args:
+        backbone (dict): Its config, which is changed.
+    """
+    for network in (backbone, backbone.get('network')):
+        if isinstance(network, dict):
+            network.pop('init_cfg', None)
+            if 'pretrained' in network:
+                network['pretrained'] = False
 
 
 def building_from(config: Mapping[str, Any]) -> AbstractContextManager:
