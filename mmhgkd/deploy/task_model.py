@@ -15,6 +15,10 @@ from mmhgkd.teachers.checkpoint import (
     summarize,
 )
 from mmhgkd.transfer.converters import read_student
+from mmhgkd.transfer.converters.preprocessing import (
+    Preprocessing,
+    read_preprocessing,
+)
 from mmhgkd.transfer.converters.student import (
     building_from,
     check_finite,
@@ -28,7 +32,6 @@ from mmhgkd.utils.known_types import stored_scope
 from .classifier import ClassifierGraph
 from .detector import SingleStageGraph
 from .graph import Graph, refuse
-from .preprocessing import Preprocessing, read_preprocessing
 from .segmentor import SegmentorGraph
 from .two_stage import TwoStageGraph
 

@@ -1,5 +1,6 @@
 """Students as the dense networks of mmpretrain that compute the same."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,9 +68,14 @@ def dense_student(student: Student) -> Student:
         neck=neck,
         head=head and {k: head[k] for k in _HEAD_OPTIONS if k in head},
     )
-    return Student(
-        student.source, Config(dict(model=model)), state, student.classes
+    model['data_preprocessor'] = student.config.model.data_preprocessor
+    loader = copy.deepcopy(student.config.test_dataloader)
+    # The file is one for the library alone.
+    loader.dataset.type = 'CustomDataset'
+    config = dict(
+        default_scope='mmpretrain', model=model, test_dataloader=loader
     )
+    return Student(student.source, Config(config), state, student.classes)
 
 
 def outputs(model: Any, images: Tensor) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from mmhgkd.utils import ConfigError
 from mmhgkd.utils.safe_files import read_checkpoint
 
 from .layout import Layout
+from .preprocessing import weights_metadata
 from .student import State, Student
 from .weights_file import write_weights
 
@@ -123,7 +124,10 @@ class FlatLayout(Layout):
                 'and ONNX hold every student'
             )
         state = {k: value.reshape(own[k].shape) for k, value in state.items()}
-        write_weights(path, state, {'network': self.describe(student)})
+        entries = weights_metadata(student.config)
+        write_weights(
+            path, state, dict(network=self.describe(student), **entries)
+        )
         return len(state)
 
     def load(self, student: Student, path: Path) -> nn.Module:

@@ -15,6 +15,7 @@ from mmhgkd.utils import ConfigError
 
 from .dense import outputs
 from .layout import Layout
+from .preprocessing import weights_metadata
 from .student import State, Student
 from .weights_file import torch_file
 
@@ -107,6 +108,8 @@ def write_checkpoint(
 ) -> None:
     """Write weights as MMEngine does, with the config of the model."""
     meta: dict[str, Any] = {'cfg': config.pretty_text}
+    if 'test_dataloader' in config:
+        meta['preprocessing'] = weights_metadata(config)
     if classes:
         meta['dataset_meta'] = {'classes': list(classes)}
     path.write_bytes(torch_file({'meta': meta, 'state_dict': state}))
