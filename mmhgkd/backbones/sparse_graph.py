@@ -1,3 +1,4 @@
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -37,9 +38,6 @@ class SparseGraph:
         ConfigError: If the network has layers without a sparse form. All of
             them are named.
     """
-
-    # Large enough for networks of stride 64.
-    PROBE_SIZE = 64
 
     def __init__(self, network: nn.Module, method: str) -> None:
         self.steps = _record(network, method)
@@ -89,7 +87,7 @@ class SparseGraph:
     def _collect(
         self, network: nn.Module, channels: int
     ) -> tuple[SparseFeature, ...]:
-        size, weight = self.PROBE_SIZE, next(network.parameters())
+        size, weight = _probe_size(network), next(network.parameters())
         # No two axes are of one size, so that none is taken for another.
         mask = UnitMask(weight.new_zeros(3, 1, dtype=torch.int64), 1, 2, size)
         feature = PackedFeature.from_images(
@@ -118,6 +116,19 @@ class SparseGraph:
                 + '\n'.join(lines)
             ) from first
         return values['output']
+
+
+def _probe_size(network: nn.Module) -> int:
+    """Pixels of a unit that the strides of a network divide."""
+    strides = {
+        side
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+        for side in module.stride
+    }
+    # Patches of 7 or 14 px come first, and are not halved often.
+    odd = math.lcm(*(side // (side & -side) for side in strides))
+    return 64 if odd == 1 else 8 * odd
 
 
 class _Value(NamedTuple):

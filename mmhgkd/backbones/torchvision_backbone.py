@@ -9,7 +9,12 @@ from torchvision.ops import StochasticDepth
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
 
-_HEADS = ('avgpool', 'fc', 'classifier')
+_HEADS = ('aux1', 'aux2', 'avgpool', 'dropout', 'fc', 'classifier')
+# Networks that warn without them, or build the classifiers of inner stages.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    'googlenet': dict(aux_logits=False, init_weights=False),
+    'inception_v3': dict(aux_logits=False, init_weights=False),
+}
 
 
 @MODELS.register_module()
@@ -18,7 +23,8 @@ class TorchvisionBackbone(BaseModule):
 
     It returns the map that torchvision averages. Its keys are those of
     torchvision after ``model.``. No branch is left out at random in the
-    training, which has no sparse form.
+    training, which has no sparse form, and classifiers of inner stages are
+    left out.
 
     Args:
         model_name (str): Such as 'resnext50_32x4d'.
@@ -37,10 +43,9 @@ class TorchvisionBackbone(BaseModule):
         models = torchvision.models
         if model_name not in models.list_models(models):
             raise ConfigError(f'torchvision has no network {model_name!r}')
-        network: Any = models.get_model(model_name, **kwargs)
-        if 'classifier' not in dict(network.named_children()) and (
-            not hasattr(network, 'fc') or hasattr(network, 'aux1')
-        ):
+        options = {**_OPTIONS.get(model_name, {}), **kwargs}
+        network: Any = models.get_model(model_name, **options)
+        if not {'classifier', 'fc'} & set(dict(network.named_children())):
             raise ConfigError(
                 f"torchvision's {model_name} is no chain of layers with a "
                 'classifier behind it'

@@ -115,7 +115,6 @@ def _write_graph(args: argparse.Namespace) -> list[str]:
 
 def _write(args: argparse.Namespace) -> list[str]:
     """Write weights for a library; returns what to say about it."""
-    from mmhgkd.deploy import student_preprocessing
     from mmhgkd.transfer.converters import export_student
 
     config, with_head = _config(args), not args.no_head
@@ -129,6 +128,7 @@ def _write(args: argparse.Namespace) -> list[str]:
         f'largest difference of the {name} to the student: {value:.1e}'
         for name, value in export.differences.items()
     ]
-    way = student_preprocessing(args.checkpoint, config)
-    lines += [f'{name}: {value}' for name, value in way.metadata().items()]
-    return [*lines, 'channel_order: RGB', '', export.usage]
+    lines += [
+        f'{name}: {value}' for name, value in export.preprocessing.items()
+    ]
+    return [*lines, '', export.usage]

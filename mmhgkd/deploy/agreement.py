@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mmhgkd.catalog.photos import find_photos
+from mmhgkd.transfer.converters.preprocessing import Preprocessing
 from mmhgkd.utils import ConfigError
 
 from .onnx_file import run
-from .preprocessing import Preprocessing
 from .verify import match
 
 #: Boxes with a lower score are not compared.

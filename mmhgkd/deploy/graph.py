@@ -9,10 +9,10 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmhgkd.transfer.converters.preprocessing import takes_bgr
 from mmhgkd.utils import ConfigError
 
 from .adaptive_pool import replace_adaptive_pools
-from .preprocessing import takes_bgr
 
 
 class Graph(nn.Module):

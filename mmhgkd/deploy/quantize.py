@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mmhgkd.transfer.converters.preprocessing import Preprocessing
 from mmhgkd.utils import ConfigError
 
 from .onnx_file import around_the_network
-from .preprocessing import Preprocessing
 
 #: Oldest version of ONNX's operators with scales by channel.
 LEAST_OPSET = 13

@@ -15,9 +15,14 @@ from mmhgkd.teachers.checkpoint import (
     summarize,
 )
 from mmhgkd.transfer.converters import read_student
+from mmhgkd.transfer.converters.preprocessing import (
+    Preprocessing,
+    read_preprocessing,
+)
 from mmhgkd.transfer.converters.student import (
     building_from,
     check_finite,
+    forget_start_weights,
     left_out_parts,
     read_config,
 )
@@ -27,7 +32,6 @@ from mmhgkd.utils.known_types import stored_scope
 from .classifier import ClassifierGraph
 from .detector import SingleStageGraph
 from .graph import Graph, refuse
-from .preprocessing import Preprocessing, read_preprocessing
 from .segmentor import SegmentorGraph
 from .two_stage import TwoStageGraph
 
@@ -102,7 +106,7 @@ def _build(config: Config, checkpoint: str) -> BaseModel:
         # Its head is registered when it is imported.
         import mmhgkd.transfer.segmentation  # noqa: F401
     settings = config.model
-    settings.backbone.pop('init_cfg', None)
+    forget_start_weights(settings.backbone)
     if 'data_preprocessor' not in settings and config.get('data_preprocessor'):
         settings.data_preprocessor = config.data_preprocessor
     try:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -22,6 +23,8 @@ from mmhgkd.utils.unwrapped import unwrapped
 
 State = dict[str, Tensor]
 
+_HEADS = ('fc.', 'head.', 'classifier.', 'aux1.', 'aux2.')
+
 
 @HOOKS.register_module()
 class PretrainedCheckHook(Hook):
@@ -36,9 +39,11 @@ class PretrainedCheckHook(Hook):
     classifier beside a backbone, are left out on purpose and only reported.
 
     A checkpoint in ``load_from`` must hold the whole backbone in training,
-    and the whole model in testing. When a run is resumed nothing is checked,
-    as its weights come from its own checkpoint. What does not fit is a
-    ConfigError.
+    and the whole model in testing. In training it may be one of the backbone
+    alone, such as the supervised weights of torchvision or timm, or those of
+    SparK, which then go to the backbone. When a run is resumed nothing is
+    checked, as its weights come from its own checkpoint. What does not fit is
+    a ConfigError.
 
     Args:
         strict (bool): Whether weights that do not fit end the run; if not
@@ -50,10 +55,11 @@ class PretrainedCheckHook(Hook):
     def __init__(self, strict: bool = True) -> None:
         self.strict = strict
         self._expected: list[tuple[str, nn.Module, State]] = []
+        self._lead: str | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Compare modules and checkpoints."""
-        self._expected = []
+        self._expected, self._lead = [], None
         training = isinstance(runner._train_loop, BaseLoop)
         load_from = runner._load_from
         if runner._resume and (
@@ -72,6 +78,18 @@ class PretrainedCheckHook(Hook):
             name, prefix = ('backbone', 'backbone.') if is_part else ('', None)
             module = model.get_submodule(name)
             self._check(runner, name, module, load_from, prefix, 'load_from')
+
+    def after_load_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Give weights of a backbone alone the names within the model."""
+        if self._lead is None:
+            return
+        own = unwrapped(runner.model).state_dict()
+        names = f'backbone.{self._lead}'
+        bare = _part(checkpoint.get('state_dict', checkpoint), None)
+        named = {names + key: value for key, value in bare.items()}
+        checkpoint['state_dict'] = {k: v for k, v in named.items() if k in own}
 
     def before_train(self, runner: Runner) -> None:
         """Look whether the weights of the modules are those of the files."""
@@ -114,6 +132,8 @@ class PretrainedCheckHook(Hook):
             # A counter, which files of old versions of PyTorch lack.
             if not key.endswith('num_batches_tracked')
         }
+        if not state and option == 'load_from':
+            self._lead, state = _alone(weights, own)
         label = f'`{name}` ({type(module).__name__})' if name else 'the model'
         if not state:
             found = sorted({key.split('.')[0] + '.' for key in weights})
@@ -197,6 +217,24 @@ def _part(weights: State, prefix: str | None) -> State:
     if prefix is None:
         return {key.removeprefix('module.'): v for key, v in weights.items()}
     return strip_prefix(weights, prefix.rstrip('.') + '.')
+
+
+def _alone(weights: State, own: State) -> tuple[str | None, State]:
+    """Weights of a backbone alone, in the names that it has.
+
+    Returns:
+        tuple[str or None, dict[str, Tensor]]: What comes before their names,
+        None if they are another network's; and the weights.
+    """
+    bare = _part(weights, None)
+    for lead in ('', 'model.', 'timm_model.'):
+        state = {lead + key: value for key, value in bare.items()}
+        if 2 * sum(key in state for key in own) > len(own):
+            heads = tuple(lead + name for name in _HEADS) if lead else ()
+            return lead, {
+                k: v for k, v in state.items() if not k.startswith(heads)
+            }
+    return None, {}
 
 
 def _advice(weights: State, own: State, option: str) -> str:

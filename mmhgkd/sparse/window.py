@@ -35,17 +35,14 @@ class Window(NamedTuple):
         """
         stride = _pair(module.stride)
         mode = getattr(module, 'padding_mode', 'zeros')
-        if (
-            isinstance(module.padding, str)
-            or mode != 'zeros'
-            or stride[0] != stride[1]
-        ):
+        if mode != 'zeros' or stride[0] != stride[1]:
             raise ValueError(
                 f'{module} has no packed form: it must pad with a fixed '
                 'number of zeros and have the same stride along both axes'
             )
-        kernel, padding = _pair(module.kernel_size), _pair(module.padding)
+        kernel = _pair(module.kernel_size)
         dilation = _pair(getattr(module, 'dilation', 1))
+        padding = _padding(module, kernel, dilation)
         left, right, top, bottom = getattr(module, 'sides', (0, 0, 0, 0))
         before = (padding[0] + top, padding[1] + left)
         after = (padding[0] + bottom, padding[1] + right)
@@ -212,6 +209,26 @@ class ConvCall:
             self.dilation,
             self.groups,
         )
+
+
+def _padding(
+    module: Any, kernel: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    """Positions outside the image on each side, where a word says them."""
+    if not isinstance(module.padding, str):
+        return _pair(module.padding)
+    if module.padding == 'valid':
+        return 0, 0
+    rows, columns = (
+        reach * (size - 1)
+        for size, reach in zip(kernel, dilation, strict=True)
+    )
+    if rows % 2 or columns % 2:
+        raise ValueError(
+            f'{module} has no packed form: padding "same" of a window of an '
+            'even number of taps is not symmetric'
+        )
+    return rows // 2, columns // 2
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Families of CNNs against the masked dense network, and their table.
 
-``python tests/test_backbones/test_families.py`` prints the table of
+``python tests/test_backbones/test_families.py`` prints the tables of
 docs/students.md.
 """
 
@@ -16,9 +16,8 @@ from dense_reference import masked_dense
 from masked_reference import randomize
 from mmdet.models.backbones import CSPDarknet, CSPNeXt
 from torch import nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
-from mmhgkd.backbones import sparsify
+from mmhgkd.backbones import TorchvisionBackbone, sparsify
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.utils import ConfigError
 
@@ -26,6 +25,7 @@ PAGE = Path(__file__).parents[2] / 'docs' / 'students.md'
 # The smallest network of each module of timm.
 CONVERTED = {
     'byobnet': 'test_byobnet',
+    'convmixer': 'convmixer_768_32',
     'convnext': 'test_convnext',
     'cspnet': 'cs3darknet_focus_s',
     'cspnext': 'cspnext_tiny',
@@ -46,6 +46,7 @@ CONVERTED = {
     'metaformer': 'poolformerv2_s12',
     'mobilenetv3': 'mobilenetv3_small_050',
     'nfnet': 'test_nfnet',
+    'rdnet': 'rdnet_tiny',
     'regnet': 'regnetx_002',
     'repghost': 'repghostnet_050',
     'repvit': 'repvit_m1',
@@ -68,7 +69,6 @@ ATTENTION = 'attention mixes all positions'
 UNPADDED = 'windows without padding: positions belong to no unit'
 # Network, what the refusal says, and why.
 REFUSED = {
-    'convmixer': ('convmixer_768_32', 'stride 7', 'one map of stride 7 or 14'),
     'cpubone': ('cpubone_nano', 'ConvAttention', ATTENTION),
     'csatv2': ('csatv2', 'Dct', 'cosine transform of blocks of pixels'),
     'edgenext': ('edgenext_xx_small', 'CrossCovarianceAttn', ATTENTION),
@@ -89,29 +89,93 @@ REFUSED = {
     'visformer': ('visformer_tiny', 'Attention', ATTENTION),
     'xception': ('legacy_xception', 'whole number', UNPADDED),
 }
+# Networks of each module of torchvision.
+TORCHVISION = {
+    'convnext': ('convnext_tiny',),
+    'densenet': ('densenet121',),
+    'efficientnet': ('efficientnet_b0', 'efficientnet_v2_s'),
+    'googlenet': ('googlenet',),
+    'mnasnet': ('mnasnet0_5',),
+    'mobilenetv2': ('mobilenet_v2',),
+    'mobilenetv3': ('mobilenet_v3_small',),
+    'regnet': ('regnet_x_400mf', 'regnet_y_400mf'),
+    'resnet': ('resnet18', 'resnext50_32x4d', 'wide_resnet50_2'),
+    'shufflenetv2': ('shufflenet_v2_x0_5',),
+    'vgg': ('vgg11_bn',),
+}
+# Network, its layer that the refusal names, and why.
+TORCHVISION_REFUSED = {
+    'alexnet': (
+        'alexnet',
+        'model.features.0',
+        'a stem of stride 4 that makes 55 positions of 224 px, and pools '
+        'without padding: positions belong to no unit',
+    ),
+    'inception': ('inception_v3', 'model.Conv2d_1a_3x3.conv', UNPADDED),
+    'squeezenet': ('squeezenet1_1', 'model.features.0', UNPADDED),
+}
+# Smaller ones of the networks.
+OPTIONS: dict[str, dict[str, Any]] = {
+    'convmixer': dict(out_indices=(0, 1)),
+    'rdnet': dict(growth_rates=[16] * 7, num_blocks_list=[1] * 7),
+}
 HOOKED = ('nasnet', 'pnasnet', 'xception', 'visformer', 'mobilenetv5')
 LARGE = ('mobilenetv5', 'nasnet', 'pnasnet', 'inception_resnet_v2')
 
 
 def create(family: str, name: str) -> nn.Module:
     torch.manual_seed(0)
-    options = {}
+    options = dict(OPTIONS.get(family, {}))
     if family in (*GETTER, *HOOKED):
         options['feature_cls'] = 'getter'
-    return timm.create_model(
+    network = timm.create_model(
         name, features_only=True, pretrained=False, **options
     )
+    if family == 'convmixer':
+        del network.model.blocks[2:]
+    return network
 
 
-def assert_parity(network: nn.Module) -> None:
-    """Maps and gradients of both backends equal those of masked dense."""
+def create_torchvision(name: str) -> nn.Module:
+    """A network of torchvision with one or two blocks of a kind a stage."""
+    torch.manual_seed(0)
+    # A RegNet computes with the widths of its stages.
+    with torch.device('cpu' if name.startswith('regnet') else 'meta'):
+        network = TorchvisionBackbone(name)
+    for stage in list(network.modules()):
+        blocks = list(stage.children())[1:]
+        if (
+            type(stage) is nn.Sequential
+            and len({*map(type, blocks)}) == 1
+            and not isinstance(blocks[0], nn.Sequential)
+            and list(blocks[0].children())
+        ):
+            del stage[1 if name.startswith('wide') else 2 :]
+    network.to_empty(device='cpu')
+    for values in network.parameters():
+        deviation = values[0].numel() ** -0.5 if values.dim() > 1 else 0.0
+        nn.init.normal_(values, float(values.dim() == 1), deviation)
+    for name, buffer in network.named_buffers():
+        buffer.fill_(0 if 'mean' in name else 1)
+    return network
+
+
+def assert_parity(network: nn.Module, across: int = 2) -> None:
+    """Maps and gradients of both backends equal those of masked dense.
+
+    Args:
+        network (nn.Module): The dense network.
+        across (int): Units along a side of the images. A batch norm of few
+            positions makes rounding large. Defaults to 2.
+    """
     reference = randomize(network)
     for module in reference.modules():
         if hasattr(module, 'drop_prob'):
             module.drop_prob = 0.0
     student = sparsify(copy.deepcopy(reference))
-    side = 2 * max(student.feature_strides)
-    mask = RandomUnitMask(unit=side // 2, seed=5)(2, side, side)
+    unit = max(student.feature_strides)
+    side = across * unit
+    mask = RandomUnitMask(unit=unit, seed=5)(2, side, side)
     images = torch.randn(2, 3, side, side, dtype=torch.float64)
     expected = masked_dense(reference, images, mask)
     weights = [torch.randn_like(x) / x.detach().std() for x in expected]
@@ -139,7 +203,8 @@ def assert_parity(network: nn.Module) -> None:
 
 @pytest.mark.parametrize('family', CONVERTED)
 def test_family_equals_masked_dense(family: str) -> None:
-    assert_parity(create(family, CONVERTED[family]))
+    across = 4 if family == 'convmixer' else 2
+    assert_parity(create(family, CONVERTED[family]), across)
 
 
 @pytest.mark.parametrize('family', [x for x in REFUSED if x not in LARGE])
@@ -159,28 +224,27 @@ def test_backbone_of_mmdet_equals_masked_dense(network: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ('name', 'layer'),
-    [
-        ('densenet121', 'features.norm5'),
-        ('googlenet', 'inception5b'),
-        ('mnasnet0_5', 'layers.16'),
-        ('shufflenet_v2_x0_5', 'conv5'),
-        ('vgg11_bn', 'features.28'),
-    ],
-)
-def test_network_of_torchvision_equals_masked_dense(
-    name: str, layer: str
-) -> None:
-    torch.manual_seed(0)
-    options = {}
-    if name == 'googlenet':
-        options = dict(aux_logits=False, init_weights=False)
-    network = torchvision.models.get_model(name, weights=None, **options)
-    for module in network.modules():
-        if hasattr(module, 'p'):  # stochastic depth
-            module.p = 0.0
-    assert_parity(create_feature_extractor(network, {layer: 'map'}))
+@pytest.mark.parametrize('name', sum(TORCHVISION.values(), ()))
+def test_network_of_torchvision_equals_masked_dense(name: str) -> None:
+    network = create_torchvision(name)
+    assert_parity(network, across=4 if name.startswith('regnet') else 2)
+
+
+@pytest.mark.parametrize('family', TORCHVISION_REFUSED)
+def test_network_of_torchvision_is_refused_by_name(family: str) -> None:
+    name, layer, _ = TORCHVISION_REFUSED[family]
+    with pytest.raises(ConfigError, match=rf'{layer}. .Conv2d.'):
+        sparsify(TorchvisionBackbone(name))
+
+
+def test_all_families_of_torchvision() -> None:
+    models = torchvision.models
+    found = {
+        models.get_model_builder(name).__module__.rpartition('.')[2]
+        for name in models.list_models(models)
+    }
+    transformers = {'maxvit', 'swin_transformer', 'vision_transformer'}
+    assert found - transformers == {*TORCHVISION, *TORCHVISION_REFUSED}
 
 
 def test_students_go_on_from_given_weights() -> None:
@@ -199,22 +263,39 @@ def test_students_go_on_from_given_weights() -> None:
     assert student.state_dict().keys() == given.state_dict().keys()
 
 
-def table() -> str:
+def table(
+    library: str,
+    converted: dict[str, tuple[str, ...]],
+    refused: dict[str, tuple[str, str, str]],
+) -> str:
     rows = [
-        '| module of timm | network | student |',
+        f'| module of {library} | networks | student |',
         '|---|---|---|',
-        *(f'| {x} | `{name}` | yes |' for x, name in CONVERTED.items()),
+        *(
+            f'| {x} | {", ".join(f"`{name}`" for name in names)} | yes |'
+            for x, names in converted.items()
+        ),
         *(
             f'| {x} | `{name}` | no: {why} |'
-            for x, (name, _, why) in REFUSED.items()
+            for x, (name, _, why) in refused.items()
         ),
     ]
     return '\n'.join(rows)
 
 
-def test_the_table_is_up_to_date() -> None:
-    assert table() in PAGE.read_text(encoding='utf-8')
+def tables() -> list[str]:
+    timm_names = {family: (name,) for family, name in CONVERTED.items()}
+    return [
+        table('torchvision', TORCHVISION, TORCHVISION_REFUSED),
+        table('timm', timm_names, REFUSED),
+    ]
+
+
+def test_the_tables_are_up_to_date() -> None:
+    text = PAGE.read_text(encoding='utf-8')
+    for rows in tables():
+        assert rows in text
 
 
 if __name__ == '__main__':
-    print(table())
+    print('\n\n'.join(tables()))

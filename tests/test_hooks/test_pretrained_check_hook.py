@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel
@@ -40,7 +42,7 @@ class PretrainedModel(BaseModel):
         self, inputs: list[Tensor], mode: str = 'tensor'
     ) -> dict[str, Tensor] | Tensor:
         maps = self.backbone(torch.stack(list(inputs)))
-        output = self.fc(maps[-1].mean((2, 3)))
+        output = self.fc(maps[-1].mean((2, 3))[:, :32])
         return {'loss': output.square().mean()} if mode == 'loss' else output
 
 
@@ -101,7 +103,7 @@ def runner(
         init_cfg = dict(
             type='Pretrained', checkpoint=checkpoint, prefix=prefix
         )
-    backbone = dict(
+    backbone = options.pop('backbone', None) or dict(
         type='mmpretrain.ResNet', depth=depth, init_cfg=init_cfg, **WIDTH
     )
     loader = dict(
@@ -150,6 +152,77 @@ def test_bare_weights_beside_a_classifier(tmp_path: Path) -> None:
     assert_loaded(run, student())
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
     assert '`backbone` (ResNet), not used: fc' in log
+
+
+SPARSE = dict(type='mmhgkd.SparseResNet', depth=18)
+OF_TIMM = dict(
+    type='mmhgkd.SparseNetwork',
+    network=dict(
+        type='mmpretrain.TIMMBackbone',
+        model_name='test_resnet',
+        features_only=True,
+        out_indices=(1, 2, 3, 4),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'given', 'lead'),
+    [
+        (SPARSE, lambda: torchvision.models.resnet18(), ''),
+        (SPARSE, lambda: timm.create_model('resnet18'), ''),
+        (OF_TIMM, lambda: timm.create_model('test_resnet'), 'timm_model.'),
+    ],
+)
+def test_a_student_goes_on_from_supervised_weights(
+    backbone: dict, given: Any, lead: str, tmp_path: Path
+) -> None:
+    network = given()
+    path = str(tmp_path / 'supervised.pth')
+    torch.save(network.state_dict(), path)
+    run = runner(tmp_path, None, load_from=path, backbone=backbone)
+    run.train()
+    own = dict(run.model.backbone.named_parameters())
+    state = network.state_dict()
+    assert own and all(
+        torch.equal(value, state[key.removeprefix(lead)])
+        for key, value in own.items()
+    )
+
+
+def test_a_student_goes_on_from_pixels(tmp_path: Path) -> None:
+    """From a pre-training of this project as SparK's."""
+    given = MODELS.build(SPARSE)
+    path = save(tmp_path / 'epoch_3.pth', given)
+    run = runner(tmp_path, None, load_from=path, backbone=SPARSE)
+    run.train()
+    assert_loaded(run, given)
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('resnet34', r'supervised\.pth: fits 100 of 100 .* 80 unexpected'),
+        ('resnet50', r'supervised\.pth: fits .* of another shape'),
+        ('vgg11', r'supervised\.pth: no key starts with `backbone\.`'),
+    ],
+)
+def test_supervised_weights_of_another_network(
+    name: str, message: str, tmp_path: Path
+) -> None:
+    with torch.device('meta'):
+        network = torchvision.models.get_model(name)
+    path = str(tmp_path / 'supervised.pth')
+    state = {
+        key: torch.zeros(()).expand(value.shape)
+        for key, value in network.state_dict().items()
+        if not key.startswith(('fc.', 'classifier.'))
+    }
+    torch.save(state, path)
+    run = runner(tmp_path, None, load_from=path, backbone=SPARSE)
+    with pytest.raises(ConfigError, match=message) as error:
+        run.train()
+    assert '\n' not in str(error.value)
 
 
 def test_model_without_checkpoint_is_trained(tmp_path: Path) -> None:
@@ -294,10 +367,9 @@ def test_load_from_must_hold_the_backbone(tmp_path: Path) -> None:
     run = runner(tmp_path, None, load_from=path)
     run.train()
     assert_loaded(run, student())
-    bare = tmp_path / 'bare.pth'
-    torch.save(student().state_dict(), bare)
+    path = save(tmp_path / 'other.pth', student(), 'encoder.')
     with pytest.raises(ConfigError, match=r'no key starts with `backbone\.`'):
-        runner(tmp_path, None, load_from=str(bare)).train()
+        runner(tmp_path, None, load_from=path).train()
 
 
 def test_resumed_run_has_its_own_weights(tmp_path: Path) -> None:

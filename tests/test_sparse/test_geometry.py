@@ -226,6 +226,8 @@ def test_window_of_layers() -> None:
     assert Window.of(nn.MaxPool2d(3, 2, 1)) == Window((3, 3), 2, (1, 1))
     assert Window.of(nn.AvgPool2d(2, ceil_mode=True)) == Window((2, 2), 2)
     assert Window.of(nn.Conv2d(1, 1, 3, padding=2, dilation=2)).reach(0) == 4
+    same = nn.Conv2d(1, 1, (3, 7), padding='same', dilation=(2, 1))
+    assert Window.of(same).padding == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,8 @@ def test_window_of_layers() -> None:
         (nn.Conv2d(1, 1, 2, padding=1), 'set its padding'),
         (nn.MaxPool2d(3, 2, 1, ceil_mode=True), 'set its padding'),
         (nn.Conv2d(1, 1, 3, (1, 2), 1), 'same stride'),
-        (nn.Conv2d(1, 1, 3, padding='same'), 'fixed number'),
+        (nn.Conv2d(1, 1, 4, padding='same'), 'even number'),
+        (nn.Conv2d(1, 1, 3, padding='valid'), 'set its padding'),
         (nn.Conv2d(1, 1, 3, padding=1, padding_mode='reflect'), 'zeros'),
     ],
 )

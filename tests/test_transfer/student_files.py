@@ -8,6 +8,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
+
+def _made_sparse(kind: str, **options: Any) -> dict[str, Any]:
+    network = dict(type=kind, **options)
+    return dict(type='mmhgkd.SparseNetwork', network=network)
+
+
+_CSP = dict(deepen_factor=0.167, widen_factor=0.125, out_indices=(1, 2, 3, 4))
 STUDENTS: dict[str, dict[str, Any]] = {
     'resnet18': dict(type='mmhgkd.SparseResNet', depth=18, drop_path_rate=0.1),
     'resnet50': dict(type='mmhgkd.SparseResNet', depth=50),
@@ -29,6 +36,14 @@ STUDENTS: dict[str, dict[str, Any]] = {
     'mobilenet_v3_small': dict(type='mmhgkd.SparseMobileNetV3', arch='small'),
     'mobilenet_v3_large': dict(type='mmhgkd.SparseMobileNetV3', arch='large'),
     'efficientnet_b0': dict(type='mmhgkd.SparseEfficientNet', arch='b0'),
+    'cspnext': _made_sparse('mmdet.CSPNeXt', **_CSP),
+    'cspdarknet': _made_sparse('mmdet.CSPDarknet', **_CSP),
+    'regnetx_002': _made_sparse(
+        'mmpretrain.TIMMBackbone',
+        model_name='regnetx_002',
+        features_only=True,
+        out_indices=(1, 2, 3, 4),
+    ),
 }
 
 CLASSES = ('cat', 'dog', 'fish')

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,77 @@ def test_mmpretrain_file_describes_itself(
     assert model._dataset_meta['classes'] == list(CLASSES)
 
 
+PIXELS = dict(
+    data_preprocessor=dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0]),
+    test_dataloader=dict(
+        dataset=dict(
+            pipeline=[
+                dict(type='mmhgkd.LoadImage'),
+                dict(type='ResizeEdge', scale=72, edge='short'),
+                dict(type='CenterCrop', crop_size=64),
+                dict(type='PackInputs'),
+            ]
+        )
+    ),
+)
+
+
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_preprocessing_lies_in_every_file(
+    to_rgb: bool, tmp_path: Path
+) -> None:
+    part = dict(PIXELS['data_preprocessor'], to_rgb=to_rgb)
+    config = dict(PIXELS, data_preprocessor=part)
+    checkpoint = write_checkpoint(tmp_path, 'resnet18', config=config)
+    found = []
+    for layout, suffix in (
+        ('torchvision', 'pth'),
+        ('timm', 'safetensors'),
+        ('mmpretrain', 'pth'),
+    ):
+        out = tmp_path / f'{layout}.{suffix}'
+        export = export_student(checkpoint, out, layout)
+        found.append(export.preprocessing)
+        beside = tmp_path / f'{out.name}.json'
+        if suffix == 'safetensors':
+            with safe_open(out, 'pt') as file:
+                assert export.preprocessing.items() <= file.metadata().items()
+        elif layout == 'torchvision':
+            stored = json.loads(beside.read_text())
+            assert stored['network'] == 'torchvision resnet18'
+            assert stored['size'] == [64, 64]
+            continue
+        else:
+            meta = torch.load(out, weights_only=True)['meta']
+            assert meta['preprocessing'] == export.preprocessing
+            model = get_model(read_student(str(out)).config, str(out))
+            assert model.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
+        assert not beside.exists()
+    entries = found[0]
+    assert found == [entries] * 3
+    assert json.loads(entries['mean']) == [1, 2, 3]
+    assert json.loads(entries['std']) == [4, 5, 6]
+    assert json.loads(entries['size']) == [64, 64]
+    assert [x['do'] for x in json.loads(entries['steps'])] == [
+        'short_edge',
+        'center_crop',
+    ]
+    assert entries['channel_order'] == ('RGB' if to_rgb else 'BGR')
+
+
+def test_preprocessing_that_cannot_be_said(tmp_path: Path) -> None:
+    loader = dict(
+        dataset=dict(
+            pipeline=[dict(type='mmhgkd.LoadImage'), dict(type='Lighting')]
+        )
+    )
+    config = dict(PIXELS, test_dataloader=loader)
+    checkpoint = write_checkpoint(tmp_path, 'resnet18', config=config)
+    export = export_student(checkpoint, tmp_path / 'a.pth', 'torchvision')
+    assert 'the step Lighting' in export.preprocessing['note']
+    assert not {'steps', 'size'} & set(export.preprocessing)
+
+
 @pytest.mark.parametrize('layout', ['mmdet', 'mmseg'])
 @pytest.mark.parametrize('name', ['narrow', 'convnext_atto'])
 def test_detection_and_segmentation(
@@ -172,8 +244,72 @@ def test_detection_and_segmentation(
 
 
 @pytest.mark.parametrize(
+    ('name', 'network', 'layouts'),
+    [
+        ('cspnext', 'CSPNeXt', ('mmdet', 'mmpretrain')),
+        ('cspdarknet', 'CSPDarknet', ('mmdet', 'mmseg')),
+    ],
+)
+def test_networks_of_mmdetection(
+    name: str,
+    network: str,
+    layouts: tuple[str, ...],
+    tmp_path: Path,
+    images: Tensor,
+) -> None:
+    mmdet = pytest.importorskip('mmdet.models')
+    checkpoint = write_checkpoint(tmp_path, name)
+    out = tmp_path / 'out.pth'
+    for layout in layouts:
+        export = export_student(checkpoint, out, layout)
+        prefix = '' if layout == 'mmdet' else 'mmdet.'
+        assert export.network == f'{layout} {prefix}{network}'
+        assert export.differences['embedding'] < 1e-5
+        # What a config of MMDetection takes, as the tool prints it.
+        scope: dict = {}
+        exec(export.usage, scope)
+        scope['backbone']['out_indices'] = (1, 2, 3, 4)
+        with DefaultScope.overwrite_default_scope(layout):
+            own = MODELS.build(scope['backbone'])
+        own.init_weights()
+        assert type(own) is getattr(mmdet, network)
+        own.train(False)
+        with torch.no_grad():
+            expected = sparse_network(name, checkpoint)(images)
+            for x, y in zip(own(images), expected, strict=True):
+                torch.testing.assert_close(x, y)
+    with pytest.raises(ConfigError, match=f'no .* this mmdet.{network}'):
+        export_student(checkpoint, out, 'timm')
+
+
+def test_a_network_of_timm_goes_on_in_mmpretrain(
+    tmp_path: Path, images: Tensor
+) -> None:
+    checkpoint = write_checkpoint(tmp_path, 'regnetx_002', with_head=True)
+    content = torch.load(checkpoint, weights_only=True)
+    text = content['meta']['cfg'].replace(
+        'features_only=True', 'features_only=True, pretrained=True'
+    )
+    # The weights that the training started from are not fetched again.
+    assert text != content['meta']['cfg']
+    content['meta']['cfg'] = text
+    torch.save(content, checkpoint)
+    out = tmp_path / 'out.pth'
+    export = export_student(checkpoint, out)
+    assert export.network == 'mmpretrain TIMMBackbone'
+    assert set(export.differences) == {'embedding', 'logits'}
+    model = get_model(read_student(str(out)).config, str(out))
+    with torch.no_grad():
+        found = model.extract_feat(images, stage='backbone')[-1]
+        expected = sparse_network('regnetx_002', checkpoint)(images)[-1]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
     ('name', 'with_head'),
     [
+        ('cspnext', False),
+        ('cspdarknet', True),
         ('narrow', True),
         ('convnextv2_atto', False),
         ('mobilenet_v3_small', True),

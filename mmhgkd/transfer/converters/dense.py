@@ -1,5 +1,6 @@
 """Students as the dense networks of mmpretrain that compute the same."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +9,9 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.find_type import type_name
 
-from .student import POOLING, Student, unscoped
+from .student import POOLING, Student
 
 #: Stage whose map is the last one, by the type of network.
 LAST_STAGE: dict[str, tuple[int, ...] | None] = {
@@ -44,7 +46,9 @@ _HEAD_OPTIONS = (
 def dense_student(student: Student) -> Student:
     """The same student as mmpretrain's own network, on whole images.
 
-    Its type is a key of ``LAST_STAGE``, and its last stage is returned.
+    Its type is a key of ``LAST_STAGE``, and its last stage is returned. A
+    network of another library stays what it was before it became sparse, with
+    the stages that it returns.
 
     Raises:
         ConfigError: If it is another network.
@@ -65,9 +69,14 @@ def dense_student(student: Student) -> Student:
         neck=neck,
         head=head and {k: head[k] for k in _HEAD_OPTIONS if k in head},
     )
-    return Student(
-        student.source, Config(dict(model=model)), state, student.classes
+    model['data_preprocessor'] = student.config.model.data_preprocessor
+    loader = copy.deepcopy(student.config.test_dataloader)
+    # The file is one for the library alone.
+    loader.dataset.type = 'CustomDataset'
+    config = dict(
+        default_scope='mmpretrain', model=model, test_dataloader=loader
     )
+    return Student(student.source, Config(config), state, student.classes)
 
 
 def outputs(model: Any, images: Tensor) -> dict[str, Tensor]:
@@ -81,11 +90,14 @@ def outputs(model: Any, images: Tensor) -> dict[str, Tensor]:
 
 
 def _dense_config(backbone: Mapping[str, Any], source: str) -> dict[str, Any]:
-    family = unscoped(backbone['type']).removeprefix('Sparse')
+    if isinstance(backbone.get('network'), Mapping):
+        return _made_sparse(backbone['network'])
+    family = type_name(backbone['type']).removeprefix('Sparse')
     if family not in LAST_STAGE:
         raise ConfigError(
             f'{source}: the student is a {backbone["type"]}; converted are '
-            f'{", ".join(LAST_STAGE)} and their sparse forms'
+            f'{", ".join(LAST_STAGE)}, their sparse forms, and the networks '
+            'of SparseNetwork'
         )
     options = {k: v for k, v in backbone.items() if k not in _NO_EFFECT}
     norm = options.pop('norm_cfg', None)
@@ -97,4 +109,11 @@ def _dense_config(backbone: Mapping[str, Any], source: str) -> dict[str, Any]:
         options['out_indices'] = list(stage)
     if family == 'ConvNeXt':
         options['gap_before_final_norm'] = True
+    return options
+
+
+def _made_sparse(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The network that ``SparseNetwork`` has made sparse."""
+    options = dict(network)
+    options['type'] = options['type'].removeprefix('mmpretrain.')
     return options

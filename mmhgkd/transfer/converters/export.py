@@ -8,9 +8,11 @@ from mmengine.model import BaseModel
 from mmhgkd.utils import ConfigError
 
 from .dense import dense_student, outputs
+from .flat_layout import FlatLayout
 from .layout import Layout
 from .libraries import TimmLayout, TorchvisionLayout
 from .openmmlab_layout import OpenMMLabLayout
+from .preprocessing import weights_metadata
 from .student import (
     Student,
     building_from,
@@ -18,7 +20,7 @@ from .student import (
     read_config,
     read_student,
 )
-from .weights_file import partial_file
+from .weights_file import partial_file, write_beside
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -45,6 +47,7 @@ class Export(NamedTuple):
     #: Largest difference to the student, by the name of the output.
     differences: dict[str, float]
     usage: str  #: Python code that loads the file
+    preprocessing: dict[str, str]  #: of the pixels, as the file has it
 
 
 def export_student(
@@ -58,7 +61,9 @@ def export_student(
 
     The file appears under its name once the library's own network has read
     it back and computes what the student computes, on two batches of random
-    images of different number and size.
+    images of different number and size. What becomes of the pixels before
+    lies in the file, or beside that of PyTorch's own kind with ``.json``
+    behind its name.
 
     Args:
         checkpoint (str): Checkpoint of a distillation or a fine-tuning.
@@ -91,7 +96,16 @@ def export_student(
         model = student.build()
         tensors = target.write(student, model, partial)
         differences = _compare(student, model, target, partial)
-    return Export(network, tensors, differences, target.usage(student, out))
+    preprocessing = weights_metadata(student.config)
+    if isinstance(target, FlatLayout) and out.suffix == '.pth':
+        write_beside(out, dict(network=network, **preprocessing))
+    return Export(
+        network,
+        tensors,
+        differences,
+        target.usage(student, out),
+        preprocessing,
+    )
 
 
 def _check_whole(

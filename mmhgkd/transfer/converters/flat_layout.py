@@ -14,6 +14,7 @@ from mmhgkd.utils import ConfigError
 from mmhgkd.utils.safe_files import read_checkpoint
 
 from .layout import Layout
+from .preprocessing import weights_metadata
 from .student import State, Student
 from .weights_file import write_weights
 
@@ -52,6 +53,12 @@ class FlatLayout(Layout):
     def network(self, student: Student) -> str:
         """Name of the network that equals the student."""
         options, family = student.backbone, student.family
+        if family not in self.networks:
+            raise ConfigError(
+                f'{student.source}: {self.name} has no network that equals '
+                f'this {family}; the layouts mmpretrain, mmdet and mmseg and '
+                'ONNX hold every student'
+            )
         arch = options.get('arch') or _ARCHS.get(family)
         width = f'{round(100 * options.get("widen_factor", 1)):03}'
         name = self.networks[family].format(
@@ -117,7 +124,10 @@ class FlatLayout(Layout):
                 'and ONNX hold every student'
             )
         state = {k: value.reshape(own[k].shape) for k, value in state.items()}
-        write_weights(path, state, {'network': self.describe(student)})
+        entries = weights_metadata(student.config)
+        write_weights(
+            path, state, dict(network=self.describe(student), **entries)
+        )
         return len(state)
 
     def load(self, student: Student, path: Path) -> nn.Module:

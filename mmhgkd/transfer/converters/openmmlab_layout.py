@@ -15,6 +15,7 @@ from mmhgkd.utils import ConfigError
 
 from .dense import outputs
 from .layout import Layout
+from .preprocessing import weights_metadata
 from .student import State, Student
 from .weights_file import torch_file
 
@@ -90,9 +91,12 @@ class OpenMMLabLayout(Layout):
 
     def _network(self, student: Student) -> dict[str, Any]:
         options = student.backbone
-        if self.name != 'mmpretrain' and student.family != 'ResNet':
+        scope, _, kind = student.family.rpartition('.')
+        if scope == self.name:
+            options['type'] = kind
+        elif self.name != 'mmpretrain' and student.family != 'ResNet':
             # Their own ones differ from mmpretrain's, or are missing.
-            options['type'] = f'mmpretrain.{student.family}'
+            options['type'] = f'{scope or "mmpretrain"}.{kind}'
         return options
 
 
@@ -104,6 +108,8 @@ def write_checkpoint(
 ) -> None:
     """Write weights as MMEngine does, with the config of the model."""
     meta: dict[str, Any] = {'cfg': config.pretty_text}
+    if 'test_dataloader' in config:
+        meta['preprocessing'] = weights_metadata(config)
     if classes:
         meta['dataset_meta'] = {'classes': list(classes)}
     path.write_bytes(torch_file({'meta': meta, 'state_dict': state}))

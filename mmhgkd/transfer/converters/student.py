@@ -20,6 +20,7 @@ from mmhgkd.teachers.checkpoint import (
     summarize,
 )
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.find_type import type_name
 from mmhgkd.utils.known_types import known_types
 from mmhgkd.utils.stored_config import parse_config
 
@@ -222,11 +223,10 @@ def student_config(
             'this project'
         )
     backbone = copy.deepcopy(dict(model['backbone']))
-    # Weights come from a checkpoint, or are not wanted.
-    backbone.pop('init_cfg', None)
+    forget_start_weights(backbone)
     neck: Any = POOLING
     head = None
-    if unscoped(model.get('type', '')) == 'ImageClassifier':
+    if type_name(model.get('type')) == 'ImageClassifier':
         head = model.get('head')
     if head:
         neck = model.get('neck')
@@ -243,6 +243,19 @@ def student_config(
             test_dataloader=inference_dataloader(config),
         )
     )
+
+
+def forget_start_weights(backbone: Mapping[str, Any]) -> None:
+    """Let a backbone start from nothing: its weights lie in a checkpoint.
+
+    Args:
+        backbone (dict): Its config, which is changed.
+    """
+    for network in (backbone, backbone.get('network')):
+        if isinstance(network, dict):
+            network.pop('init_cfg', None)
+            if 'pretrained' in network:
+                network['pretrained'] = False
 
 
 def building_from(config: Mapping[str, Any]) -> AbstractContextManager:
@@ -305,15 +318,10 @@ def _train_size(config: Mapping[str, Any]) -> int:
     """Side of the random crops of the training."""
     for step in config.get('train_pipeline') or []:
         scale = step.get('scale')
-        kind = unscoped(str(step['type']))
+        kind = type_name(step['type'])
         if kind == 'RandomResizedCrop' and isinstance(scale, int):
             return scale
     return 224
-
-
-def unscoped(name: str) -> str:
-    """A type without the library in front of it."""
-    return name.rpartition('.')[2]
 
 
 def _classes(meta: Mapping[str, Any]) -> tuple[str, ...]:

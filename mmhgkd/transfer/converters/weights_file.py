@@ -1,4 +1,5 @@
 import io
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,24 @@ def torch_file(content: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
+
+
+def write_beside(path: Path, metadata: Mapping[str, str]) -> Path:
+    """Write the metadata of a file of PyTorch, which has no place for them.
+
+    Returns:
+        Path: The file, whose name has ``.json`` behind that of the weights.
+    """
+    out = path.with_name(f'{path.name}.json')
+    values = {}
+    for key, text in metadata.items():
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    with partial_file(out) as partial:
+        partial.write_text(json.dumps(values, indent=2) + '\n')
+    return out
 
 
 @contextmanager

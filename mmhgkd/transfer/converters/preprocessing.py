@@ -11,9 +11,10 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from PIL import Image, ImageOps
 
-from mmhgkd.transfer.converters import read_student
-from mmhgkd.transfer.converters.student import inference_dataloader, unscoped
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.find_type import type_name
+
+from .student import inference_dataloader
 
 #: Steps that change neither the size nor the pixels of a photo.
 _SILENT = ('Load', 'Pack', 'Pad')
@@ -100,18 +101,34 @@ def read_preprocessing(config: Config, model: BaseModel) -> Preprocessing:
     return Preprocessing(steps, mean, std)
 
 
-def student_preprocessing(
-    checkpoint: str, config: Mapping[str, Any] | None = None
-) -> Preprocessing:
-    """That of the student of a checkpoint, for a file of weights.
+def weights_metadata(config: Config) -> dict[str, str]:
+    """What a file of weights says about the pixels that they want.
 
-    Raises:
-        ConfigError: See :func:`read_preprocessing`.
+    Args:
+        config (Config): Of :func:`student_config`.
+
+    Returns:
+        dict[str, str]: Entries as JSON, as :meth:`Preprocessing.metadata` has
+        them. Where the evaluation has a step of its own, a ``note`` stands in
+        the place of ``steps`` and ``size``.
     """
-    found = read_student(checkpoint, config).config
-    part = found.model.data_preprocessor
-    steps = [step for raw in _pipeline(found) for step in _translate(raw)]
-    return Preprocessing(steps, list(part.mean), list(part.std))
+    part = config.model.data_preprocessor
+    entries = {}
+    mean, std = list(part.mean), list(part.std)
+    try:
+        steps = [step for raw in _pipeline(config) for step in _translate(raw)]
+    except ConfigError as error:
+        entries = Preprocessing([], mean, std).metadata()
+        del entries['steps'], entries['size']
+        entries['note'] = str(error)
+    else:
+        entries = Preprocessing(steps, mean, std).metadata()
+    return dict(
+        entries,
+        layout='NCHW',
+        channel_order='RGB' if part.get('to_rgb', True) else 'BGR',
+        input_range='0 to 255; subtract the mean, divide by the deviation',
+    )
 
 
 def takes_bgr(model: BaseModel) -> bool:
@@ -131,7 +148,7 @@ def _pipeline(config: Config) -> Sequence[Mapping[str, Any]]:
 
 
 def _translate(raw: Mapping[str, Any]) -> list[dict[str, Any]]:
-    kind = unscoped(str(raw['type']))
+    kind = type_name(raw['type'])
     scale = raw.get('scale')
     how = dict(
         interpolation=raw.get('interpolation', 'bilinear'),
