@@ -5,9 +5,13 @@ a dataset, ends here in one ConfigError with the option that mends it.
 """
 
 import inspect
+import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from mmengine.config import Config
@@ -38,6 +42,7 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
     settings = cfg.to_dict()
     check_kinds(settings)
     check_settings(settings)
+    import_datasets(cfg.get('default_scope'))
     check_layers(cfg)
     check_data_roots(cfg, sections)
     check_load_from(cfg)
@@ -47,6 +52,19 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
     check_detection(cfg, sections)
     check_segmentation(cfg, sections)
     check_writing(cfg)
+
+
+def import_datasets(scope: str | None) -> None:
+    """Import the data sets of MMDetection or MMSegmentation.
+
+    They print that a package of their makers is not there.
+
+    Args:
+        scope (str, optional): Scope of the config.
+    """
+    if scope in ('mmdet', 'mmseg') and find_spec(scope) is not None:
+        with redirect_stdout(io.StringIO()):
+            import_module(f'{scope}.datasets')
 
 
 def require(cfg: Config, sections: Sequence[str]) -> None:

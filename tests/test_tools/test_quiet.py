@@ -53,6 +53,20 @@ def test_module_of_the_quick_start() -> None:
     assert 'OneDL' not in process.stdout
 
 
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_data_sets_of_the_neighbors(scope: str) -> None:
+    code = (
+        'import mmhgkd.transfer; from mmhgkd.utils import preflight; '
+        f'preflight.import_datasets({scope!r}); '
+        f'import sys; assert {scope!r} + ".datasets" in sys.modules'
+    )
+    process = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    assert 'OneDL' not in process.stdout
+
+
 def test_other_lines_appear(capsys: pytest.CaptureFixture[str]) -> None:
     mmengine.logging.print_log('shown')
     mmengine.logging.print_log('shown too', level=10)
