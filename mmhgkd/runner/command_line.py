@@ -149,7 +149,12 @@ def _mendable(error: Exception) -> Exception | None:
             f'cannot open {cause.filename or "a file"}: {cause.strerror}; '
             'mend its permissions or those of its folder, then add --resume'
         )
-    if (
+    if isinstance(cause, distributed.DistError) and 'EADDRINUSE' in str(cause):
+        return ConfigError(
+            f'the port {os.environ.get("MASTER_PORT")} is in use, maybe by '
+            'another run; set PORT to another one'
+        )
+    if isinstance(cause, distributed.DistError) or (
         isinstance(cause, RuntimeError)
         and not isinstance(cause, RunError)
         and distributed.is_initialized()
