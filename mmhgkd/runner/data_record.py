@@ -17,6 +17,7 @@ _WORDS = {
     'samples': 'images',
     'length': 'iterations an epoch',
     'sampler': 'sampler',
+    'shuffle': 'shuffling',
 }
 
 
@@ -44,6 +45,7 @@ def record_data(dataloader: DataLoader, world_size: int) -> dict[str, Any]:
             'as many iterations; batch sizes by rank, iterations of an '
             f'epoch in brackets: {text}'
         )
+    sampler = getattr(batches, 'sampler', dataloader.sampler)
     files = [_fingerprint(dataloader.dataset)]
     # Of the rank that has written the checkpoint.
     broadcast_object_list(files)
@@ -52,7 +54,8 @@ def record_data(dataloader: DataLoader, world_size: int) -> dict[str, Any]:
         batch_size=size,
         world_size=world_size,
         samples=_length(dataloader.dataset),
-        sampler=type(getattr(batches, 'sampler', dataloader.sampler)).__name__,
+        sampler=type(sampler).__name__,
+        shuffle=getattr(sampler, 'shuffle', None),
         files=files[0],
     )
 
@@ -68,9 +71,9 @@ def find_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         list[str]: One text a change.
     """
     found = [
-        f'{text} {before.get(key)} -> {now[key]}'
+        f'{text} {before[key]} -> {now[key]}'
         for key, text in _WORDS.items()
-        if before.get(key) != now[key]
+        if key in before and before[key] != now[key]
     ]
     if before.get('files') != now['files'] and not any(
         text.startswith('images') for text in found
