@@ -43,10 +43,10 @@ def check_optimizer(cfg: Mapping[str, Any]) -> None:
                 f'2, or inf, got {value!r}'
             )
     for value in find(cfg, 'optim_wrapper.optimizer.lr'):
-        if not is_number(value) or value < 0:
+        if not is_number(value) or value <= 0:
             raise ConfigError(
-                '`optim_wrapper.optimizer.lr` must be a number of at least 0,'
-                f' got {value!r}'
+                '`optim_wrapper.optimizer.lr` must be a positive number, got '
+                f'{value!r}'
             )
     for name in ('weight_decay', 'eps'):
         for value in find(cfg, f'optim_wrapper.optimizer.{name}'):

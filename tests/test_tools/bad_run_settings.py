@@ -100,7 +100,7 @@ RUN = [
     ),
     (
         'optim_wrapper.optimizer.lr=True',
-        '`optim_wrapper.optimizer.lr` must be a number of at least',
+        '`optim_wrapper.optimizer.lr` must be a positive number',
     ),
     (
         'default_hooks=abc',
