@@ -196,12 +196,14 @@ def test_a_twin_goes_on_where_it_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = Config(dict(work_dir=str(tmp_path)))
-    weights = dict(meta=dict(epoch=2), state_dict=dict(a=torch.ones(2)))
+    weights: dict = dict(state_dict=dict(a=torch.ones(2)))
+    more: dict = dict(optimizer={}, message_hub={}, param_schedulers=[])
 
     def train(cfg: Config, progress: bool) -> None:
         assert cfg.resume == 'auto'
-        for name in ('epoch_1', 'epoch_2', 'interrupted'):
-            torch.save({**weights, 'optimizer': {}}, tmp_path / f'{name}.pth')
+        for place, name in enumerate(('epoch_1', 'interrupted', 'epoch_2')):
+            weights['meta'] = dict(epoch=place, iter=place)
+            torch.save({**weights, **more}, tmp_path / f'{name}.pth')
         last = tmp_path / 'last_checkpoint'
         last.write_text(str(tmp_path / 'epoch_2.pth'))
 

@@ -201,7 +201,6 @@ OPTIONS = [
         f'{TRAIN}.dataset.data_root=vehicles',
         'vehicles has the folder train beside bus, which have images too',
     ),
-    (f'{TRAIN}.dataset.extensions=jpg', 'extensions` must be a list such'),
     (
         f'{TRAIN}.dataset.pipeline.0.value_range=(9,3)',
         "`value_range` of LoadImage must be None, 'image', or a lower",

@@ -66,7 +66,7 @@ def train(
     args: argparse.Namespace, compile: bool | dict[str, Any]
 ) -> list[float]:
     """Losses of some steps."""
-    batch = 3 if args.quick else args.batch_sizes[0]
+    batch = 6 if args.quick else args.batch_sizes[0]
     number = 3 if args.quick else 6
     step, images = steps.build(
         args, batch, compile=compile, drop_path_rate=0.0
