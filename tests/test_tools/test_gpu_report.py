@@ -77,6 +77,13 @@ def test_parts_on_the_cpu(tmp_path: Path) -> None:
         f'{tool}, batch 2: {row}'
         for tool in ('encoder', 'step')
         for row in ('dense', 'packed')
+    } | {
+        f'recipe, batch 2: {row}'
+        for row in (
+            'recommended',
+            'grid decoder',
+            'mmpretrain channels_last',
+        )
     }
     assert all(x['step_ms'] > 0 and 'busy' not in x for x in speed.values())
     assert rows['6']['compiled']['graphs'] == 2
