@@ -9,12 +9,11 @@ import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 from mmengine.registry import Registry
 
-from .errors import ConfigError, RunError
+from .errors import ConfigError, RunError, closest
 
 #: What to do where a model lacks a method that an option asks for.
 _MENDS = {
@@ -94,10 +93,9 @@ def _check_argument(
         if parameter.kind
         in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     }
-    close = get_close_matches(found[1], sorted(taken), n=1)
     raise ConfigError(
         f'`{found[1]}` is no option of `{kind.__name__}`; '
-        + (f'did you mean `{close[0]}`?' if close else 'leave it out')
+        f'{closest(found[1], sorted(taken), "leave it out")}'
     ) from error
 
 
@@ -117,12 +115,7 @@ def check_type(registry: Registry, name: str, scope: str | None) -> None:
         prefix = '' if part is node.root else f'{part.scope}.'
         known.update(dict.fromkeys(prefix + key for key in part.module_dict))
         pending += part.children.values()
-    close = get_close_matches(name, known, n=1)
+    otherwise = 'import the module that registers it by `custom_imports`'
     raise ConfigError(
-        f'there is no {node.name} `{name}`; '
-        + (
-            f'did you mean `{close[0]}`?'
-            if close
-            else 'import the module that registers it by `custom_imports`'
-        )
+        f'there is no {node.name} `{name}`; {closest(name, known, otherwise)}'
     )

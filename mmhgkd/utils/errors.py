@@ -1,6 +1,7 @@
 """Errors of which the command line tools print one line and no traceback."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 class ConfigError(ValueError):
@@ -15,6 +16,21 @@ def one_of(option: str, value: object, choices: Sequence[object]) -> None:
     """
     if value not in choices:
         raise ConfigError(f'{option} must be one of {choices}, got {value!r}')
+
+
+def closest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Ask whether the closest of the names that there are was meant.
+
+    Args:
+        name (str): What is not there.
+        known (Iterable[str]): The names that there are.
+        otherwise (str): What to say where none is close.
+
+    Returns:
+        str: Such as 'did you mean `depth`?'.
+    """
+    close = get_close_matches(name, list(known), n=1)
+    return f'did you mean `{close[0]}`?' if close else otherwise
 
 
 class RunError(RuntimeError):

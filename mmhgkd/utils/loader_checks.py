@@ -2,14 +2,13 @@
 
 import inspect
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from mmengine.registry import FUNCTIONS
 from torch.utils.data import DataLoader
 
 from .build_errors import check_type
-from .errors import ConfigError
+from .errors import ConfigError, closest
 from .value_checks import check_part, find
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -32,10 +31,9 @@ def check_loader(cfg: Mapping[str, Any], loader: str) -> None:
         return
     for name in settings:
         if name not in _OPTIONS:
-            close = get_close_matches(name, _OPTIONS, n=1)
             raise ConfigError(
                 f'`{loader}.{name}` is no option of a data loader; '
-                + (f'did you mean `{close[0]}`?' if close else 'leave it out')
+                f'{closest(name, _OPTIONS, "leave it out")}'
             )
     if 'dataset' not in settings:
         raise ConfigError(f'`{loader}` has no `dataset`')
