@@ -1,12 +1,8 @@
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import numpy as np
-import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from mmhgkd.utils import ConfigError, RunError
+
+from .seeding import kept_random_states
 
 
 def check_first_sample(dataloader: DataLoader, name: str) -> None:
@@ -26,7 +22,7 @@ def check_first_sample(dataloader: DataLoader, name: str) -> None:
     dataset = dataloader.dataset
     if isinstance(dataset, IterableDataset) or not len(dataset):  # type: ignore[arg-type]
         return
-    with _random_states():
+    with kept_random_states():
         try:
             dataset[0]
         except (ConfigError, RunError, OSError):
@@ -39,16 +35,3 @@ def check_first_sample(dataloader: DataLoader, name: str) -> None:
                 f'`{name}.dataset.pipeline` fails at the first sample: {text} '
                 f'({type(error).__name__})'
             ) from error
-
-
-@contextmanager
-def _random_states() -> Iterator[None]:
-    """Leave the random numbers of the process as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    generator = torch.default_generator.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.default_generator.set_state(generator)

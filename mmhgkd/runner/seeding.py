@@ -2,6 +2,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from threading import Thread
@@ -21,6 +22,18 @@ def seed_process(*key: int) -> None:
             number give unrelated streams.
     """
     torch.manual_seed(_seed_cpu(key))
+
+
+@contextmanager
+def kept_random_states() -> Iterator[None]:
+    """Leave Python, NumPy and PyTorch, on the CPU, as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def fetch_seeded(dataset: Any, indices: Sequence[int]) -> list[Any]:

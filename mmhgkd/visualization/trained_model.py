@@ -1,7 +1,6 @@
 import random
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from mmhgkd.datasets.decode_image import BACKGROUND
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
+from mmhgkd.runner.seeding import kept_random_states
 from mmhgkd.teachers.checkpoint import read_state_dict
 from mmhgkd.utils import ConfigError, preflight
 from mmhgkd.utils.known_types import known_types, stored_scope
@@ -276,20 +276,8 @@ def fixed_samples(dataset: Dataset, num: int) -> list[dict[str, Any]]:
         dataset = dataset.datasets[-1]
     total = len(dataset)  # type: ignore[arg-type]
     num = min(num, total)
-    with _seeded():
-        return [dataset[(2 * i + 1) * total // (2 * num)] for i in range(num)]
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Seed the global generators, and restore them afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_states():
         random.seed(0)
         np.random.seed(0)
         torch.manual_seed(0)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+        return [dataset[(2 * i + 1) * total // (2 * num)] for i in range(num)]
