@@ -449,7 +449,7 @@ def test_students_of_libraries_from_weights(
         batch_size=6,
         workers=0,
         student_weights=source,
-        options={'optim_wrapper.optimizer.lr': 0.0},
+        options={'optim_wrapper.optimizer.lr': 1e-30},
     )
     assert set(result.exports) == exports
     written = result.exports[library]
@@ -458,7 +458,7 @@ def test_students_of_libraries_from_weights(
         if library == 'timm'
         else torch.load(written, weights_only=True)
     )
-    # A rate of 0 leaves the weights that it started from.
+    # So small a rate leaves the weights that it started from.
     for key, value in network.named_parameters():
         if not key.startswith(('fc.', 'classifier.')):
-            assert torch.equal(found[key], value), key
+            assert torch.allclose(found[key], value, 0, 1e-12), key
