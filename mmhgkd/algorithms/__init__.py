@@ -1,3 +1,4 @@
 from .hgkd import HGKD
+from .mixup_data_preprocessor import MixupDataPreprocessor
 
-__all__ = ['HGKD']
+__all__ = ['HGKD', 'MixupDataPreprocessor']

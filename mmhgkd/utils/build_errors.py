@@ -85,14 +85,20 @@ def _check_argument(
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if found is None or found[1] not in arguments or not inspect.isclass(kind):
         return
-    taken = {
-        parameter.name
-        for parent in kind.__mro__
-        if '__init__' in vars(parent) and parent is not object
-        for parameter in inspect.signature(parent).parameters.values()
-        if parameter.kind
-        in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    }
+    taken: set[str] = set()
+    for parent in kind.__mro__:
+        if '__init__' not in vars(parent) or parent is object:
+            continue
+        parameters = inspect.signature(parent).parameters.values()
+        taken.update(
+            parameter.name
+            for parameter in parameters
+            if parameter.kind
+            in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        )
+        # What a class does not pass on, its parents do not get.
+        if all(x.kind is not x.VAR_KEYWORD for x in parameters):
+            break
     raise ConfigError(
         f'`{found[1]}` is no option of `{kind.__name__}`; '
         f'{closest(found[1], sorted(taken), "leave it out")}'

@@ -62,6 +62,7 @@ def test_end_to_end_and_skip(
     assert set(scratch['metrics']) == METRICS
     assert set(centered['metrics']) == METRICS | {
         'images_per_second',
+        'cpu_seconds',
         'gradient_feat',
         'gradient_sim',
         'gradient_cosine',
@@ -215,13 +216,15 @@ def test_a_diverged_arm_does_not_stop_the_others(
 ) -> None:
     done = []
 
-    def stage(cfg: Any, train: bool = True) -> dict[str, float]:
+    def stage(
+        cfg: Any, train: bool = True, evaluate: bool = True
+    ) -> dict[str, float]:
         if 'centered' in cfg.work_dir:
             raise FloatingPointError('the loss is not finite')
         done.append(Path(cfg.work_dir).name)
         return {'knn/top1': 1.0, 'linear/top1': 2.0, 'accuracy/top1': 3.0}
 
-    monkeypatch.setattr('studies.run_study.run_stage', stage)
+    monkeypatch.setattr('studies.run_arm.run_stage', stage)
     study = content(scenes)
     study['arms'].reverse()
     path = write_study(tmp_path / 'tiny.yml', study)

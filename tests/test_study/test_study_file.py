@@ -47,7 +47,7 @@ STUDIES = sorted((ROOT / 'configs' / 'study').glob('*.yml'))
                     )
                 ]
             ),
-            'set `epochs` of the study',
+            'or its own `epochs`',
         ),
         (dict(epochs='ten'), '`epochs` of the study must be a whole number'),
         (dict(seeds=['a']), '`seeds` must be a list of whole numbers'),
@@ -154,20 +154,28 @@ def test_shipped_study(
     study.data_root = str(class_folders)
     page = (ROOT / 'docs' / 'study.md').read_text(encoding='utf-8')
     assert f'<!-- table {study.name} -->' in page
-    teacher = teacher_config(study, tmp_path, 0)
-    recipe = finetuning_config(study, None, 0, 0.1, 2, tmp_path, 0)
-    assert recipe.train_dataloader.dataset.label_fraction == 0.1
+    trained = study.teacher.config is not None
+    if trained:
+        teacher = teacher_config(study, tmp_path, 0)
+    if study.finetune:
+        recipe = finetuning_config(study, None, 0, 0.1, 2, tmp_path, 0)
+        assert recipe.train_dataloader.dataset.label_fraction == 0.1
     models = {}
     for arm in study.arms:
         assert f'`{arm.name}`' in page
         assert arm.asks.endswith('?')
-        cfg = pretraining_config(study, arm, 1, TeacherFiles(), tmp_path, 0)
-        assert cfg.train_cfg.max_epochs == study.epochs
+        cfg = pretraining_config(study, arm, 1, TeacherFiles(), 2, tmp_path, 0)
+        assert cfg.train_cfg.max_epochs == (arm.epochs or study.epochs)
+        # A warm-up, where the study asks for one, is not rounded away.
+        if 'param_scheduler.0.end' in study.options:
+            assert [x.begin for x in cfg.param_scheduler] == [0, 1]
+            assert cfg.param_scheduler[0].end == 1
         assert cfg.randomness.seed == 1
         if arm.method == 'pretrain':
             assert cfg.model.mask.seed == 1
-            models[arm.name] = repr(cfg.model)
-            if cfg.model.teacher.type == 'mmhgkd.MIMTeacher':
+            parts = cfg.model, cfg.data_preprocessor
+            models[arm.name] = repr(parts)
+            if trained and cfg.model.teacher.type == 'mmhgkd.MIMTeacher':
                 # The arms are taught by the network that is trained.
                 for option in ('arch', 'patch_size'):
                     assert (
@@ -192,8 +200,8 @@ def test_shipped_arms_build(
     )
     study = read_study(path)
     study.data_root = str(class_folders)
-    # The networks are the same in all arms.
-    study.options['model.neck.width'] = 16
+    if study.finetune:  # the networks are the same in all arms
+        study.options['model.neck.width'] = 16
     check_arms(study, study.arms, 2)
 
 

@@ -25,7 +25,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def tasks(judge: ModuleType) -> ModuleType:
-    return importlib.import_module('judge_tasks')
+    return importlib.import_module('judge_probes')
 
 
 @pytest.fixture
@@ -421,9 +421,9 @@ def test_bad_input(
     new = ['--untrained', '0', '--student', 'resnet18', '--width', '8']
     train = str(tmp_path / 'train')
     text = error(*new, '--data', train, '--test', train)
-    assert '4 photos are in --data and --test' in text
+    assert '4 photos are to be learned from and to be classified' in text
     (tmp_path / 'val' / 'b').rename(tmp_path / 'val' / 'z')
-    assert 'no photo of z' in error(*new, *data)
+    assert 'has no photo of z' in error(*new, *data)
     assert 'no image lies in' in error(*new, '--dense-data', str(tmp_path))
     for arguments, reason in (
         ([bare], '--data and --test'),

@@ -13,21 +13,9 @@ second last map and the last one, resized to it, side by side.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import common
-import numpy as np
-from judge_tasks import (
-    UNLABELLED,
-    Row,
-    classify,
-    extract,
-    mean_iou,
-    read_images,
-    read_photos,
-    read_segmentation,
-    segment,
-)
+from judge_tasks import TASKS, Judge, Row
 from mmengine.model import BaseModel
 from mmengine.runner import set_random_seed
 from mmpretrain import get_model
@@ -42,7 +30,6 @@ from mmhgkd.teachers.checkpoint import (
 )
 from mmhgkd.utils import ConfigError
 
-TASKS = dict(knn='kNN', linear='linear', few='10 % labels', dense='mIoU')
 STUDENTS = tuple(f'resnet{depth}' for depth in (18, 34, 50, 101, 152))
 _FIRST_BLOCK = 'layer1.0.conv1.weight'
 
@@ -195,85 +182,6 @@ def untrained(student: BaseModel, seed: int) -> BaseModel:
     return fresh
 
 
-class Judge:
-    """The data, read once, and what every backbone is asked.
-
-    Args:
-        args (argparse.Namespace): The options.
-
-    Raises:
-        ConfigError: If the data lack something.
-    """
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.tasks = [task for task in args.tasks if task != 'dense']
-        self.dense = 'dense' in args.tasks
-        self.majority: Row = {}
-        self.counts: dict[str, int] = {}
-        if self.tasks:
-            train, self.labels = read_photos([args.data])
-            test, self.truth = read_photos(args.test)
-            strange = sorted({*self.truth} - {*self.labels})
-            if strange:
-                raise ConfigError(
-                    f'--data has no photo of {", ".join(strange)}, classes '
-                    'of --test'
-                )
-            both = {str(Path(x).resolve()) for x in train} & {
-                str(Path(x).resolve()) for x in test
-            }
-            if both:
-                raise ConfigError(
-                    f'{len(both)} photos are in --data and --test, such as '
-                    f'{min(both)}; what is learned by heart is no test'
-                )
-            self.train = read_images(train, args.size)
-            self.test = read_images(test, args.size)
-            values, counts = np.unique(self.labels, return_counts=True)
-            share = 100 * np.mean(self.truth == values[counts.argmax()])
-            self.majority.update(dict.fromkeys(self.tasks, float(share)))
-            self.counts.update(
-                train=len(train), test=len(test), classes=len(values)
-            )
-        if self.dense:
-            self.dense_train = read_segmentation(
-                args.dense_data, 'training', args.size
-            )
-            self.dense_test = read_segmentation(
-                args.dense_data, 'validation', args.size
-            )
-            truth = self.dense_test[1]
-            values, counts = np.unique(self.dense_train[1], return_counts=True)
-            counts[np.isin(values, UNLABELLED)] = 0
-            if not counts.any():
-                raise ConfigError(f'{args.dense_data}: has no labels')
-            most = np.full_like(truth, values[counts.argmax()])
-            self.majority['dense'] = mean_iou(most, truth)
-            self.counts.update(
-                dense_train=len(self.dense_train[1]), dense_test=len(truth)
-            )
-
-    def judge(self, student: BaseModel) -> Row:
-        """Figures of a backbone by task, in percent."""
-        row: Row = {}
-        size = self.args.batch_size
-        if self.tasks:
-            train = extract(student, self.train, size)
-            test = extract(student, self.test, size)
-            for task in self.tasks:
-                row |= classify(task, train, self.labels, test, self.truth)
-        if self.dense:
-            row |= segment(
-                extract(student, self.dense_train[0], size, dense=True),
-                self.dense_train[1],
-                extract(student, self.dense_test[0], size, dense=True),
-                self.dense_test[1],
-                self.args.positions,
-            )
-        return row
-
-
 def render(rows: dict[str, Row], tasks: Sequence[str]) -> str:
     """Lay the numbers out as a Markdown table."""
     return to_markdown(
@@ -298,7 +206,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             first = next(iter(students.values()), None) or new_student(args)
             for seed in args.untrained:
                 students[f'untrained, seed {seed}'] = untrained(first, seed)
-            judge = Judge(args)
+            judge = Judge(
+                args.tasks,
+                args.data,
+                args.test,
+                args.dense_data,
+                args.size,
+                args.positions,
+                args.batch_size,
+            )
             for name, student in students.items():
                 rows[name] = judge.judge(student)
     except (ConfigError, OSError) as error:

@@ -2,8 +2,9 @@
 
 The teacher is trained once; then each arm of the study is pre-trained,
 evaluated by kNN and a linear probe, and fine-tuned with all labels and with a
-tenth of them. Arms that have their result are passed over, so that the same
-command goes on with a study that was interrupted.
+tenth of them, or asked what the study says. Arms that have their result are
+passed over, so that the same command goes on with a study that was
+interrupted.
 """
 
 import argparse
@@ -35,6 +36,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--seeds', nargs='+', type=int, help='run these only')
     add('--jobs', type=int, default=1, help='arms that are run at once')
     add('--workers', type=int, help='processes that load images for a job')
+    add(
+        '--peers',
+        metavar='PYTHON',
+        help='of an environment that has lightly-train, for arms that are '
+        'trained by it',
+    )
     nothing = 'run nothing, and print the table of what is there'
     add('--table-only', action='store_true', help=nothing)
     add(
@@ -62,7 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             study.teacher = Teacher(checkpoint=args.teacher)
         work_dir = Path(args.work_dir or f'work_dirs/study/{study.name}')
         options = StudyOptions(
-            work_dir, args.arms, args.seeds, args.jobs, args.workers
+            work_dir,
+            args.arms,
+            args.seeds,
+            args.jobs,
+            args.workers,
+            args.peers,
         )
         arms = choose_arms(study, args.arms)
         if not args.table_only:

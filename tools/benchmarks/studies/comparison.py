@@ -17,7 +17,11 @@ ACCURACIES = {
     'linear': 'linear',
     'finetune': 'fine-tune',
     'few_labels': '10 % labels',
+    'few': '10 %, frozen',
+    'dense': 'mIoU, frozen',
+    'detect': 'box AP',
 }
+"""Headings; each is in percent."""
 LEVEL = 0.95
 
 # What `read_result` returns, by arm.
@@ -47,6 +51,7 @@ def compare_results(rows: Rows, reference: str) -> dict[str, Comparison]:
             name: {
                 result['settings']['seed']: result['metrics'][key]
                 for result in results
+                if key in result['metrics']
             }
             for name, results in rows.items()
         }

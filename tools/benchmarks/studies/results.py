@@ -42,16 +42,20 @@ def arm_settings(
     study: Study, arm: Arm, seed: int, data: dict[str, int]
 ) -> dict[str, Any]:
     """All that the result of an arm depends on."""
+    parts = dict(
+        finetune=study.finetune, judge=study.judge, detect=study.detect
+    )
     return dict(
         config=arm.config,
         method=arm.method,
         options={**study.options, **arm.options},
         seed=seed,
-        epochs=study.epochs,
+        epochs=arm.epochs or study.epochs,
         teacher=asdict(study.teacher),
-        finetune=asdict(study.finetune),
         gradient_interval=study.gradient_interval,
         data=data,
+        **{key: asdict(part) for key, part in parts.items() if part},
+        **(dict(peer=arm.peer) if arm.peer else {}),
     )
 
 

@@ -1,11 +1,10 @@
-import json
 import multiprocessing
 import os
+import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -14,69 +13,29 @@ from mmengine.registry import DefaultScope
 
 from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
-from mmhgkd.runner import command_line, safe_loading
+from mmhgkd.runner import safe_loading
 from mmhgkd.utils import ConfigError, RunError
 from mmhgkd.utils.build_errors import clear_build_errors
 from mmhgkd.utils.end_with_parent import end_with_parent
-from mmhgkd.utils.whole_file import WholeFileBackend
 
+from .peer_arm import PeerError
 from .results import (
     TEACHER,
-    arm_settings,
     claim_folder,
     read_result,
-    result_path,
-    training_metrics,
     write_result,
 )
+from .run_arm import Job, StudyOptions, of_embeddings, run_arm, run_stage
 from .soft_labels import fit_teacher_probe
 from .stage_configs import (
-    FEW_LABELS,
     TeacherFiles,
     count_images,
+    detection_config,
     finetuning_config,
     pretraining_config,
     teacher_config,
 )
-from .study_file import Arm, Study
-
-
-class StudyOptions(NamedTuple):
-    """How a study is run, which its results do not depend on."""
-
-    work_dir: Path
-    arms: Sequence[str] | None = None  #: None means all of the study
-    seeds: Sequence[int] | None = None  #: None means those of the study
-    #: Arms that are run at once, each in a process of its own above one.
-    jobs: int = 1
-    #: Processes that load images for a job; None means as in the configs.
-    workers: int | None = None
-
-
-class Job(NamedTuple):
-    """An arm with a seed."""
-
-    study: Study
-    options: StudyOptions
-    data: dict[str, int]
-    arm: Arm
-    seed: int
-    files: TeacherFiles = TeacherFiles()
-
-    @property
-    def name(self) -> str:
-        """Name of its folder."""
-        return f'{self.arm.name}_seed{self.seed}'
-
-    @property
-    def result(self) -> Path:
-        """The file of its result."""
-        return result_path(self.options.work_dir, self.arm.name, self.seed)
-
-    @property
-    def settings(self) -> dict:
-        """All that its result depends on."""
-        return arm_settings(self.study, self.arm, self.seed, self.data)
+from .study_file import PEER_METHODS, Arm, Study
 
 
 def run_study(study: Study, options: StudyOptions) -> None:
@@ -99,6 +58,8 @@ def run_study(study: Study, options: StudyOptions) -> None:
         print_log('all results are there', 'current')
         return
     check_arms(study, [job.arm for job in jobs], data['classes'])
+    if any(job.arm.method in PEER_METHODS for job in jobs):
+        check_peers(options.peers)
     with_probe = any(job.arm.method == 'soft_labels' for job in jobs)
     files = prepare_teacher(study, options, data, with_probe)
     jobs = [job._replace(files=files) for job in jobs]
@@ -130,11 +91,40 @@ def check_arms(study: Study, arms: Sequence[Arm], classes: int) -> None:
     """Build every model once: hours later is too late to find a mistake."""
     folder = Path('check')
     for arm in {arm.name: arm for arm in arms}.values():
-        cfg = pretraining_config(study, arm, 0, TeacherFiles(), folder, None)
+        cfg = pretraining_config(
+            study, arm, 0, TeacherFiles(), classes, folder, None
+        )
         if arm.method != 'soft_labels':  # its probe is fitted later
             _build(f'arm `{arm.name}`', cfg)
-    cfg = finetuning_config(study, None, 0, 1.0, classes, folder, None)
-    _build('`finetune`', cfg)
+    if study.finetune:
+        cfg = finetuning_config(study, None, 0, 1.0, classes, folder, None)
+        _build('`finetune`', cfg)
+    if study.detect:
+        _build('`detect`', detection_config(study, None, 0, folder, None))
+
+
+def check_peers(python: str | None) -> None:
+    """Check that lightly-train can be called.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    advice = (
+        'give the Python of the environment that has it by --peers, see '
+        'docs/peers.md, or leave these arms out by --arms'
+    )
+    if python is None:
+        raise ConfigError(f'the study has arms of lightly-train; {advice}')
+    try:
+        code = subprocess.run(
+            [python, '-c', 'import lightly_train'], capture_output=True
+        ).returncode
+    except OSError as error:
+        raise ConfigError(
+            f'--peers {python}: {error.strerror}; {advice}'
+        ) from error
+    if code:
+        raise ConfigError(f'--peers {python}: has no lightly-train; {advice}')
 
 
 def _build(where: str, cfg: Config) -> None:
@@ -173,7 +163,7 @@ def prepare_teacher(
         if read_result(path, settings) is None:
             claim_folder(folder, settings)
             found = run_stage(teacher_config(study, folder, options.workers))
-            write_result(path, settings, _of_embeddings(found))
+            write_result(path, settings, of_embeddings(found))
         checkpoint = str(RunRecord(folder).checkpoint)
     files = TeacherFiles(checkpoint)
     if not with_probe:
@@ -184,7 +174,15 @@ def prepare_teacher(
         arm = replace(arm, method='pretrain')
         folder.mkdir(parents=True, exist_ok=True)
         fit_teacher_probe(
-            pretraining_config(study, arm, 0, files, folder, options.workers),
+            pretraining_config(
+                study,
+                arm,
+                0,
+                files,
+                data['classes'],
+                folder,
+                options.workers,
+            ),
             probe,
         )
         write_result(record, settings, {})
@@ -211,59 +209,7 @@ def _try(job: Job) -> str | None:
     try:
         with safe_loading():
             run_arm(job)
-    except FloatingPointError as error:
+    except (FloatingPointError, PeerError) as error:
         print_log(f'{job.name} has failed: {error}', 'current')
         return f'{job.name}: {error}'
     return None
-
-
-def run_arm(job: Job) -> None:
-    """Pre-train a student, evaluate and fine-tune it, and write the result.
-
-    What a call before this one has completed is not done again.
-    """
-    study, seed, workers = job.study, job.seed, job.options.workers
-    folder = job.options.work_dir / 'runs' / job.name
-    claim_folder(folder, job.settings)
-    stage = folder / 'pretrain'
-    cfg = pretraining_config(study, job.arm, seed, job.files, stage, workers)
-    trained = job.arm.method != 'scratch'
-    metrics = _of_embeddings(run_stage(cfg, trained))
-    student = None
-    if trained:
-        student = str(RunRecord(stage).checkpoint)
-        metrics.update(training_metrics(stage))
-    for name, fraction in (('finetune', 1.0), ('few_labels', FEW_LABELS)):
-        stage = folder / name
-        classes = job.data['classes']
-        cfg = finetuning_config(
-            study, student, seed, fraction, classes, stage, workers
-        )
-        metrics[name] = run_stage(cfg)['accuracy/top1']
-        # Nobody needs the fine-tuned weights once they are measured.
-        for checkpoint in stage.glob('*.pth'):
-            checkpoint.unlink()
-    write_result(job.result, job.settings, metrics)
-
-
-def run_stage(cfg: Config, train: bool = True) -> dict[str, float]:
-    """Train and evaluate, unless that has been done; returns the metrics.
-
-    With ``train`` of False random weights are evaluated.
-    """
-    path = Path(cfg.work_dir) / 'metrics.json'
-    if path.is_file():
-        return json.loads(path.read_text())
-    runner = command_line.build_runner(cfg)
-    if train:
-        runner.train()
-        metrics = runner.val_loop.run()
-    else:
-        runner.model.init_weights()
-        metrics = runner.val()
-    WholeFileBackend().put(json.dumps(metrics).encode(), str(path))
-    return metrics
-
-
-def _of_embeddings(found: dict[str, float]) -> dict[str, float]:
-    return dict(knn=found['knn/top1'], linear=found['linear/top1'])

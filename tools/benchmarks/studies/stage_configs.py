@@ -58,13 +58,23 @@ def pretraining_config(
     arm: Arm,
     seed: int,
     files: TeacherFiles,
+    classes: int,
     work_dir: Path,
     workers: int | None,
 ) -> Config:
     """Config of the pre-training of an arm."""
     where = f'arm `{arm.name}`'
+    epochs = arm.epochs or study.epochs
+    if arm.method == 'supervised':
+        cfg = read_config(where, arm.config, arm.options)
+        _set_classes(where, cfg, classes)
+        return _finish(cfg, study, epochs, seed, work_dir, workers)
     cfg = read_config(where, arm.config, study.options, arm.options)
-    if cfg.get('val_dataloader') is None:
+    if study.judge:
+        for split in ('val', 'test'):
+            for part in ('dataloader', 'cfg', 'evaluator'):
+                cfg[f'{split}_{part}'] = None
+    elif cfg.get('val_dataloader') is None:
         raise ConfigError(
             f'{where}: the config {arm.config} has no '
             '`val_dataloader` for kNN and linear probe; choose '
@@ -94,7 +104,7 @@ def pretraining_config(
                 interval=study.gradient_interval,
             ),
         ]
-    return _finish(cfg, study, study.epochs, seed, work_dir, workers)
+    return _finish(cfg, study, epochs, seed, work_dir, workers)
 
 
 def finetuning_config(
@@ -112,18 +122,48 @@ def finetuning_config(
     weights. The seed chooses the labels, too.
     """
     recipe = study.finetune
+    assert recipe is not None
     cfg = read_config('`finetune`', recipe.config, recipe.options)
-    cfg.model.head.num_classes = classes
-    cfg.data_preprocessor.num_classes = classes
-    cfg.model.backbone.pop('init_cfg', None)
-    if student is not None:
-        cfg.model.backbone.init_cfg = dict(
-            type='Pretrained', checkpoint=student, prefix='backbone.'
-        )
+    _set_classes('`finetune`', cfg, classes)
+    cfg.model.backbone.init_cfg = _initialization(student)
     cfg.train_dataloader.dataset.update(label_fraction=fraction, seed=seed)
     fewer = fraction < 1 and recipe.few_label_epochs
     epochs = fewer or recipe.epochs
     return _finish(cfg, study, epochs, seed, work_dir, workers)
+
+
+def detection_config(
+    study: Study,
+    student: str | None,
+    seed: int,
+    work_dir: Path,
+    workers: int | None,
+) -> Config:
+    """Config of the training of a detector, on the data of ``detect``."""
+    recipe = study.detect
+    assert recipe is not None
+    changes = dict(recipe.options)
+    if recipe.data_root is not None:
+        changes['data_root'] = recipe.data_root
+    cfg = read_config('`detect`', recipe.config, changes)
+    cfg.model.backbone.init_cfg = _initialization(student)
+    return _finish(cfg, study, recipe.epochs, seed, work_dir, workers, False)
+
+
+def _initialization(student: str | None) -> dict[str, str] | None:
+    if student is None:
+        return None
+    return dict(type='Pretrained', checkpoint=student, prefix='backbone.')
+
+
+def _set_classes(where: str, cfg: Config, classes: int) -> None:
+    if 'head' not in cfg.model or 'num_classes' not in cfg.model.head:
+        raise ConfigError(
+            f'{where}: its config is no classification; choose one such as '
+            "'classification/r18_scratch_folder'"
+        )
+    cfg.model.head.num_classes = classes
+    cfg.data_preprocessor.num_classes = classes
 
 
 def read_config(where: str, name: str, *options: dict[str, Any]) -> Config:
@@ -139,7 +179,14 @@ def read_config(where: str, name: str, *options: dict[str, Any]) -> Config:
             'path below configs/ without ending'
         )
     try:
-        cfg = load_config(str(path))
+        # Variables of the file have their values while it is run.
+        variables = {
+            key: value
+            for changes in options
+            for key, value in changes.items()
+            if key == 'data_root'
+        }
+        cfg = load_config(str(path), variables)
         for changes in options:
             for option in changes:
                 check_option(cfg.to_dict(), option)
@@ -157,13 +204,18 @@ def _finish(
     seed: int,
     work_dir: Path,
     workers: int | None,
+    own_data: bool = True,
 ) -> Config:
-    """Put in what all trainings of a study have in common."""
+    """Put in what all trainings of a study have in common.
+
+    With ``own_data`` of False the data are those of the config.
+    """
     for name in _LOADERS:
         loader = cfg.get(name)
         if loader is None:
             continue
-        loader.dataset.data_root = study.data_root
+        if own_data:
+            loader.dataset.data_root = study.data_root
         if workers is not None:
             loader.num_workers = workers
         loader.persistent_workers = loader.num_workers > 0

@@ -10,7 +10,9 @@ import yaml
 
 from mmhgkd.utils import ConfigError, one_of
 
-METHODS = ('pretrain', 'scratch', 'soft_labels')
+#: Of lightly-train, see ``tools/benchmarks/peers``.
+PEER_METHODS = ('distillationv1', 'distillationv2', 'distillationv3')
+METHODS = ('pretrain', 'scratch', 'soft_labels', 'supervised', *PEER_METHODS)
 T = TypeVar('T')
 
 _MEANING = {
@@ -43,6 +45,26 @@ class Finetune:
 
 
 @dataclass
+class Judging:
+    """What ``judge.py`` asks of every frozen student."""
+
+    size: int = 96  #: side of the center crop
+    #: Splits of the data whose photos are classified, together.
+    test: list[str] = field(default_factory=lambda: ['val'])
+    dense_data: str | None = None  #: segmentation as ADE20K has it
+
+
+@dataclass
+class Detection:
+    """How every arm is trained to detect, on data of its own."""
+
+    config: str
+    epochs: int
+    data_root: str | None = None  #: None means that of the config
+    options: dict[str, Any] = field(default_factory=dict)  #: by dotted key
+
+
+@dataclass
 class Arm:
     """One way to pre-train the student."""
 
@@ -51,9 +73,17 @@ class Arm:
     asks: str = ''  #: the question that the arm answers
     #: Changes of the config by dotted key, after those of the study.
     options: dict[str, Any] = field(default_factory=dict)
-    #: 'pretrain'; 'scratch' for the untrained student; or 'soft_labels' for
-    #: :class:`SoftLabelDistiller` with backbone and teacher of the config.
+    #: 'pretrain'; 'scratch' for the untrained student; 'soft_labels' for
+    #: :class:`SoftLabelDistiller` with backbone and teacher of the config;
+    #: 'supervised', whose config is a classification, which takes the labels
+    #: and no options of the study; or a method of lightly-train with photos,
+    #: teacher and student of the config.
     method: str = 'pretrain'
+    #: None means those of the study. Others are for equal cost, where an
+    #: epoch of this arm shows more views of the images.
+    epochs: int | None = None
+    #: Options of ``lightly_train_peer.py``, such as ``lr`` and ``optimizer``.
+    peer: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -62,8 +92,11 @@ class Study:
 
     data_root: str  #: with images in ``{train,val}/CLASS``
     epochs: int  #: of each pre-training
-    finetune: Finetune
     arms: list[Arm]
+    finetune: Finetune | None = None
+    #: Of frozen students, in place of the probes of the configs.
+    judge: Judging | None = None
+    detect: Detection | None = None
     teacher: Teacher = field(default_factory=Teacher)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     #: Changes of all base configs by dotted key.
@@ -100,6 +133,8 @@ def _study(path: Path, content: Any) -> Study:
             dict(
                 teacher=lambda x: _fill(Teacher, x, '`teacher`'),
                 finetune=lambda x: _fill(Finetune, x, '`finetune`'),
+                judge=lambda x: _fill(Judging, x, '`judge`'),
+                detect=lambda x: _fill(Detection, x, '`detect`'),
                 arms=lambda x: _arms(x, base.get('arms', [])),
             ),
             base,
@@ -211,9 +246,32 @@ def _check(study: Study) -> None:
         for option in arm.options:
             if str(option).split('.')[0] == 'train_cfg':
                 raise ConfigError(
-                    f'arm `{arm.name}` sets `{option}`, but all arms have the '
-                    'same length; set `epochs` of the study'
+                    f'arm `{arm.name}` sets `{option}`, but its length is '
+                    'that of the study, or its own `epochs`'
                 )
+        if arm.peer and arm.method not in PEER_METHODS:
+            raise ConfigError(
+                f'arm `{arm.name}` has options for a `peer`, but its method '
+                f'is {arm.method!r}; the peers are {", ".join(PEER_METHODS)}'
+            )
+        for count in (arm.epochs, study.epochs):
+            if count is not None and count < 1:
+                raise ConfigError(
+                    f'arm `{arm.name}` would train for {count} epochs; set '
+                    '`epochs` to 1 or more'
+                )
+        if arm.method in ('supervised', *PEER_METHODS) and not study.judge:
+            raise ConfigError(
+                f'arm `{arm.name}`: the method {arm.method!r} has no probes '
+                'of its own; add `judge` to the study'
+            )
+    if not (study.finetune or study.judge):
+        raise ConfigError('the study needs `finetune`, `judge`, or both')
+    if study.judge and (study.judge.size < 32 or not study.judge.test):
+        raise ConfigError(
+            '`judge` needs a `size` of 32 or more and at least one split of '
+            f'the data as `test`, got {study.judge}'
+        )
     if study.reference is not None and study.reference not in names:
         raise ConfigError(
             f'`reference` names no arm: {study.reference!r}; '

@@ -1,6 +1,7 @@
 import re
 import statistics
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ from .comparison import ACCURACIES, Comparison, Rows, compare_results
 from .results import TEACHER, read_result, result_path
 from .study_file import Arm
 
-COLUMNS = {**ACCURACIES, 'images_per_second': 'images/s'}
+COLUMNS = {
+    **ACCURACIES,
+    'images_per_second': 'images/s',
+    'cpu_seconds': 'CPU s',
+}
+"""Headings of what was reached; those that no arm has are left out."""
 PARTS = {
     'loss_feat': 'L_feat',
     'pearson': 'Pearson',
@@ -40,7 +46,12 @@ def results_table(
     rows = read_rows(work_dir, arms, seeds)
     teacher = read_result(work_dir / TEACHER)
     reached = {TEACHER_ROW: [teacher], **rows} if teacher else rows
-    parts = [_metrics_table(reached, COLUMNS, 1)]
+    asked = {
+        key: heading
+        for key, heading in COLUMNS.items()
+        if any(key in x['metrics'] for x in chain(*rows.values()))
+    }
+    parts = [_metrics_table(reached, asked, 1)]
     if reference is not None:
         parts.append(_differences_table(rows, reference))
     logged = {
