@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from mmengine.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'hgkd'
@@ -40,3 +41,27 @@ def test_recommended(name: str) -> None:
     assert model.views * cfg.auto_scale_lr.base_batch_size == 4096
     assert cfg.data_preprocessor.non_blocking
     assert cfg.train_dataloader.pin_memory
+
+
+def test_metafile_names_the_form() -> None:
+    """What is trained, not what the name of a config suggests."""
+    symbols = dict(
+        direct_loss='L_direct', feature_loss='L_feat', similarity_loss='L_sim'
+    )
+    text = (CONFIGS / 'metafile.yml').read_text(encoding='utf-8')
+    models = yaml.safe_load(text)['Models']
+    assert {x['Name'] for x in models} == {
+        x.stem for x in CONFIGS.glob('*.py')
+    }
+    for entry in models:
+        cfg = Config.fromfile(CONFIGS / f'{entry["Name"]}.py')
+        losses = [symbols[x] for x in symbols if cfg.model.head.get(x)]
+        trained = ' + '.join(losses)
+        if 'neck' in cfg.model:
+            trained += (
+                f', {cfg.model.neck.type[len("mmhgkd.") : -len("Neck")]}'
+            )
+        kind, form = entry['Metadata']['Form'].split(': ')
+        assert form == trained
+        assert (kind == 'the paper') == ('paper' in entry['Name'])
+        assert (kind == 'recommended') == (losses == ['L_direct'])
