@@ -13,7 +13,11 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {
     'clothing': ROOT / 'docs' / 'study' / 'clothing',
     'clothing_fresh': ROOT / 'docs' / 'study' / 'clothing',
+    'photos': ROOT / 'docs' / 'study' / 'photos',
+    'direct': ROOT / 'docs' / 'study' / 'direct',
 }
+#: Studies of which not all arms and seeds have been run.
+PARTIAL = ('photos', 'direct')
 PAGE = (ROOT / 'docs' / 'study.md').read_text(encoding='utf-8')
 
 
@@ -32,7 +36,10 @@ def paths(name: str) -> set[Path]:
 
 def test_every_result_belongs_to_a_study() -> None:
     shipped = set((ROOT / 'docs').rglob('results/*'))
-    assert shipped == set().union(*map(paths, FOLDERS))
+    whole = set().union(*map(paths, set(FOLDERS) - {*PARTIAL}))
+    assert whole <= shipped <= set().union(*map(paths, FOLDERS))
+    for name in PARTIAL:
+        assert shipped & paths(name)
 
 
 def test_fresh_seeds_are_fresh() -> None:
@@ -45,6 +52,8 @@ def test_results_are_those_of_the_study(name: str) -> None:
     for arm in study.arms:
         for seed in study.seeds:
             path = result_path(FOLDERS[name], arm.name, seed)
+            if name in PARTIAL and not path.is_file():
+                continue
             data = json.loads(path.read_text())['settings']['data']
             # Refuses other settings.
             assert read_result(path, arm_settings(study, arm, seed, data))
