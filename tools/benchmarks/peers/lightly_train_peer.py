@@ -44,7 +44,6 @@ from mmhgkd.utils.whole_file import write_whole
 
 METHODS = ('distillationv1', 'distillationv2', 'distillationv3')
 TESTED = '0.18.0'
-LAST = Path('out/checkpoints/last.ckpt')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -105,12 +104,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--threads', type=int, default=1, help='of the CPU, which trains'
     )
     parser.add_argument(
-        '--work-dir',
-        type=Path,
-        help="lightly-train's own files; a training that was cut off goes on "
-        'from its last epoch there (its checkpoint is a pickle)',
-    )
-    parser.add_argument(
         '--out', type=Path, required=True, help='checkpoint to write, .pth'
     )
     args = parser.parse_args(argv)
@@ -155,21 +148,17 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     transform = transform_args(cfg, args.transform)
     teacher, student = build(cfg, args.seed)
     before = {k: v.clone() for k, v in student.backbone.state_dict().items()}
-    with ExitStack() as stack:
-        folder = args.work_dir or Path(
-            stack.enter_context(tempfile.TemporaryDirectory())
-        )
-        resumed = (folder / LAST).is_file()
+    with tempfile.TemporaryDirectory() as folder:
         os.environ.update(
             LIGHTLY_TRAIN_EVENTS_DISABLED='1',  # no telemetry
-            LIGHTLY_TRAIN_CACHE_DIR=str(folder.absolute()),
+            LIGHTLY_TRAIN_CACHE_DIR=folder,
         )
         os.environ.setdefault('LIGHTLY_TRAIN_LOG_LEVEL', 'WARNING')
         version = importlib.import_module('lightly_train').__version__
         start = _clock()
         _pretrain(args, cfg, files, transform, teacher, student, folder)
         cpu, wall = (x - y for x, y in zip(_clock(), start, strict=True))
-        losses = _read_losses(folder / 'out')
+        losses = _read_losses(Path(folder) / 'out')
     state = student.backbone.state_dict()
     broken = [k for k, v in state.items() if not v.isfinite().all()]
     still = [k for k, v in state.items() if torch.equal(v, before[k])]
@@ -190,7 +179,6 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         images=len(files),
         images_seen=args.epochs * len(files),
         losses=losses,
-        resumed=resumed,
         cpu_seconds=round(cpu, 1),
         seconds=round(wall, 1),
         lightly_train=version,
@@ -217,7 +205,7 @@ def _pretrain(
     transform: dict[str, Any],
     teacher: TeacherAdapter,
     student: StudentWrapper,
-    folder: Path,
+    folder: str,
 ) -> None:
     """Call lightly-train, with this teacher in place of its own."""
     import lightly_train
@@ -251,9 +239,7 @@ def _pretrain(
                 f'form ({error}); install lightly-train=={TESTED}'
             ) from error
         lightly_train.pretrain(
-            out=folder / 'out',
-            resume_interrupted=(folder / LAST).is_file(),
-            overwrite=not (folder / LAST).is_file(),
+            out=Path(folder) / 'out',
             data=files,
             model=student,
             method=args.method,

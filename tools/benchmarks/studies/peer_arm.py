@@ -32,6 +32,9 @@ def train_peer(
 ) -> tuple[str, dict[str, float]]:
     """Train the student of a config by a method of lightly-train.
 
+    One that was cut off starts again: to go on, lightly-train unpickles its
+    own checkpoint, which could run code.
+
     Args:
         cfg (Config): The pre-training of the arm; its folder is ``work_dir``.
         arm (Arm): Its ``method`` and the options of ``peer``.
@@ -60,14 +63,11 @@ def train_peer(
             batch_size=cfg.train_dataloader.batch_size,
             threads=torch.get_num_threads(),
             seed=seed,
-            work_dir=folder / 'lightly_train',
             out=out,
             **arm.peer,
         )
         _call(python, values, folder / 'log.txt')
     found = json.loads(record.read_text())
-    if found['resumed']:  # nobody has measured the part before
-        return str(out), {}
     return str(out), dict(
         images_per_second=found['images_seen'] / found['seconds'],
         cpu_seconds=found['cpu_seconds'],
