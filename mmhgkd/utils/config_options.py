@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.config import utils as config_utils
 from mmengine.logging import print_log
 
 from .errors import ConfigError
@@ -37,6 +38,9 @@ def run_keys() -> set[str]:
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config file and merge the ``--cfg-options`` into it.
+
+    A file anywhere may build on one of this project, by
+    ``_base_ = 'mmhgkd::hgkd/r50_mae.py'``.
 
     An option changes the one key that it names. A top-level variable that no
     run reads itself, such as ``data_root`` or ``teacher_checkpoint``, has its
@@ -68,10 +72,39 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     return cfg
 
 
+@contextmanager
+def _as_base() -> Iterator[None]:
+    """Have this project among those whose configs can be a base."""
+    packages = config_utils.MODULE2PACKAGE
+    known = 'mmhgkd' in packages
+    packages['mmhgkd'] = 'mmhgkd'
+    try:
+        yield
+    finally:
+        if not known:
+            del packages['mmhgkd']
+
+
+def _drop_scope(part: Any) -> None:
+    """Remove the scope that a base of this project leaves in its parts.
+
+    Their types name it themselves, and those without it are MMPretrain's.
+    """
+    if isinstance(part, dict):
+        if part.get('_scope_') == 'mmhgkd':
+            del part['_scope_']
+        part = list(part.values())
+    if isinstance(part, (list, tuple)):
+        for value in part:
+            _drop_scope(value)
+
+
 def _read(path: str) -> Config:
     try:
-        with safe_data_files():
-            return Config.fromfile(path)
+        with safe_data_files(), _as_base():
+            cfg = Config.fromfile(path)
+        _drop_scope(cfg._cfg_dict)
+        return cfg
     except ConfigError as error:
         raise ConfigError(
             f'cannot read the config `{path}`: {error}'

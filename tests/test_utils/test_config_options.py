@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+from mmengine.config import utils as config_utils
 
+from mmhgkd.catalog import config_folder
 from mmhgkd.utils import ConfigError, load_config
 from mmhgkd.utils.config_options import check_option
 
@@ -156,3 +158,24 @@ def test_variable_of_a_base(tmp_path: Path) -> None:
     assert cfg.data_root == 'photos'
     cfg = load_config(str(path), {'checkpoint': 'best.pth'})
     assert cfg.val == dict(root='data/', file='best.pth')
+
+
+def test_base_of_this_project_from_anywhere(tmp_path: Path) -> None:
+    file = tmp_path / 'own.py'
+    file.write_text("_base_ = 'mmhgkd::hgkd/r18_scenes.py'")
+    packages = dict(config_utils.MODULE2PACKAGE)
+    found = load_config(str(file)).to_dict()
+    expected = load_config(str(config_folder() / 'hgkd/r18_scenes.py'))
+    assert found == expected.to_dict()
+    assert packages == config_utils.MODULE2PACKAGE
+    file.write_text(
+        "_base_ = 'mmhgkd::hgkd/r18_scenes.py'\nmodel = dict(views=3)"
+    )
+    options = {'model.mask.mask_ratio': 0.25}
+    assert load_config(str(file), options).model.views == 3
+    # Another project's parts keep their scope.
+    file.write_text("_base_ = 'mmpretrain::_base_/models/resnet18.py'\n")
+    assert load_config(str(file)).model._scope_ == 'mmpretrain'
+    file.write_text("_base_ = 'mmhgkd::hgkd/r18_scene.py'")
+    with pytest.raises(ConfigError, match=r'cannot read the config .*own'):
+        load_config(str(file))
