@@ -12,7 +12,7 @@ from mmhgkd.sparse import PackedFeature, gather_conv, packed_pool
 from mmhgkd.sparse.cpu_conv import halo_conv, pair_conv
 from mmhgkd.sparse.geometry import Geometry
 from mmhgkd.sparse.layers import apply_layer
-from mmhgkd.sparse.rows import dense_to_rows, rows_to_dense
+from mmhgkd.sparse.rows import dense_to_rows, interleave, rows_to_dense
 from mmhgkd.sparse.table_conv import table_conv
 from mmhgkd.sparse.window import Window
 
@@ -246,6 +246,31 @@ def test_max_pool_takes_the_first_of_equal_values(
     assert torch.equal(
         rows_to_dense(actual[1], MASK, 2), expected[1] * MASK.visible(2)
     )
+
+
+def test_max_pool_saves_a_byte_an_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packed_pool, 'uses_tables', lambda _: True)
+    window = Window((3, 3), 2, (1, 1))
+    # More channels than any table has columns.
+    rows = draw(96, 20).requires_grad_()
+    saved: list[Tensor] = []
+
+    def keep(x: Tensor) -> Tensor:
+        saved.append(x)
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        out = packed_pool.max_pool(rows, Geometry(MASK), 2, window)
+    # All else are the tables.
+    assert [x.dtype for x in saved if x.shape == out.shape] == [torch.int8]
+    assert not any(x.is_floating_point() for x in saved)
+
+
+def test_rows_of_one_phase_are_not_copied() -> None:
+    rows = draw(96, 4)
+    assert interleave([rows], 4, 1) is rows
 
 
 @pytest.mark.parametrize('tables', [False, True])

@@ -1,19 +1,20 @@
 """Compiles the kernels that the students launch, for GPUs that are not here.
 
 The default is one launch of each kernel and block configuration, in float32
-of the products only. With ``MMHGKD_ALL_KERNELS=1`` it is every launch of
-every student and dtype on every GPU, which takes hours.
+of the products only. ``.ci/run kernels`` compiles them for all GPUs, and
+``MMHGKD_ALL_KERNELS=1`` every launch of every student, which takes hours.
 """
 
 import importlib
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhgkd.sparse.triton.runtime import SHARED_MEMORY
 from mmhgkd.sparse.triton.tuning import Blocks
 
 if os.environ.get('TRITON_INTERPRET') == '1':
@@ -53,25 +54,48 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     ],
 )
 def test_kernels_fit_the_gpu(
-    dtype: torch.dtype,
-    tf32: bool,
-    gpu: int,
-    kernels: ModuleType,
-    tmp_path: Path,
+    dtype: torch.dtype, tf32: bool, gpu: int, kernels: ModuleType
 ) -> None:
+    checks = importlib.import_module('kernel_checks')
+    [precision] = [
+        x for x, y in kernels.PRECISIONS.items() if y == (dtype, tf32)
+    ]
     found = kernels.chosen(kernels.students(ALL), dtype, tf32, ALL)
     # One of the students has products of 96 and 192 channels.
     extra = {dict(launch.constants).get('EXTRA', 0) for launch in found}
     assert extra == ({0, 32, 64} if dtype != torch.float32 else {0, 32})
     for launch in found:
-        kernel = kernels.compiled(launch, gpu)
-        assert kernel.metadata.shared <= SHARED_MEMORY, launch
-        if dtype != torch.float32:
-            binary = kernel.asm['cubin']
-            spilled = kernels.stack_bytes(binary, tmp_path / 'cubin')
-            assert spilled == 0, launch
-            if gpu == 90 and launch.name in kernels.PRODUCTS:
-                assert 'wgmma' in kernel.asm['ptx'], launch
+        code = checks.inspect(launch, gpu)
+        for fault in checks.faults(launch, precision, gpu, code):
+            assert checks.is_known(fault, launch, precision, gpu), (
+                launch,
+                fault,
+            )
+
+
+def test_a_block_with_drop_path_needs_one_norm_for_its_end(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, record = [], kernels.record
+
+    def count(*args: Any, **constants: Any) -> Any:
+        found.append(record(*args, **constants))
+        return found[-1]
+
+    monkeypatch.setattr(kernels, 'record', count)
+    network = kernels.SparseResNet(18, drop_path_rate=0.05)
+    kernels.launches(network, torch.bfloat16, True)
+    norms = sum(isinstance(x, _BatchNorm) for x in network.modules())
+    for name, added in (
+        ('_apply_norm', 'HAS_RESIDUAL'),
+        ('_norm_gradient', 'RESIDUAL'),
+    ):
+        launched = [dict(x.constants) for x in found if x.name == name]
+        assert len(launched) == norms
+        # All of the eight blocks but the first drop images.
+        dropping = [x for x in launched if x['HAS_FACTOR']]
+        assert len(dropping) == 7
+        assert all(x['RELU'] and x[added] for x in dropping)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.sparse import PackedFeature, TorchPackedFeature
@@ -128,6 +131,39 @@ def test_backend_without_the_kernels() -> None:
 
 def test_environment_switches_the_kernels_off() -> None:
     run('-c', SWITCHED_OFF, MMHGKD_TRITON='0')
+
+
+class Dispatched(TorchDispatchMode):
+    """Names of what PyTorch dispatches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@runtime.operator(torch.empty_like)
+def negated_for_a_test(x: Tensor) -> Tensor:
+    return -x
+
+
+def test_an_operator_is_a_plain_call_where_nothing_compiles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called, negation = 'mmhgkd.negated_for_a_test.default', 'aten.neg.default'
+    x = torch.ones(2)
+    with Dispatched() as seen:
+        assert negated_for_a_test(x).sum() == -2
+    assert negation in seen.names and called not in seen.names
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
+    with Dispatched() as seen:
+        negated_for_a_test(x)
+    assert seen.names == [called]
 
 
 class Setting:

@@ -85,6 +85,7 @@ def test_operators_are_sound_under_tracing() -> None:
     rows = draw(geometry.num_rows(2), 4)
     table = geometry.table(2, WINDOWS[0], mark_outside=True)
     out, chosen = max_pool(rows, table)
+    assert chosen.dtype == torch.int8
     phases = geometry.phases(2, WINDOWS[0])
     tables = [phase.table for phase in phases]
     taps = [tap for phase in phases for tap in phase.taps]

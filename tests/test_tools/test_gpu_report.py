@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -140,6 +140,63 @@ def test_kernels_compile(tmp_path: Path) -> None:
     [row] = check_parts(tmp_path, 1)['1'].values()
     assert row['launches'] == 1 and row['spilled'] == 0
     assert row['seconds'] > 0
+
+
+class Step:
+    """A step of training that notes what may wait for the GPU."""
+
+    def __init__(self, fails: bool) -> None:
+        self.weight = torch.ones((), requires_grad=True)
+        self.weight.register_hook(lambda _: self.note('backward'))
+        self.fails, self.mode = fails, 'default'
+        self.modes: dict[str, list[str]] = {}
+        self.optim_wrapper = SimpleNamespace(
+            param_groups=[],
+            step=lambda: self.note('step'),
+            zero_grad=lambda: None,
+        )
+
+    def note(self, name: str) -> None:
+        self.modes.setdefault(name, []).append(self.mode)
+
+    def forward(self, images: Any) -> torch.Tensor:
+        self.note('forward')
+        if self.fails and self.mode == 'error':
+            raise RuntimeError('called a synchronizing CUDA operation')
+        return self.weight * 2
+
+
+@pytest.mark.parametrize('waits', [False, True])
+def test_steps_that_wait_for_the_gpu_end_the_part(
+    waits: bool,
+    report: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = importlib.import_module('gpu_parts.training')
+    step = Step(waits)
+    monkeypatch.setattr(
+        torch.cuda,
+        'set_sync_debug_mode',
+        lambda mode: setattr(step, 'mode', mode),
+    )
+    monkeypatch.setattr(training.steps, 'build', lambda *_: (step, None))
+    args = report.parse_args(['--quick', '--device', 'cuda'])
+    found = importlib.import_module('gpu_parts.results').Results(
+        tmp_path / 'rows.json'
+    )
+    if waits:
+        with pytest.raises(RuntimeError, match='synchronizing'):
+            training.train(args, found)
+    else:
+        training.train(args, found)
+        assert set(step.modes['step']) == {'default'}
+    warm = training.WARM_UP
+    for name in ('forward',) if waits else ('forward', 'backward'):
+        modes = step.modes[name]
+        assert modes[:warm] == ['default'] * warm
+        assert len(modes) > warm and set(modes[warm:]) == {'error'}
+    assert step.mode == 'default'
 
 
 class Part:

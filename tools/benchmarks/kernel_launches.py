@@ -41,6 +41,13 @@ MODULES = (
     'stem',
     'weight_gradient',
 )
+#: Element and whether TF32 may round products, by name.
+PRECISIONS = dict(
+    bf16=(torch.bfloat16, True),
+    fp16=(torch.float16, True),
+    fp32=(torch.float32, False),
+    tf32=(torch.float32, True),
+)
 OBJDUMP = Path(triton.__file__).parent / 'backends/nvidia/bin/cuobjdump'
 
 
@@ -176,6 +183,14 @@ def chosen(
         return list(dict.fromkeys(found))
     if dtype == torch.float32:
         found = [x for x in found if 'DEPTH' in dict(x.constants)]
+    return list({launch.blocks: launch for launch in found}.values())
+
+
+def block_configurations(precision: str) -> list[Launch]:
+    """One launch of each block configuration of all students."""
+    dtype, tf32 = PRECISIONS[precision]
+    networks = students(every=True)
+    found = [x for net in networks for x in launches(net, dtype, tf32)]
     return list({launch.blocks: launch for launch in found}.values())
 
 

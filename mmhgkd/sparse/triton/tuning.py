@@ -110,7 +110,9 @@ def weight_gradient_blocks(c_in: int, c_out: int, element_size: int) -> Blocks:
     half = element_size == 2
     height, extra = _side(c_in, 128 if half else 64)
     width = _narrow(c_out, 64)
-    return Blocks(height, width, 64 if half else 32, 4, 5, extra)
+    # The higher tile leaves registers for half of the depth.
+    depth = 64 if half and height + extra <= 128 else 32
+    return Blocks(height, width, depth, 4, 5, extra)
 
 
 def stem_blocks(c_out: int) -> Blocks:

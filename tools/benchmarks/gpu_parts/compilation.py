@@ -3,9 +3,7 @@
 import argparse
 import functools
 import multiprocessing
-import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
 from typing import Any
 
 import common
@@ -76,13 +74,8 @@ def run(args: argparse.Namespace, results: Results) -> None:
                 found['shared_kib'] <= limit,
                 f'{name} needs {found["shared_kib"]:.0f} KiB of {limit}',
             )
-            # Without tensor cores float32 may spill, which is slow only.
-            results.check(
-                dtype,
-                dtype == 'fp32' or not found['spilled'],
-                f'{name} spills {found["spilled"]} bytes',
-            )
-            results.check(dtype, not found['slow'], f'{name} has no wgmma')
+            for fault in found['faults']:
+                results.check(dtype, False, f'{name} {fault}')
 
 
 @functools.cache
@@ -97,23 +90,21 @@ def _launches(dtype: str) -> list[Any]:
 
 def _compile(dtype: str, index: int, gpu: int) -> dict[str, Any]:
     """Compile one launch, in a process of the pool."""
-    import kernel_launches
+    import kernel_checks
 
     launch = _launches(dtype)[index]
     start = common.now('cpu')
-    kernel = kernel_launches.compiled(launch, gpu)
-    with tempfile.TemporaryDirectory() as folder:
-        spilled = kernel_launches.stack_bytes(
-            kernel.asm['cubin'], Path(folder) / 'cubin'
-        )
-    half = dtype in ('bf16', 'fp16')
+    code = kernel_checks.inspect(launch, gpu)
     return dict(
         launch=f'{launch.name} {dict(launch.constants)}',
-        shared_kib=kernel.metadata.shared / 1024,
-        spilled=spilled,
+        shared_kib=code.shared / 1024,
+        spilled=code.spilled,
         seconds=common.now('cpu') - start,
-        slow=gpu == 90
-        and half
-        and launch.name in kernel_launches.PRODUCTS
-        and 'wgmma' not in kernel.asm['ptx'],
+        faults=[
+            fault
+            for fault in kernel_checks.faults(launch, dtype, gpu, code)
+            if fault in kernel_checks.SERIOUS
+            # Without tensor cores float32 may spill, which is slow only.
+            and (dtype, fault) != ('fp32', kernel_checks.SPILLS)
+        ],
     )
