@@ -36,7 +36,7 @@ from .distillation.checks import (
 from .distillation.duration import guess_duration
 from .distillation.introduction import introduce
 from .distillation.judge import build_training
-from .distillation.pictures import save_neighbors, save_panel
+from .distillation.pictures import save_epochs, save_neighbors, save_panel
 from .distillation.results import (
     CHECKPOINT,
     drop_checkpoints,
@@ -259,6 +259,7 @@ def distill(
             taught,
         )
         save_panel(folder / PANEL, judge, model)
+        save_epochs(folder)
         result.changed = judge.changed(before, after)
         nearest = {'nearest by the student': after}
         save_neighbors(folder / NEIGHBORS, judge.files, nearest, 5)

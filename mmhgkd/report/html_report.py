@@ -13,9 +13,11 @@ from PIL import Image
 from mmhgkd.catalog import METRICS, ROWS
 from mmhgkd.version import __version__
 
+from .animation import ANIMATION, epoch_panels
 from .comparison import describe_change, progress, throughput
 from .curves import GRID, INK, MUTED, curve_keys, draw_curve
 from .explanations import explain_curve, explain_picture
+from .pieces import cut, in_pieces
 from .run_record import RunRecord
 from .style import STYLE
 
@@ -50,7 +52,7 @@ def html_report(record: RunRecord) -> str:
     sections = {
         'Results': results_table(record.folder / RESULTS),
         'Curves': _curves(record),
-        'Pictures': _pictures(record.pictures),
+        'Pictures': _pictures(_shown(record)),
         'Evaluation': _evaluations(record),
         'Test': _facts(_numbers(record.test_results)),
         'Throughput': _facts(_throughput(record)),
@@ -204,6 +206,20 @@ def _svg(record: RunRecord, key: str) -> str:
     return svg[svg.index('<svg') :].replace('<svg ', label, 1)
 
 
+def _shown(record: RunRecord) -> list[Path]:
+    """The pictures of a run, without those that are frames of another."""
+    paths = record.pictures
+    times = [p.stat().st_mtime for p in paths if p.name == ANIMATION]
+    if not times:
+        return paths
+    held = {
+        path
+        for path in epoch_panels(record).values()
+        if path.stat().st_mtime <= times[0]
+    }
+    return [path for path in paths if path not in held]
+
+
 def _pictures(paths: Sequence[Path]) -> str:
     if len(paths) > MAX_PICTURES:
         # The first and the last, and those in between at equal distances.
@@ -219,15 +235,20 @@ def _pictures(paths: Sequence[Path]) -> str:
                 ratio = image.width / image.height
                 media = Image.MIME[image.format or 'PNG']
                 kind = ' large' * (image.width >= 600)
-                kind += ' wide' * (ratio > 2)
+                size = image.size
+                pieces = cut(path.name, *size)
+                kind += ' wide' * (ratio > 2 or pieces is not None)
         except OSError:  # half written, as by a run that still goes on
             continue
         data = base64.b64encode(path.read_bytes()).decode()
         name = escape(path.name)
+        source = f'data:{media};base64,{data}'
+        shown = f'<img alt="{name}" src="{source}">'
+        if pieces is not None:
+            shown = in_pieces(pieces, name, source, *size)
         text = EXPLANATIONS.get(path.name) or explain_picture(path.name)
         cards.append(
-            f'<figure class="card{kind}"><div class="picture">'
-            f'<img alt="{name}" src="data:{media};base64,{data}"></div>'
+            f'<figure class="card{kind}"><div class="picture">{shown}</div>'
             f'<figcaption><b>{name}</b> {escape(text)}</figcaption></figure>'
         )
     if not cards:

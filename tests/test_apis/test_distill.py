@@ -1,6 +1,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,12 @@ from safetensors.torch import load_file
 
 from mmhgkd.apis import Distillation, config_folder, distill, load_student
 from mmhgkd.apis import distill as distill_function
-from mmhgkd.apis.distillation import make_plan, read_teacher
+from mmhgkd.apis.distillation import (
+    Plan,
+    distillation_config,
+    make_plan,
+    read_teacher,
+)
 from mmhgkd.apis.distillation.judge import Judge, agreement, nearest
 from mmhgkd.apis.distillation.pictures import (
     GAP,
@@ -84,6 +90,29 @@ def test_what_is_said(result: Distillation) -> None:
     assert f'{result.changed:.0f} % of the ten nearest neighbors' in page
     for name in ('panel.png', 'neighbors.png', 'neighbors_before.png'):
         assert name in page
+
+
+def test_pictures_of_a_few_epochs(
+    result: Distillation, tmp_path: Path
+) -> None:
+    drawn = [path.name for path in result.folder.glob('*/*/vis_image/*')]
+    assert sorted(drawn) == ['panel_0.png', 'panel_1.png', 'panel_2.png']
+    with Image.open(result.folder / 'epochs.webp') as animation:
+        assert animation.n_frames == 3
+    page = (result.folder / 'report.html').read_text()
+    # What the animation shows is not shown again.
+    assert 'data:image/webp' in page and 'panel_2.png' not in page
+    # And a long run has no more of them than a short one.
+    content = json.loads((result.folder / 'plan.json').read_text())
+    photos = Photos('x', [f'{index}.png' for index in range(12)])
+    for epochs, interval in ((1, 1), (7, 1), (8, 2), (100, 15)):
+        plan = replace(Plan(**content), epochs=epochs)
+        cfg = distillation_config(
+            plan, photos, choose_teacher('shipped'), tmp_path
+        )
+        (hook,) = (h for h in cfg.custom_hooks if 'PanelHook' in h.type)
+        assert hook.interval == interval
+        assert 1 + -(-epochs // interval) <= 8
 
 
 def test_evaluate_says_no_more_than_it_has_to(
