@@ -24,6 +24,7 @@ h1 {{ font-size: 26px; margin: 0; overflow-wrap: anywhere; }}
 h2 {{ font-size: 18px; margin: 36px 0 12px; }}
 .muted {{ color: var(--muted); }}
 section > .muted {{ margin: 0 0 12px; }}
+section > .card + .muted {{ margin-top: 10px; }}
 .grid {{ display: grid; gap: 14px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 320px), 1fr)); }}
 .pictures {{ grid-template-columns:

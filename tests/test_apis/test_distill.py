@@ -150,8 +150,11 @@ def test_a_folder_is_used_once(result: Distillation, scenes: Path) -> None:
     with pytest.raises(ConfigError, match='with `student` resnet18, not '):
         distill(images, folder, 'resnet34', resume=True)
     said: list[str] = []
+    page = result.report.read_text()
+    result.report.unlink()  # as if stopped by the last step
     again = distill(images, folder, resume=True, say=said.append)
     assert again == result and 'finished already' in said[0]
+    assert again.report.read_text() == page
 
 
 def test_photos_in_memory_with_a_teacher_of_their_own(
@@ -183,10 +186,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (dict(images='/no/such'), 'there is no folder /no/such'),
     (dict(teacher='no.pth'), 'neither a file nor one of those by name'),
     (dict(student='resnet17'), 'there is no student'),
+    (dict(student='vit_small_patch16_224'), 'is a transformer, and a student'),
     (dict(student='timm/regnety_003'), r'did you mean regnet'),
     (
         dict(student='timm/edgenext_xx_small'),
-        'cannot be made sparse because of',
+        'cannot be made sparse because of .* take another student',
     ),
     (dict(config='hgkd/r17'), 'there is no config'),
     (dict(config='hgkd/r50_mae_paper'), 'not of the form'),

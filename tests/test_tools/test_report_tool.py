@@ -95,7 +95,7 @@ def test_every_figure_is_explained(run: Path) -> None:
     assert all(len(text) > 30 for text in captions)
     assert any('Less is better.' in text for text in captions)
     assert any('After epoch 3. Photos' in text for text in captions)
-    assert page.count('<figure class="card large wide">') == 6
+    assert page.count('<figure class="card large wide">') == 5
     assert 'data:image/webp;base64,' in page
     for section in ('Curves', 'Evaluation', 'Throughput'):
         assert f'<h2>{section}</h2><p class="muted">' in page

@@ -57,7 +57,8 @@ def introduce(
         f'{why("views")}, whitened targets, '
         f'learning rate {rate:.2g}',
         f'device   {"GPU" if plan.device == "cuda" else "CPU"}, '
-        f'{plan.workers} processes that load' + took('distilled'),
+        f'{plan.workers} process{"es" if plan.workers != 1 else ""} for '
+        'loading photos' + took('distilled'),
         f'folder   {folder} (the log in it has everything else)',
     ]
     if plan.compare:
