@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmhgkd.catalog import config_path
+from mmhgkd.utils import ConfigError
 
 from .arguments import Parser, checked, complain
 
@@ -51,6 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('say what to write: a file, or `--to onnx`')
     if args.config and (code := checked(lambda: config_path(args.config))):
         return code
+    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+        return complain(
+            ConfigError(
+                f'{args.checkpoint}: no such file; give a checkpoint such as '
+                'OUT/student.pth'
+            )
+        )
     try:
         args.to, args.out = _target(args)
         is_graph = args.to in _GRAPHS.values()
@@ -62,8 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _target(args: argparse.Namespace) -> tuple[str | None, str]:
     """What to write, and where to."""
-    from mmhgkd.utils import ConfigError
-
     to, out = args.to, args.out
     if args.half and args.int8 is not None:
         raise ConfigError(

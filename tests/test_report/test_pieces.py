@@ -7,8 +7,18 @@ import torch
 from PIL import Image
 
 from mmhgkd.apis.distillation.pictures import save_neighbors
-from mmhgkd.report.pieces import cut, in_pieces
+from mmhgkd.report.pieces import (
+    COLOR_BAR,
+    COLOR_BAR_LABELS,
+    GAP,
+    HEADER,
+    TILE,
+    cut,
+    in_pieces,
+)
 from mmhgkd.visualization.tile_grid import draw_tiles
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(('name', 'scale'), [('panel', 1), ('students', 0)])
@@ -29,6 +39,22 @@ def test_columns_of_panels(name: str, scale: int) -> None:
     # Of the caption nothing is left, of the pictures everything.
     assert found.bottom == 30 + 2 * 232
     assert found.row >= found.edges[1][1]
+
+
+def test_the_pages_cut_alike() -> None:
+    """The script of the documentation has the sizes of a panel."""
+    script = ROOT / 'docs' / '_static' / 'pictures.js'
+    sizes = dict(re.findall(r'([A-Z]+) = (\d+)', script.read_text()))
+    assert {name: int(size) for name, size in sizes.items()} == {
+        'TILE': TILE + GAP,
+        'EDGE': GAP,
+        'BAR': COLOR_BAR + COLOR_BAR_LABELS,
+        'HEADER': HEADER,
+    }
+    for name in ('panel', 'students'):
+        with Image.open(script.with_name(f'{name}.png')) as picture:
+            found = cut(f'{name}.png', *picture.size)
+        assert found is not None and len(found.edges) == 5
 
 
 def test_what_is_not_cut() -> None:
