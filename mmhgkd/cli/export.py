@@ -52,15 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('say what to write: a file, or `--to onnx`')
     if args.config and (code := checked(lambda: config_path(args.config))):
         return code
-    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-        return complain(
-            ConfigError(
+    try:
+        args.to, args.out = _target(args)
+        is_file = Path(args.checkpoint).is_file()
+        if not is_file and '://' not in args.checkpoint:
+            raise ConfigError(
                 f'{args.checkpoint}: no such file; give a checkpoint such as '
                 'OUT/student.pth'
             )
-        )
-    try:
-        args.to, args.out = _target(args)
         is_graph = args.to in _GRAPHS.values()
         print('\n'.join(_write_graph(args) if is_graph else _write(args)))
     except (OSError, ValueError) as error:

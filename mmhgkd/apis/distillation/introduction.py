@@ -53,7 +53,8 @@ def introduce(
         f'student  {plan.student}{why("student")}, {millions:.1f} M '
         f'parameters, sees {plan.image_size} px'
         f'{why("images")}' + (', more than the photos have' if small else ''),
-        f'training {plan.epochs} epochs{why("epochs")}, {plan.steps:,} steps '
+        f'training {plan.epochs} epoch{"s" if plan.epochs > 1 else ""}'
+        f'{why("epochs")}, {plan.steps:,} steps '
         f'of {plan.batch_size}{why("batch")}, {plan.warmup} of them warm-up, '
         f'{plan.views} view{"s" if plan.views > 1 else ""} of each photo'
         f'{why("views")}, learning rate {rate:.2g}',
