@@ -26,7 +26,7 @@ html_theme = 'furo'
 html_title = f'mmhgkd {version}'
 html_static_path = ['_static']
 html_css_files = ['site.css']
-html_js_files = ['copy.js']
+html_js_files = ['copy.js', 'pictures.js']
 html_copy_source = False
 html_math_renderer = 'mathml'
 

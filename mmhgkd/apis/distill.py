@@ -12,7 +12,6 @@ from mmhgkd.catalog import (
     twin_names,
 )
 from mmhgkd.catalog.teachers import SHIPPED
-from mmhgkd.report import RunRecord, html_report
 from mmhgkd.runner import safe_loading
 
 from .distillation import (
@@ -36,11 +35,11 @@ from .distillation.checks import (
 from .distillation.duration import guess_duration
 from .distillation.introduction import introduce
 from .distillation.judge import build_training
-from .distillation.pictures import save_neighbors, save_panel
+from .distillation.pictures import save_epochs, save_neighbors, save_panel
 from .distillation.results import (
     CHECKPOINT,
-    drop_checkpoints,
     export_all,
+    finish,
     keep_weights,
 )
 from .distillation.start_weights import (
@@ -161,6 +160,8 @@ def distill(
         finished = Distillation.read(folder)
         if finished is not None and set(names) <= set(finished.metrics):
             tell(f'{folder} is finished already; nothing is left to do')
+            if finished.report is None or not finished.report.is_file():
+                finish(finished)  # it was stopped by the last step
             return finished
         check_photos(old, photos)
     name = str(teacher)
@@ -259,6 +260,7 @@ def distill(
             taught,
         )
         save_panel(folder / PANEL, judge, model)
+        save_epochs(folder)
         result.changed = judge.changed(before, after)
         nearest = {'nearest by the student': after}
         save_neighbors(folder / NEIGHBORS, judge.files, nearest, 5)
@@ -276,10 +278,7 @@ def distill(
                 f'{judge.unreadable} photos could not be read for the '
                 'comparison'
             )
-    result.report = folder / 'report.html'
-    result.save()
-    drop_checkpoints(result.checkpoint)
-    result.report.write_text(html_report(RunRecord(folder)), encoding='utf-8')
+    finish(result)
     return result
 
 

@@ -4,6 +4,7 @@ The lists name those that are known to have a sparse form; others are tried,
 and refused with the layers that have none.
 """
 
+import re
 from typing import Any
 
 
@@ -140,6 +141,23 @@ LIBRARIES = {
     'torchvision': TORCHVISION,
     'mmpretrain': list(MMPRETRAIN),
 }
+
+
+#: How the names of transformers begin, as far as all of a family are such.
+_TRANSFORMERS = re.compile(
+    r'(tiny_?|small_?|base_?|large_?)?(vit|deit3?|beit(v2)?|swin(v2|_v2)?|'
+    r'eva(02)?|cait|xcit|crossvit|(conv|cross|flexi|naflex|gc|max|sam|mobile|'
+    r'efficient)vit(_?v2)?|hiera|mvit(v2)?|mixer|gmixer|gmlp|resmlp|pvt(_v2)?|'
+    r'twins|tnt|nest|jx_nest|levit|volo|pit|coat(net|_lite)?|davit|visformer|'
+    r'efficientformer(v2)?|maxxvit(v2)?|sequencer2d|vision_?transformer|'
+    r'vitamin|nextvit|dinov[23])([\d_-].*)?',
+    re.IGNORECASE,
+)
+
+
+def is_transformer(network: str) -> bool:
+    """Whether the name of a network is that of a known transformer."""
+    return _TRANSFORMERS.fullmatch(network) is not None
 
 
 def library_backbone(name: str) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 HIGHER = '% (higher is better)'
 #: A short and a plain name, by the key in ``results.json``.
 METRICS = {
-    'knn': ('kNN', f'kNN accuracy, {HIGHER}'),
-    'linear': ('linear', f'accuracy of a linear layer, {HIGHER}'),
+    'knn': ('kNN', f'right class by the nearest photos (kNN), {HIGHER}'),
+    'linear': (
+        'linear',
+        f'right class by a simple classifier (linear probe), {HIGHER}',
+    ),
     'neighbors': ('neighbors', f"teacher's nearest photos found, {HIGHER}"),
 }
 #: What a row of the comparison is.

@@ -2,7 +2,12 @@ from typing import Any
 
 from mmhgkd.utils import ConfigError
 
-from .library_students import EQUALS, LIBRARIES, library_backbone
+from .library_students import (
+    EQUALS,
+    LIBRARIES,
+    is_transformer,
+    library_backbone,
+)
 from .names import suggest
 
 STUDENTS: dict[str, dict[str, Any]] = {
@@ -76,6 +81,13 @@ def student_name(name: str) -> str:
         if _plain(known) == _plain(name):
             return known
     library, slash, network = name.partition('/')
+    if is_transformer(name) or is_transformer(network):
+        raise ConfigError(
+            f'{name} is a transformer, and a student is a CNN, such as '
+            'resnet18, convnext_tiny or timm/regnety_002: attention mixes '
+            'the hidden with the visible; a ViT is a teacher, see `mmhgkd '
+            'teachers`'
+        )
     if slash:
         if library.lower() not in LIBRARIES:
             raise ConfigError(

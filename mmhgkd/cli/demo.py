@@ -2,17 +2,37 @@
 
     mmhgkd demo OUT --images PHOTOS
 
-Drop an image on the page, move the mask ratio, and see the tokens of both,
-where the student fails, which visible units drive a hidden token, and the
-nearest neighbors in a folder. The page is served to this machine only.
+Drop an image on the page, hide parts of it, and see what both make of it,
+where the student fails, and which images of a folder it finds most alike. The
+page is served to this machine only.
 """
 
+import argparse
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from mmhgkd.utils import ConfigError
 
-from .arguments import Parser, complain
+from .arguments import Parser, checked, complain
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be wrong is found before anything slow is imported."""
+    for folder in (args.work_dir, args.images):
+        if folder is not None and not Path(folder).is_dir():
+            raise ConfigError(
+                f'there is no folder {folder}; give that of a run of '
+                '`mmhgkd distill`, and as --images one of photos'
+            )
+    if args.checkpoint and not Path(args.checkpoint).is_file():
+        raise ConfigError(f'there is no checkpoint {args.checkpoint}')
+    if args.max_images < 1:
+        raise ConfigError(
+            f'--max-images must be at least 1, got {args.max_images}'
+        )
+    if not 0 <= args.port < 2**16:
+        raise ConfigError(f'--port must lie in 0..65535, got {args.port}')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add('--max-images', type=int, default=500, help=most)
     add('--port', type=int, default=7860)
     args = parser.parse_args(argv)
+    if code := checked(lambda: check(args)):
+        return code
+    print('reading the student and the images ...', flush=True)
     from mmhgkd.report import RunRecord
     from mmhgkd.visualization.explorer import Explorer
 
@@ -33,7 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         record = RunRecord(args.work_dir)
-        print('reading the student and the images ...', flush=True)
         explorer = Explorer(
             record, args.checkpoint, args.images, args.max_images
         )

@@ -9,7 +9,7 @@ features. Without: how many of the teacher's nearest neighbors it finds.
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhgkd.catalog import find_photos
+from mmhgkd.catalog import check_numbers, find_photos
 from mmhgkd.utils import ConfigError
 
 from .arguments import Parser, checked, quiet_import
@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def check() -> None:
+        check_numbers(dict(workers=args.workers), as_flags=True)
+        if args.checkpoint and not Path(args.checkpoint).is_file():
+            raise ConfigError(f'there is no checkpoint {args.checkpoint}')
         args.photos = find_photos(args.images, without=args.folder)
         if not Path(args.folder).is_dir():
             raise ConfigError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmhgkd.catalog import config_path
+from mmhgkd.utils import ConfigError
 
 from .arguments import Parser, checked, complain
 
@@ -53,6 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     try:
         args.to, args.out = _target(args)
+        is_file = Path(args.checkpoint).is_file()
+        if not is_file and '://' not in args.checkpoint:
+            raise ConfigError(
+                f'{args.checkpoint}: no such file; give a checkpoint such as '
+                'OUT/student.pth'
+            )
         is_graph = args.to in _GRAPHS.values()
         print('\n'.join(_write_graph(args) if is_graph else _write(args)))
     except (OSError, ValueError) as error:
@@ -62,8 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _target(args: argparse.Namespace) -> tuple[str | None, str]:
     """What to write, and where to."""
-    from mmhgkd.utils import ConfigError
-
     to, out = args.to, args.out
     if args.half and args.int8 is not None:
         raise ConfigError(

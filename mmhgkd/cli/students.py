@@ -8,9 +8,10 @@ are known to have a sparse form. Give a word to search, such as `regnet`, or
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from mmhgkd.catalog import STUDENTS, student_names
+from mmhgkd.catalog import STUDENTS, student_name, student_names
+from mmhgkd.catalog.library_students import is_transformer
 
-from .arguments import Parser, complain, print_table
+from .arguments import Parser, checked, complain, print_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     word = args.word.lower().replace('-', '_')
     found = [name for name in names if word in name]
     if not found:
+        if is_transformer(args.word):
+            return checked(lambda: student_name(args.word))
         close = get_close_matches(word, names, 3) or list(STUDENTS)
         return complain(
             ValueError(

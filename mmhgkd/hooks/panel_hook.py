@@ -34,6 +34,8 @@ class PanelHook(Hook):
         draw (int): Number of the mask. Defaults to 0.
         saliency (str, optional): Adds the units that drive a hidden token:
             of its 'output' or its 'error'. Defaults to None.
+        untrained (bool): Whether to draw the student before its first epoch,
+            too, as epoch 0. Defaults to False.
 
     Raises:
         ConfigError: If an option is out of range, or the model is no HGKD.
@@ -47,6 +49,7 @@ class PanelHook(Hook):
         num_images: int = 4,
         draw: int = 0,
         saliency: str | None = None,
+        untrained: bool = False,
     ) -> None:
         if interval < 1 or num_images < 1:
             raise ConfigError(
@@ -58,9 +61,10 @@ class PanelHook(Hook):
         self.num_images = num_images
         self.draw = draw
         self.saliency = saliency
+        self.untrained = untrained
 
     def before_train(self, runner: Runner) -> None:
-        """Take the images."""
+        """Take the images, and draw what an untrained student sees."""
         model = unwrapped(runner.model)
         if not isinstance(model, HGKD):
             raise ConfigError(
@@ -72,14 +76,18 @@ class PanelHook(Hook):
         self.batch = default_collate(
             fixed_samples(getattr(runner, name).dataset, self.num_images)
         )
+        if self.untrained and runner.iter == 0:
+            self._draw(runner, 0)
 
-    @master_only
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw the panel."""
         is_due = self.every_n_epochs(runner, self.interval)
-        if not (is_due or self.is_last_train_epoch(runner)):
-            return
+        if is_due or self.is_last_train_epoch(runner):
+            self._draw(runner, runner.epoch + 1)
+
+    @master_only
+    def _draw(self, runner: Runner, epoch: int) -> None:
         model: Any = unwrapped(runner.model)
         inputs = model.data_preprocessor(self.batch)['inputs']
         panel = model_panel(model, inputs, self.draw, self.saliency)
-        runner.visualizer.add_image('panel', panel, step=runner.epoch + 1)
+        runner.visualizer.add_image('panel', panel, step=epoch)

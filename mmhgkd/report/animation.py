@@ -5,10 +5,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmhgkd.utils import ConfigError
 
+from .pieces import STRIP
 from .run_record import RunRecord
 
 ANIMATION = 'epochs.webp'
-STRIP = 28  #: height of the line that names the epoch
 STEP, END = 700, 2500  #: milliseconds of a picture, and of the last one
 _PANEL = re.compile(r'panel_(\d+)\.png')
 
@@ -65,7 +65,8 @@ def save_animation(record: RunRecord, path: str | Path | None = None) -> Path:
             )
             # One of another size lies in the same corner.
             frame.paste(panel, (0, STRIP))
-        ImageDraw.Draw(frame).text((8, 5), f'epoch {epoch}', 'black', font)
+        when = f'epoch {epoch}' if epoch else 'before the training'
+        ImageDraw.Draw(frame).text((8, 5), when, 'black', font)
         frames.append(frame)
     out = Path(path or record.folder / ANIMATION)
     out.parent.mkdir(parents=True, exist_ok=True)

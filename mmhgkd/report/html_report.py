@@ -1,4 +1,3 @@
-import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -8,27 +7,23 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from PIL import Image
 
 from mmhgkd.catalog import METRICS, ROWS
 from mmhgkd.version import __version__
 
 from .comparison import describe_change, progress, throughput
 from .curves import GRID, INK, MUTED, curve_keys, draw_curve
-from .explanations import explain_curve, explain_picture
+from .explanations import explain_curve
+from .picture_cards import picture_cards
 from .run_record import RunRecord
 from .style import STYLE
 
-MAX_PICTURES = 24
-RESULTS = 'results.json'  #: what a distillation has reached, in percent
-#: What the pictures of a distillation show, by their names; see
-#: :func:`explain_picture` for those of other tools.
-EXPLANATIONS = {
-    'neighbors.png': 'Photos, each with the five others that are nearest by '
-    'the distilled student. Good features put alike things side by side.',
-    'neighbors_before.png': 'Photos and their nearest others before and '
-    'after, and by the teacher.',
+PLAN = 'plan.json'  #: of a distillation, what was chosen
+TEACHERS_IN_WORDS = {
+    'shipped': 'the small teacher of mmhgkd',
+    'trained': 'a small teacher that was trained on them,',
 }
+RESULTS = 'results.json'  #: what a distillation has reached, in percent
 #: A word on each section of figures.
 ABOUT = {
     'Curves': 'Over the training; the last value at the right.',
@@ -50,7 +45,7 @@ def html_report(record: RunRecord) -> str:
     sections = {
         'Results': results_table(record.folder / RESULTS),
         'Curves': _curves(record),
-        'Pictures': _pictures(record.pictures),
+        'Pictures': picture_cards(record),
         'Evaluation': _evaluations(record),
         'Test': _facts(_numbers(record.test_results)),
         'Throughput': _facts(_throughput(record)),
@@ -151,9 +146,15 @@ def _part(config: Any) -> str:
 
 
 def _subtitle(record: RunRecord) -> str:
-    facts = describe(record.config)
-    names = (facts.get(key) for key in ('model', 'backbone', 'teacher'))
-    return ' · '.join(name for name in names if name)
+    try:  # of a distillation
+        plan = json.loads((record.folder / PLAN).read_text(encoding='utf-8'))
+        student, photos = plan['student'], plan['photos']
+        teacher = TEACHERS_IN_WORDS.get(plan['teacher'], plan['teacher'])
+    except (OSError, ValueError, KeyError, TypeError):
+        facts = describe(record.config)
+        names = (facts.get(key) for key in ('model', 'backbone', 'teacher'))
+        return ' · '.join(name for name in names if name)
+    return f'{student}, taught by {teacher} on {photos:,} photos'
 
 
 def _tiles(record: RunRecord) -> str:
@@ -202,37 +203,6 @@ def _svg(record: RunRecord, key: str) -> str:
         svg = svg.replace(color, f'var(--{name})')
     label = f'<svg role="img" aria-label="{escape(key)}" '
     return svg[svg.index('<svg') :].replace('<svg ', label, 1)
-
-
-def _pictures(paths: Sequence[Path]) -> str:
-    if len(paths) > MAX_PICTURES:
-        # The first and the last, and those in between at equal distances.
-        last = len(paths) - 1
-        paths = [
-            paths[index * last // (MAX_PICTURES - 1)]
-            for index in range(MAX_PICTURES)
-        ]
-    cards = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                ratio = image.width / image.height
-                media = Image.MIME[image.format or 'PNG']
-                kind = ' large' * (image.width >= 600)
-                kind += ' wide' * (ratio > 2)
-        except OSError:  # half written, as by a run that still goes on
-            continue
-        data = base64.b64encode(path.read_bytes()).decode()
-        name = escape(path.name)
-        text = EXPLANATIONS.get(path.name) or explain_picture(path.name)
-        cards.append(
-            f'<figure class="card{kind}"><div class="picture">'
-            f'<img alt="{name}" src="data:{media};base64,{data}"></div>'
-            f'<figcaption><b>{name}</b> {escape(text)}</figcaption></figure>'
-        )
-    if not cards:
-        return ''
-    return f'<div class="grid pictures">{"".join(cards)}</div>'
 
 
 def _evaluations(record: RunRecord) -> str:

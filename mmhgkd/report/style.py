@@ -24,6 +24,7 @@ h1 {{ font-size: 26px; margin: 0; overflow-wrap: anywhere; }}
 h2 {{ font-size: 18px; margin: 36px 0 12px; }}
 .muted {{ color: var(--muted); }}
 section > .muted {{ margin: 0 0 12px; }}
+section > .card + .muted {{ margin-top: 10px; }}
 .grid {{ display: grid; gap: 14px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 320px), 1fr)); }}
 .pictures {{ grid-template-columns:
@@ -36,6 +37,13 @@ section > .muted {{ margin: 0 0 12px; }}
 .card svg, .card img {{ display: block; width: 100%; height: auto; }}
 .card svg text {{ font-family: system-ui, sans-serif; }}
 .picture {{ overflow-x: auto; }}
+.pieces {{ display: flex; }}
+.pieces i {{ flex: var(--w) 0 0; min-width: 0;
+  aspect-ratio: var(--w) / var(--high);
+  background: var(--picture) var(--x) 0 /
+    calc(var(--full) / var(--w) * 100%) auto no-repeat;
+  print-color-adjust: exact; }}
+.pieces .again {{ display: none; }}
 figcaption {{ padding-top: 8px; font-size: 13px; color: var(--muted); }}
 figcaption b {{ color: var(--ink); font-weight: 600; }}
 .scroll {{ overflow: auto; max-height: 420px; padding: 0; }}
@@ -55,7 +63,8 @@ pre {{ margin: 0; padding: 12px; font-size: 12.5px; white-space: pre-wrap;
 summary {{ cursor: pointer; padding: 4px 0; }}
 @media (prefers-color-scheme: dark) {{
   /* Pictures are drawn on white: they lie on a plate of it. */
-  .card img {{ background: #fff; border: 6px solid #fff; border-radius: 6px; }}
+  .card img, .pieces {{ background: #fff; border: 6px solid #fff;
+    border-radius: 6px; }}
 }}
 @media (max-width: 600px) {{
   main {{ padding: 16px 10px 40px; }}
@@ -63,7 +72,11 @@ summary {{ cursor: pointer; padding: 4px 0; }}
   .card:not(.scroll) {{ padding: 10px; }}
   .tiles {{ grid-template-columns: 1fr 1fr; }}
   .tile b {{ font-size: 18px; overflow-wrap: anywhere; }}
-  /* Large pictures scroll: shrunk to the screen they cannot be read. */
+  .pieces {{ flex-wrap: wrap; row-gap: 6px; }}
+  .pieces i {{ flex: 0 0 calc(var(--w) / var(--row) * 99.9%);
+    aspect-ratio: var(--w) / var(--cut); }}
+  .pieces .again {{ display: block; }}
+  /* Other large pictures scroll: shrunk to the screen they are illegible. */
   .large .picture img {{ width: 680px; }}
   .large.wide .picture img {{ width: 920px; }}
   .numbers th, .numbers td {{ padding: 6px 8px; font-size: 13px; }}

@@ -3,11 +3,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmhgkd.report.pieces import TILE
+
 from .saliency import Saliency
 from .tile_grid import GRAY, draw_tiles
 from .token_pca import TokenPCA
 
-HEIGHT = 224
 CAPTION = (
     'Equal color means equal feature: red, green and blue are the first three '
     'principal components of {}. Gray is hidden, or does not count.'
@@ -20,7 +21,7 @@ def feature_panel(
     student: Tensor,
     teacher: Tensor,
     reconstruction: Tensor | None = None,
-    height: int = HEIGHT,
+    height: int = TILE,
     counted: Tensor | None = None,
     predicted: Tensor | None = None,
     saliency: Saliency | None = None,
@@ -54,7 +55,7 @@ def feature_panel(
 
 
 def draw_columns(
-    columns: dict[str, np.ndarray], pixels: bool = False, height: int = HEIGHT
+    columns: dict[str, np.ndarray], pixels: bool = False, height: int = TILE
 ) -> np.ndarray:
     """Draw the result of :func:`feature_columns`, with a caption.
 

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.masks import RandomUnitMask
+from mmhgkd.report.pieces import TILE
 
-from .feature_panel import HEIGHT
 from .tile_grid import draw_tiles
 from .token_pca import TokenPCA
 
@@ -20,7 +20,7 @@ CAPTION = (
 
 
 def student_panel(
-    images: Tensor, features: Mapping[str, Tensor], height: int = HEIGHT
+    images: Tensor, features: Mapping[str, Tensor], height: int = TILE
 ) -> np.ndarray:
     """Draw the features that several networks have of the same images.
 

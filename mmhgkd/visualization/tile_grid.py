@@ -7,12 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mmhgkd.report.pieces import (
+    CAPTION_LINE,
+    COLOR_BAR,
+    COLOR_BAR_LABELS,
+    GAP,
+    HEADER,
+)
+
 DPI = 128  # a power of two, so that inches give whole pixels
-GAP = 8
-HEADER = 30
-COLOR_BAR = 14
-COLOR_BAR_LABELS = 48
-CAPTION_LINE = 18
 CHARACTER = 7  #: pixels that a character of the caption takes at most
 GRAY = np.float32(0.55)
 

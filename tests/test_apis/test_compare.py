@@ -14,6 +14,7 @@ from mmhgkd.apis.distillation.duration import guess_duration
 from mmhgkd.apis.distillation.student import backbone_of, stages
 from mmhgkd.apis.distillation.training import train_aside
 from mmhgkd.catalog import Photos, find_photos
+from mmhgkd.hooks import PanelHook
 from mmhgkd.utils import ConfigError
 
 NARROW = {
@@ -33,6 +34,16 @@ def photos(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take a good part of the time; others look at them."""
+    module = __import__('sys').modules[distill.__module__]
+    for name in ('save_panel', 'save_neighbors', 'save_epochs'):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(PanelHook, '_draw', lambda *_: None)
+
+
+@pytest.mark.usefixtures('without_pictures')
 def test_twins_are_added_to_what_is_there(
     photos: Path, tmp_path: Path
 ) -> None:

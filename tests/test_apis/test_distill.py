@@ -1,6 +1,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,12 @@ from safetensors.torch import load_file
 
 from mmhgkd.apis import Distillation, config_folder, distill, load_student
 from mmhgkd.apis import distill as distill_function
-from mmhgkd.apis.distillation import make_plan, read_teacher
+from mmhgkd.apis.distillation import (
+    Plan,
+    distillation_config,
+    make_plan,
+    read_teacher,
+)
 from mmhgkd.apis.distillation.judge import Judge, agreement, nearest
 from mmhgkd.apis.distillation.pictures import (
     GAP,
@@ -86,6 +92,29 @@ def test_what_is_said(result: Distillation) -> None:
         assert name in page
 
 
+def test_pictures_of_a_few_epochs(
+    result: Distillation, tmp_path: Path
+) -> None:
+    drawn = [path.name for path in result.folder.glob('*/*/vis_image/*')]
+    assert sorted(drawn) == ['panel_0.png', 'panel_1.png', 'panel_2.png']
+    with Image.open(result.folder / 'epochs.webp') as animation:
+        assert animation.n_frames == 3
+    page = (result.folder / 'report.html').read_text()
+    # What the animation shows is not shown again.
+    assert 'data:image/webp' in page and 'panel_2.png' not in page
+    # And a long run has no more of them than a short one.
+    content = json.loads((result.folder / 'plan.json').read_text())
+    photos = Photos('x', [f'{index}.png' for index in range(12)])
+    for epochs, interval in ((1, 1), (7, 1), (8, 2), (100, 15)):
+        plan = replace(Plan(**content), epochs=epochs)
+        cfg = distillation_config(
+            plan, photos, choose_teacher('shipped'), tmp_path
+        )
+        (hook,) = (h for h in cfg.custom_hooks if 'PanelHook' in h.type)
+        assert hook.interval == interval
+        assert 1 + -(-epochs // interval) <= 8
+
+
 def test_evaluate_says_no_more_than_it_has_to(
     result: Distillation, scenes: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,8 +150,11 @@ def test_a_folder_is_used_once(result: Distillation, scenes: Path) -> None:
     with pytest.raises(ConfigError, match='with `student` resnet18, not '):
         distill(images, folder, 'resnet34', resume=True)
     said: list[str] = []
+    page = result.report.read_text()
+    result.report.unlink()  # as if stopped by the last step
     again = distill(images, folder, resume=True, say=said.append)
     assert again == result and 'finished already' in said[0]
+    assert again.report.read_text() == page
 
 
 def test_photos_in_memory_with_a_teacher_of_their_own(
@@ -154,10 +186,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (dict(images='/no/such'), 'there is no folder /no/such'),
     (dict(teacher='no.pth'), 'neither a file nor one of those by name'),
     (dict(student='resnet17'), 'there is no student'),
+    (dict(student='vit_small_patch16_224'), 'is a transformer, and a student'),
     (dict(student='timm/regnety_003'), r'did you mean regnet'),
     (
         dict(student='timm/edgenext_xx_small'),
-        'cannot be made sparse because of',
+        'cannot be made sparse because of .* take another student',
     ),
     (dict(config='hgkd/r17'), 'there is no config'),
     (dict(config='hgkd/r50_mae_paper'), 'not of the form'),

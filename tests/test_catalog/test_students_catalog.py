@@ -14,6 +14,7 @@ from mmhgkd.catalog.library_students import (
     MMPRETRAIN,
     TIMM,
     TORCHVISION,
+    is_transformer,
 )
 from mmhgkd.utils import ConfigError
 
@@ -35,6 +36,15 @@ def test_names_are_listed_once_and_found() -> None:
     assert all(student_name(name) == name for name in names)
 
 
+def test_no_student_is_taken_for_a_transformer() -> None:
+    assert not list(filter(is_transformer, [*TIMM, *TORCHVISION, *MMPRETRAIN]))
+    # The names are alike, the networks are not.
+    for name in ('repvit_m1', 'poolformerv2_s12', 'convmixer_768_32'):
+        assert not is_transformer(name)
+    for name in ('vit_tiny_patch16_224', 'ViT-B', 'swin_t', 'mobilevit_s'):
+        assert is_transformer(name)
+
+
 @pytest.mark.parametrize(
     ('name', 'expected'),
     [
@@ -44,7 +54,7 @@ def test_names_are_listed_once_and_found() -> None:
         ('torchvision/efficientnet_b0', 'torchvision/efficientnet_b0'),
         ('RegNetY-002', 'timm/regnety_002'),
         ('mmpretrain/SEResNet50', 'mmpretrain/seresnet50'),
-        ('timm/xcit_nano_12_p16_224', 'timm/xcit_nano_12_p16_224'),
+        ('timm/fastvit_t8', 'timm/fastvit_t8'),
     ],
 )
 def test_spellings(name: str, expected: str) -> None:
@@ -55,6 +65,11 @@ def test_spellings(name: str, expected: str) -> None:
     ('name', 'message'),
     [
         ('keras/resnet50', 'there is no library'),
+        ('vit_small_patch16_224', 'is a transformer'),
+        ('timm/swinv2_tiny_window8_256', 'is a transformer'),
+        ('torchvision/swin_v2_t', 'is a transformer'),
+        ('ViT-B/16', 'is a transformer'),
+        ('facebook/dinov2-small', 'is a transformer'),
         ('mmpretrain/seresnet51', r'did you mean seresnet'),
         ('regnety_003', r'did you mean timm/regnety|did you mean .*regnet'),
     ],

@@ -66,6 +66,28 @@ QUICK = [
         2,
         'not both',
     ),
+    (
+        ['distill', '.', '--out', 'o', '--student', 'timm/swin_tiny'],
+        2,
+        'timm/swin_tiny is a transformer',
+    ),
+    (['students', 'deit_small'], 2, 'deit_small is a transformer'),
+    (['demo', 'x'], 2, 'there is no folder x'),
+    (['demo', '.', '--images', 'x'], 2, 'there is no folder x'),
+    (['demo', '.', '--checkpoint', 'x.pth'], 2, 'there is no checkpoint x'),
+    (['demo', '.', '--max-images', '0'], 2, '--max-images must be at least 1'),
+    (['demo', '.', '--port', '70000'], 2, '--port must lie in 0..65535'),
+    (['export', 'x.pth', '--to', 'onnx'], 2, 'x.pth: no such file'),
+    (
+        ['evaluate', '.', '--images', '.', '--checkpoint', 'x.pth'],
+        2,
+        'there is no checkpoint x.pth',
+    ),
+    (
+        ['evaluate', '.', '--images', '.', '--workers', '-1'],
+        2,
+        '--workers must be a whole number',
+    ),
     *([[name, '--help'], 0, 'usage: mmhgkd'] for name in COMMANDS),
 ]
 

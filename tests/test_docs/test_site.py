@@ -48,8 +48,9 @@ def test_formulas_need_neither_script_nor_network(tmp_path: Path) -> None:
     )
     assert loaded
     # Blocks of code have a button that copies them.
-    assert any(url.startswith('_static/copy.js') for url in loaded)
-    assert (tmp_path / 'out' / '_static' / 'copy.js').is_file()
+    for script in ('copy.js', 'pictures.js'):
+        assert any(url.startswith(f'_static/{script}') for url in loaded)
+        assert (tmp_path / 'out' / '_static' / script).is_file()
     assert not [url for url in loaded if '//' in url]
     for sheet in (tmp_path / 'out').rglob('*.css'):
         assert not re.search(

@@ -5,9 +5,12 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 from studies.comparison import Comparison, draw_differences, write_picture
+from studies.study_file import read_study
+from studies.words import ARMS, HEADINGS
 
 from mmhgkd.report.curves import COLORS, MUTED
 
+CONFIGS = Path(__file__).parents[2] / 'configs' / 'study'
 FOUND = {
     'kNN': Comparison(dict(b=2.5, c=-0.5, d=-3.0), 1.0, 6),
     'linear': Comparison(dict(b=0.25, c=4.0, d=-1.0), 2.0, 6),
@@ -22,8 +25,8 @@ def test_points_colors_and_band() -> None:
     for axis, (name, comparison), expected in zip(
         figure.axes, FOUND.items(), colors, strict=True
     ):
-        assert axis.get_title('left') == name
-        assert axis.get_xlabel() == 'points above a'
+        assert axis.get_title('left') == HEADINGS[name]
+        assert axis.get_xlabel() == 'points above it'
         points = axis.collections[-1]
         assert dict(np.array(points.get_offsets()).tolist()) == dict(
             zip(comparison.differences.values(), (3, 2, 1), strict=True)
@@ -41,6 +44,19 @@ def test_points_colors_and_band() -> None:
     assert [
         (label.get_text(), label.get_position()[1]) for label in labels
     ] == [('b', 3), ('c', 2), ('d', 1)]
+
+
+def test_words() -> None:
+    """The title says what the band is, and no arm is left in code."""
+    arms = read_study(CONFIGS / 'clothing.yml').arms
+    assert [arm.name for arm in arms if arm.name not in ARMS] == []
+    assert len(set(ARMS.values())) == len(ARMS)
+    found = {'kNN': Comparison(dict(mask_0_4=1.0, kl=2.0), 1.0, 6)}
+    figure = draw_differences(found, 'feat')
+    labels = figure.axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == ['mask_0_4', ARMS['kl']]
+    text = ' '.join(figure.get_suptitle().split())
+    assert 'points above "features alone"' in text and '19 of 20' in text
 
 
 def row(seed: int, value: float) -> dict:

@@ -6,14 +6,10 @@ import pytest
 import torch
 
 from mmhgkd.masks import RandomUnitMask
+from mmhgkd.report.pieces import CAPTION_LINE, GAP, HEADER
 from mmhgkd.visualization import Saliency, TokenPCA, feature_panel
 from mmhgkd.visualization.feature_panel import token_error
-from mmhgkd.visualization.tile_grid import (
-    CAPTION_LINE,
-    GAP,
-    GRAY,
-    HEADER,
-)
+from mmhgkd.visualization.tile_grid import GRAY
 
 HEIGHT, WIDTH = 64, 96
 

@@ -116,12 +116,18 @@ def train(settings: Config) -> Runner:
 def test_panels_reach_all_backends_and_change_no_run(
     class_folders: Path, tmp_path: Path, with_val: bool
 ) -> None:
-    hook = dict(type='mmhgkd.PanelHook', interval=2, num_images=2)
+    hook = dict(
+        type='mmhgkd.PanelHook',
+        interval=2,
+        num_images=2,
+        untrained=with_val,
+    )
     runner = train(config(class_folders, tmp_path / 'a', [hook], with_val))
     folder = Path(runner.log_dir) / 'vis_data'
     files = sorted((folder / 'vis_image').iterdir())
     # Every second epoch, and the last.
-    assert [file.name for file in files] == ['panel_2.png', 'panel_3.png']
+    epochs = [0] * with_val + [2, 3]
+    assert [file.name for file in files] == [f'panel_{e}.png' for e in epochs]
     loader = runner.val_dataloader if with_val else runner.train_dataloader
     batch = default_collate(fixed_samples(loader.dataset, 2))
     inputs = runner.model.data_preprocessor(batch)['inputs']
@@ -132,10 +138,34 @@ def test_panels_reach_all_backends_and_change_no_run(
         str(folder), size_guidance=dict(images=0)
     )
     events.Reload()
-    assert [event.step for event in events.Images('panel')] == [2, 3]
+    assert [event.step for event in events.Images('panel')] == epochs
     plain = train(config(class_folders, tmp_path / 'b', [], with_val))
     for name, weight in runner.model.state_dict().items():
         assert torch.equal(weight, plain.model.state_dict()[name]), name
+
+
+def test_only_the_first_start_draws_the_untrained(
+    class_folders: Path, tmp_path: Path
+) -> None:
+    hook = dict(type='mmhgkd.PanelHook', num_images=1, untrained=True)
+    found = []
+    for epochs in (1, 2):
+        settings = config(class_folders, tmp_path, [hook], False)
+        settings.train_cfg.max_epochs = epochs
+        settings.resume = epochs == 2
+        train(settings)
+        found.append(
+            {
+                path.name: path.read_bytes()
+                for path in tmp_path.glob('*/*/vis_image/*')
+            }
+        )
+    first, last = found
+    assert sorted(first) == ['panel_0.png', 'panel_1.png']
+    assert sorted(last) == [*sorted(first), 'panel_2.png']
+    for name, content in first.items():
+        assert last[name] == content
+    assert len(set(last.values())) == 3
 
 
 def test_another_model_is_refused(class_folders: Path, tmp_path: Path) -> None:

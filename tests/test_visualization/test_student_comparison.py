@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from mmhgkd.report.pieces import GAP, HEADER
 from mmhgkd.visualization import TokenPCA, student_panel
-from mmhgkd.visualization.tile_grid import GAP, HEADER
 
 
 def test_each_column_has_its_own_basis() -> None:

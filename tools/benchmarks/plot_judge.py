@@ -70,7 +70,9 @@ def draw(content: dict[str, Any]) -> Figure:
                 color=COLORS[row['kind']],
                 height=0.7,
             )
-            panel.text(mean + spread + 1, place, f'{mean:.1f}', va='center')
+            # A half is rounded up, as in the tables.
+            shown = f'{mean + 1e-9:.1f}'
+            panel.text(mean + spread + 1, place, shown, va='center')
         panel.set_title(title, fontsize='small')
         panel.set_xlim(0, 100)
         panel.spines[['top', 'right']].set_visible(False)

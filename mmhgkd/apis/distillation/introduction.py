@@ -17,7 +17,9 @@ def introduce(
     rate: float,
     durations: Mapping[str, str],
 ) -> list[str]:
-    """What is going to happen, in at most ten lines.
+    """What is going to happen, in at most nine lines.
+
+    The command has said before that it starts.
 
     Args:
         plan (Plan): What is trained.
@@ -39,9 +41,9 @@ def introduce(
 
     lines = [f'photos   {photos.describe()}']
     if photos.classes:
-        lines.append(
-            f'labels   {len(photos.classes)} folders taken as classes, for '
-            'the comparison at the end only'
+        lines[0] += (
+            f'; {len(photos.classes)} folders are taken as classes, for the '
+            'comparison at the end only'
         )
     lines.append(f'teacher  {teacher.title}')
     if teacher.warning:
@@ -51,13 +53,14 @@ def introduce(
         f'student  {plan.student}{why("student")}, {millions:.1f} M '
         f'parameters, sees {plan.image_size} px'
         f'{why("images")}' + (', more than the photos have' if small else ''),
-        f'training {plan.epochs} epochs{why("epochs")}, {plan.steps:,} steps '
+        f'training {plan.epochs} epoch{"s" if plan.epochs > 1 else ""}'
+        f'{why("epochs")}, {plan.steps:,} steps '
         f'of {plan.batch_size}{why("batch")}, {plan.warmup} of them warm-up, '
         f'{plan.views} view{"s" if plan.views > 1 else ""} of each photo'
-        f'{why("views")}, whitened targets, '
-        f'learning rate {rate:.2g}',
+        f'{why("views")}, learning rate {rate:.2g}',
         f'device   {"GPU" if plan.device == "cuda" else "CPU"}, '
-        f'{plan.workers} processes that load' + took('distilled'),
+        f'{plan.workers} process{"es" if plan.workers != 1 else ""} for '
+        'loading photos' + took('distilled'),
         f'folder   {folder} (the log in it has everything else)',
     ]
     if plan.compare:
@@ -72,5 +75,5 @@ def introduce(
             'NOTE     a few hundred photos show whether it works; for a good '
             'student take thousands'
         )
-    assert len(lines) <= 10
+    assert len(lines) <= 9
     return lines

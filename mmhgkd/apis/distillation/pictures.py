@@ -9,11 +9,14 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from mmhgkd.algorithms import HGKD
+from mmhgkd.report import RunRecord, save_animation
+from mmhgkd.report.animation import epoch_panels
+from mmhgkd.report.pieces import PHOTO, PHOTO_GAP
 from mmhgkd.visualization.model_panel import save_model_panel
 
 from .judge import Judge, nearest
 
-SIDE, GAP, HEADER = 96, 6, 22
+SIDE, GAP, HEADER = PHOTO, PHOTO_GAP, 22
 ROWS = 12
 
 
@@ -80,3 +83,10 @@ def save_panel(path: Path, judge: Judge, model: HGKD, number: int = 5) -> None:
     if samples:
         inputs = model.data_preprocessor(default_collate(samples))['inputs']
         save_model_panel(path, model, inputs)
+
+
+def save_epochs(folder: Path) -> None:
+    """Animate what was drawn during the training, if there is enough of it."""
+    record = RunRecord(folder)
+    if len(epoch_panels(record)) > 1:
+        save_animation(record)

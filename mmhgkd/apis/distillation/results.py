@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.model import BaseModel
 
 from mmhgkd.deploy import export_onnx
+from mmhgkd.report import RunRecord, html_report
 from mmhgkd.transfer.converters import export_student, read_student
 from mmhgkd.transfer.converters.weights_file import partial_file, torch_file
 from mmhgkd.utils import ConfigError
@@ -117,6 +118,16 @@ def drop_checkpoints(kept: Path) -> None:
         for path in folder.glob(pattern):
             path.unlink()
     (folder / 'last_checkpoint').write_text(str(kept.resolve()))
+
+
+def finish(result: Distillation) -> None:
+    """Write results and report, and drop what only resuming needs."""
+    result.report = result.folder / 'report.html'
+    result.save()
+    drop_checkpoints(result.checkpoint)
+    page = html_report(RunRecord(result.folder))
+    with partial_file(result.report) as path:
+        path.write_text(page, encoding='utf-8')
 
 
 def export_all(checkpoint: Path) -> tuple[dict[str, Path], list[str]]:

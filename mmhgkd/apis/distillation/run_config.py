@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ RECIPE = 'hgkd/r18_scenes'
 TEACHER_RECIPE = 'mae/vit-micro_folder'
 PHOTO_LIST = 'photos.txt'
 _SIZES = ('scale', 'crop_size')
+#: Pictures of a few photos over the training, and the most frames of it.
+FRAME_PHOTOS, MAX_FRAMES = 3, 8
 
 
 def distillation_config(
@@ -61,6 +64,16 @@ def distillation_config(
     _set_up_run(cfg, plan, photos, out)
     cfg.optim_wrapper.optimizer.lr = plan.learning_rate
     set_length(cfg, plan)
+    cfg.custom_hooks = [
+        *(cfg.get('custom_hooks') or []),
+        dict(
+            type='mmhgkd.PanelHook',
+            # The untrained student is one of the frames.
+            interval=ceil(plan.epochs / (MAX_FRAMES - 1)),
+            num_images=min(FRAME_PHOTOS, plan.photos),
+            untrained=True,
+        ),
+    ]
     cfg.merge_from_dict(options or {})
     channels, stride = last_feature(cfg.model.backbone)
     cfg.model.head.direct_loss.update(

@@ -18,12 +18,29 @@ _SIZE = 64  #: of the image that a network is tried on
 
 def stages(backbone: dict[str, Any]) -> list[tuple[int, int]]:
     """Channels and stride of each stage of a student."""
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        network: Any = MODELS.build(copy.deepcopy(dict(backbone)))
-    network.train(False)
+    network = _build(backbone)
     with torch.no_grad():
         found = network(torch.zeros(1, 3, _SIZE, _SIZE))
     return [(row.size(1), _SIZE // row.size(2)) for row in found]
+
+
+def _build(backbone: dict[str, Any]) -> Any:
+    """Build a student; what it cannot be made of is told in one line."""
+    try:
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            network = MODELS.build(copy.deepcopy(dict(backbone)))
+    except ConfigError as error:
+        first, *lines = str(error).splitlines()
+        more = f' and {len(lines) - 1} more' if len(lines) > 1 else ''
+        reason = ' '.join([first, *lines[:1]])
+        if not lines:
+            raise
+        raise ConfigError(
+            f'{reason}{more}; take another student (`mmhgkd students WORD` '
+            'finds those that work)'
+        ) from error
+    network.train(False)
+    return network
 
 
 def last_feature(backbone: dict[str, Any]) -> tuple[int, int]:
@@ -58,9 +75,7 @@ def multiply_adds(backbone: dict[str, Any], size: int) -> float:
         backbone (dict): Config of the student.
         size (int): Side of the image in pixels.
     """
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        network: Any = MODELS.build(copy.deepcopy(dict(backbone)))
-    network.train(False)
+    network = _build(backbone)
     total = 0
 
     def count(layer: Any, inputs: tuple[Tensor], output: Tensor) -> None:

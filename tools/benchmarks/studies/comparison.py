@@ -1,6 +1,7 @@
 """How much the arms of a study differ, and how much of it is chance."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from scipy import stats
 
 from mmhgkd.report.curves import COLORS, GRID, INK, MUTED
 from mmhgkd.utils import ConfigError
+
+from .words import ARMS, BAND, HEADINGS
 
 ACCURACIES = {
     'knn': 'kNN',
@@ -124,15 +127,23 @@ def draw_differences(
 ) -> Figure:
     """Draw how much the arms of a study differ from one of them.
 
-    A row an arm, a plot a metric, whose heading is its key. The gray band
-    holds the differences that chance explains; arms outside it are in color.
+    A row an arm, a plot a metric, whose heading is its key, in words where
+    there are some. The gray band holds the differences that chance explains;
+    arms outside it are in color.
     """
+    base = ARMS.get(reference, reference)
     names = list(next(iter(comparisons.values())).differences)
+    labels = [ARMS.get(name, name) for name in names]
     places = range(len(names), 0, -1)
-    figure = Figure(
-        (2.2 * len(comparisons) + 2, 0.2 * len(names) + 1),
-        layout='constrained',
-    )
+    width = 2.2 * len(comparisons) + 2
+    figure = Figure((width, 0.2 * len(names) + 1.6), layout='constrained')
+    title = f'What changes a student: points above "{base}"'
+    # Characters of these sizes, in inches.
+    lines = [
+        *textwrap.wrap(title, int(width / 0.11)),
+        *textwrap.wrap(BAND, int(width / 0.075)),
+    ]
+    figure.suptitle('\n'.join(lines), x=0.01, ha='left', fontsize=9, color=INK)
     axes = figure.subplots(1, len(comparisons), sharey=True, squeeze=False)[0]
     for axis, (heading, comparison) in zip(
         axes, comparisons.items(), strict=True
@@ -147,9 +158,11 @@ def draw_differences(
             MUTED,
         )
         axis.scatter(values, places, c=colors, s=18, zorder=3)
-        axis.set_title(heading, fontsize=10, color=INK, loc='left')
-        axis.set_xlabel(f'points above {reference}', fontsize=8, color=MUTED)
-        axis.set_yticks(places, names, fontsize=8, color=INK)
+        axis.set_title(
+            HEADINGS.get(heading, heading), fontsize=8.5, color=INK, loc='left'
+        )
+        axis.set_xlabel('points above it', fontsize=8, color=MUTED)
+        axis.set_yticks(places, labels, fontsize=8, color=INK)
         axis.tick_params(length=0, labelcolor=INK, labelsize=8)
         axis.grid(axis='y', color=GRID, linewidth=0.6)
         axis.set_axisbelow(True)
