@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from studies.comparison import Comparison, draw_differences, write_picture
 from studies.study_file import read_study
-from studies.words import ARMS, HEADINGS
+from studies.words import HEADINGS
 
 from mmhgkd.report.curves import COLORS, MUTED
 
@@ -19,7 +19,7 @@ BETTER, WORSE = COLORS[:2]
 
 
 def test_points_colors_and_band() -> None:
-    figure = draw_differences(FOUND, 'a')
+    figure = draw_differences(FOUND, 'a', {})
     assert len(figure.axes) == 2
     colors = ([BETTER, MUTED, WORSE], [MUTED, BETTER, MUTED])
     for axis, (name, comparison), expected in zip(
@@ -46,15 +46,19 @@ def test_points_colors_and_band() -> None:
     ] == [('b', 3), ('c', 2), ('d', 1)]
 
 
+@pytest.mark.parametrize('name', ['clothing', 'photos', 'direct'])
+def test_shipped_arms_have_words(name: str) -> None:
+    labels = [arm.label for arm in read_study(CONFIGS / f'{name}.yml').arms]
+    assert all(labels) and len(set(labels)) == len(labels)
+
+
 def test_words() -> None:
     """The title says what the band is, and no arm is left in code."""
-    arms = read_study(CONFIGS / 'clothing.yml').arms
-    assert [arm.name for arm in arms if arm.name not in ARMS] == []
-    assert len(set(ARMS.values())) == len(ARMS)
+    words = dict(feat='features alone', kl='Kullback-Leibler')
     found = {'kNN': Comparison(dict(mask_0_4=1.0, kl=2.0), 1.0, 6)}
-    figure = draw_differences(found, 'feat')
+    figure = draw_differences(found, 'feat', words)
     labels = figure.axes[0].get_yticklabels()
-    assert [label.get_text() for label in labels] == ['mask_0_4', ARMS['kl']]
+    assert [label.get_text() for label in labels] == ['mask_0_4', words['kl']]
     text = ' '.join(figure.get_suptitle().split())
     assert 'points above "features alone"' in text and '19 of 20' in text
 

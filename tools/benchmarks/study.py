@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 Path(args.picture),
                 read_rows(work_dir, arms, seeds),
                 study.reference,
+                {arm.name: arm.label for arm in arms if arm.label},
             )
 
     return command_line.run_tool(body)

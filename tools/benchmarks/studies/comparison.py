@@ -13,7 +13,7 @@ from scipy import stats
 from mmhgkd.report.curves import COLORS, GRID, INK, MUTED
 from mmhgkd.utils import ConfigError
 
-from .words import ARMS, BAND, HEADINGS
+from .words import BAND, HEADINGS
 
 ACCURACIES = {
     'knn': 'kNN',
@@ -102,8 +102,19 @@ def compare_with_reference(
     )
 
 
-def write_picture(path: Path, rows: Rows, reference: str | None) -> None:
+def write_picture(
+    path: Path,
+    rows: Rows,
+    reference: str | None,
+    words: Mapping[str, str] | None = None,
+) -> None:
     """Write a drawing (.png, .svg, .pdf) of the differences from an arm.
+
+    Args:
+        path (Path): The file.
+        rows (dict): What :func:`read_rows` returns.
+        reference (str, optional): Name of the arm.
+        words (dict, optional): Arms in words, by name.
 
     Raises:
         ConfigError: If there is nothing to compare, or the file cannot be
@@ -117,23 +128,26 @@ def write_picture(path: Path, rows: Rows, reference: str | None) -> None:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw_differences(found, reference).savefig(path, dpi=150)
+        figure = draw_differences(found, reference, words or {})
+        figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise ConfigError(f'cannot write the picture: {error}') from error
 
 
 def draw_differences(
-    comparisons: Mapping[str, Comparison], reference: str
+    comparisons: Mapping[str, Comparison],
+    reference: str,
+    words: Mapping[str, str],
 ) -> Figure:
     """Draw how much the arms of a study differ from one of them.
 
-    A row an arm, a plot a metric, whose heading is its key, in words where
-    there are some. The gray band holds the differences that chance explains;
-    arms outside it are in color.
+    A row an arm, a plot a metric, whose heading is its key; both in words
+    where there are some. The gray band holds the differences that chance
+    explains; arms outside it are in color.
     """
-    base = ARMS.get(reference, reference)
+    base = words.get(reference, reference)
     names = list(next(iter(comparisons.values())).differences)
-    labels = [ARMS.get(name, name) for name in names]
+    labels = [words.get(name, name) for name in names]
     places = range(len(names), 0, -1)
     width = 2.2 * len(comparisons) + 2
     figure = Figure((width, 0.2 * len(names) + 1.6), layout='constrained')

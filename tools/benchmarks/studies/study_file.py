@@ -71,6 +71,7 @@ class Arm:
     name: str  #: letters, digits, '.', '_' and '-'
     config: str  #: its path below ``configs/`` without ending
     asks: str = ''  #: the question that the arm answers
+    label: str = ''  #: what pictures call it; without one its name
     #: Changes of the config by dotted key, after those of the study.
     options: dict[str, Any] = field(default_factory=dict)
     #: 'pretrain'; 'scratch' for the untrained student; 'soft_labels' for
