@@ -23,6 +23,8 @@ MAX_PIXELS = 50_000_000
 #: Clients that are answered at once, and seconds to wait for one.
 MAX_CLIENTS = 64
 MAX_SECONDS = 10
+#: Seconds within which a whole request has to arrive, in however many parts.
+MAX_REQUEST_SECONDS = 30
 NUMBER = re.compile(r'[0-9]{1,9}')
 BUSY = (
     b'HTTP/1.0 503 Service Unavailable\r\nContent-Type: application/json'
@@ -40,6 +42,7 @@ class DemoServer(ThreadingHTTPServer):
     daemon_threads = True
     # Connections that wait for a thread; the default of 5 drops the sixth.
     request_queue_size = 128
+    request_seconds = MAX_REQUEST_SECONDS
 
     def __init__(self, explorer: Explorer, port: int) -> None:
         self.explorer = explorer
@@ -64,9 +67,16 @@ class DemoServer(ThreadingHTTPServer):
         self, request: Any, client_address: Any
     ) -> None:
         """Answer a client, and make room for the next."""
+        # Nothing more is read then, and what is being computed goes on.
+        deadline = threading.Timer(
+            self.request_seconds, _hear_no_more, [request]
+        )
+        deadline.daemon = True
+        deadline.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            deadline.cancel()
             self.places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -182,6 +192,11 @@ class DemoHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the terminal quiet."""
+
+
+def _hear_no_more(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RD)
 
 
 def explore(explorer: Explorer, data: bytes, query: dict[str, str]) -> dict:

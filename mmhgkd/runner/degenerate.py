@@ -35,9 +35,9 @@ def check_loop(runner: Runner, loop: Any) -> None:
         )
     size = loop.dataloader.batch_size
     dataset = loop.dataloader.dataset
-    if endless or not hasattr(dataset, '__len__'):
+    if not hasattr(dataset, '__len__'):
         return
-    if not len(loop.dataloader):
+    if not endless and not len(loop.dataloader):
         raise ConfigError(
             f'the {len(dataset)} training images do not fill a batch of '
             'every process; lower `train_dataloader.batch_size`, or set '
@@ -45,11 +45,14 @@ def check_loop(runner: Runner, loop: Any) -> None:
         )
     # Samplers of whole batches have sizes of their own.
     if size is not None and len(dataset) < size * runner.world_size:
+        what = (
+            'a batch has images twice' if endless else 'an epoch is one step'
+        )
         runner.logger.warning(
             f'The {len(dataset)} training images do not fill one batch of '
-            f'{size * runner.world_size} of all processes, so that an epoch '
-            'is one step; lower `train_dataloader.batch_size`, and the '
-            'learning rate with it.'
+            f'{size * runner.world_size} of all processes, so that {what}; '
+            'lower `train_dataloader.batch_size`, and the learning rate with '
+            'it.'
         )
 
 
