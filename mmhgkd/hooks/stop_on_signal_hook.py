@@ -65,8 +65,13 @@ class StopOnSignalHook(Hook):
                 if hasattr(signal, name)
                 and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN
             ]
+        if isinstance(signals, str):
+            raise ConfigError(
+                '`signals` of StopOnSignalHook must be a list such as '
+                f"['SIGTERM'], got {signals!r}"
+            )
         for name in signals:
-            if not hasattr(signal, name):
+            if not isinstance(name, str) or not hasattr(signal, name):
                 raise ConfigError(
                     f'`signals` of StopOnSignalHook has {name}'
                     ', which is no signal of this system'
