@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,7 +43,6 @@ class DemoServer(ThreadingHTTPServer):
     daemon_threads = True
     # Connections that wait for a thread; the default of 5 drops the sixth.
     request_queue_size = 128
-    request_seconds = MAX_REQUEST_SECONDS
 
     def __init__(self, explorer: Explorer, port: int) -> None:
         self.explorer = explorer
@@ -67,16 +67,9 @@ class DemoServer(ThreadingHTTPServer):
         self, request: Any, client_address: Any
     ) -> None:
         """Answer a client, and make room for the next."""
-        # Nothing more is read then, and what is being computed goes on.
-        deadline = threading.Timer(
-            self.request_seconds, _hear_no_more, [request]
-        )
-        deadline.daemon = True
-        deadline.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
-            deadline.cancel()
             self.places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -85,11 +78,40 @@ class DemoServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _TimedReader(io.RawIOBase):
+    """Reads from a client up to a time, however slowly that sends."""
+
+    def __init__(self, connection: socket.socket, end: float) -> None:
+        self.connection = connection
+        self.end = end
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        patience = self.connection.gettimeout()
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError('the request has not arrived in time')
+        self.connection.settimeout(min(patience or left, left))
+        try:
+            return self.connection.recv_into(buffer)
+        finally:
+            self.connection.settimeout(patience)
+
+
 class DemoHandler(BaseHTTPRequestHandler):
     """Answers the requests of the page."""
 
     server: DemoServer
     timeout = MAX_SECONDS
+    request_seconds = MAX_REQUEST_SECONDS
+
+    def setup(self) -> None:
+        """Give the request its time."""
+        super().setup()
+        self.end = time.monotonic() + self.request_seconds
+        self.rfile = io.BufferedReader(_TimedReader(self.connection, self.end))
 
     def do_GET(self) -> None:
         """Send the page, its settings, or an image of the folder."""
@@ -174,8 +196,9 @@ class DemoHandler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(1)
-            while left > 0 and (part := self.connection.recv(1 << 16)):
-                left -= len(part)
+            while left > 0 and time.monotonic() < self.end:
+                part = self.connection.recv(1 << 16)
+                left -= len(part) or left
 
     def answer_json(self, content: dict, status: int = 200) -> None:
         """Send an object."""
@@ -192,11 +215,6 @@ class DemoHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the terminal quiet."""
-
-
-def _hear_no_more(request: socket.socket) -> None:
-    with suppress(OSError):
-        request.shutdown(socket.SHUT_RD)
 
 
 def explore(explorer: Explorer, data: bytes, query: dict[str, str]) -> dict:

@@ -98,6 +98,8 @@ def _runner_type(cfg: Config) -> type[Runner]:
     if isinstance(kind, str):
         check_type(RUNNERS, kind, None)
         kind = RUNNERS.get(kind)
+    if not (isinstance(kind, type) and issubclass(kind, Runner)):
+        raise ConfigError(f'`runner_type` must be a runner, got {kind!r}')
     return kind
 
 

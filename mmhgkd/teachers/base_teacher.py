@@ -287,7 +287,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         """
         # A word is wrong as a whole, and not by its letters.
         one = not isinstance(layer, Sequence) or isinstance(layer, str)
-        layers = [layer] if one else list(layer)
+        layers: Sequence = [layer] if one else layer  # type: ignore[assignment]
         for index in layers:
             if not isinstance(index, int) or not -depth <= index < depth:
                 raise ConfigError(

@@ -120,7 +120,11 @@ def test_longer_schedule_and_other_rate_hold(
         (
             {
                 'param_scheduler.1': dict(
-                    type='PolyLR', power=2, by_epoch=False, begin=0, end=6
+                    type='PolyLR',
+                    power=2,
+                    by_epoch=False,
+                    convert_to_iter_based=False,
+                    end=6,
                 )
             },
             'another kind of schedule in param_scheduler.1',

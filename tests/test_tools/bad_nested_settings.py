@@ -187,5 +187,7 @@ NESTED = [
         'load_from=openmmlab://nothing',
         "there is no model 'nothing' that `openmmlab://nothing` could name",
     ),
+    ('runner_type=5', '`runner_type` must be a runner, got 5'),
+    ('runner_type=Foo', 'there is no runner `Foo`'),
     ('default_scope=5', 'scope_name should be a string, but got 5'),
 ]

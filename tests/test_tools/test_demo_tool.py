@@ -371,7 +371,7 @@ def test_clients_that_trickle(
     url: str, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """A byte now and then is no reason to wait for ever."""
-    monkeypatch.setattr(demo_server.DemoServer, 'request_seconds', 1.5)
+    monkeypatch.setattr(demo_server.DemoHandler, 'request_seconds', 1.5)
     host, port = url.removeprefix('http://').split(':')
     head = b'POST /explore HTTP/1.0\r\nContent-Length: 1000\r\n'
     if part != 'refused':  # for its host

@@ -329,7 +329,7 @@ def test_types_as_classes(tmp_path: Path) -> None:
     )
     out = tmp_path / 'out.pth'
     main = load_tool('model_converters/export_student').main
-    argv = [student_file(tmp_path, config), str(out), '--to', 'torchvision']
+    argv = [student_file(tmp_path, config), str(out), '--to', 'mmpretrain']
     assert main(argv) == 0
     assert out.is_file()
 
