@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +24,8 @@ MAX_PIXELS = 50_000_000
 #: Clients that are answered at once, and seconds to wait for one.
 MAX_CLIENTS = 64
 MAX_SECONDS = 10
+#: Seconds within which a whole request has to arrive, in however many parts.
+MAX_REQUEST_SECONDS = 30
 NUMBER = re.compile(r'[0-9]{1,9}')
 BUSY = (
     b'HTTP/1.0 503 Service Unavailable\r\nContent-Type: application/json'
@@ -75,11 +78,40 @@ class DemoServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _TimedReader(io.RawIOBase):
+    """Reads from a client up to a time, however slowly that sends."""
+
+    def __init__(self, connection: socket.socket, end: float) -> None:
+        self.connection = connection
+        self.end = end
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        patience = self.connection.gettimeout()
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError('the request has not arrived in time')
+        self.connection.settimeout(min(patience or left, left))
+        try:
+            return self.connection.recv_into(buffer)
+        finally:
+            self.connection.settimeout(patience)
+
+
 class DemoHandler(BaseHTTPRequestHandler):
     """Answers the requests of the page."""
 
     server: DemoServer
     timeout = MAX_SECONDS
+    request_seconds = MAX_REQUEST_SECONDS
+
+    def setup(self) -> None:
+        """Give the request its time."""
+        super().setup()
+        self.end = time.monotonic() + self.request_seconds
+        self.rfile = io.BufferedReader(_TimedReader(self.connection, self.end))
 
     def do_GET(self) -> None:
         """Send the page, its settings, or an image of the folder."""
@@ -164,8 +196,9 @@ class DemoHandler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(1)
-            while left > 0 and (part := self.connection.recv(1 << 16)):
-                left -= len(part)
+            while left > 0 and time.monotonic() < self.end:
+                part = self.connection.recv(1 << 16)
+                left -= len(part) or left
 
     def answer_json(self, content: dict, status: int = 200) -> None:
         """Send an object."""

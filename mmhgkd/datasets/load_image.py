@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmhgkd.registry import TRANSFORMS
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.errors import one_of
 from mmhgkd.utils.image_headers import MAX_PIXELS, is_plain, plain_size
 from mmhgkd.utils.left_out import printable
 
@@ -19,6 +20,15 @@ from .decode_image import (
     ValueRange,
     decode_image,
 )
+
+COLOR_TYPES = (
+    'color',
+    'grayscale',
+    'unchanged',
+    'color_ignore_orientation',
+    'grayscale_ignore_orientation',
+)
+BACKENDS = ('cv2', 'turbojpeg', 'pillow', 'tifffile')
 
 
 @TRANSFORMS.register_module()
@@ -80,6 +90,10 @@ class LoadImage(LoadImageFromFile):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        one_of('`color_type` of LoadImage', self.color_type, COLOR_TYPES)
+        one_of(
+            '`imdecode_backend` of LoadImage', self.imdecode_backend, BACKENDS
+        )
         if value_range not in (None, 'image') and not _is_range(value_range):
             raise ConfigError(
                 "`value_range` of LoadImage must be None, 'image', or a lower "

@@ -14,6 +14,7 @@ from torch import distributed
 
 from mmhgkd.registry import HOOKS
 from mmhgkd.runner.find_checkpoint import newest_iteration
+from mmhgkd.runner.without_gpu import time_out
 from mmhgkd.utils import ConfigError, RunError, RunStopped
 
 _STOPS = ('SIGUSR1', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT')
@@ -64,8 +65,13 @@ class StopOnSignalHook(Hook):
                 if hasattr(signal, name)
                 and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN
             ]
+        if isinstance(signals, str):
+            raise ConfigError(
+                '`signals` of StopOnSignalHook must be a list such as '
+                f"['SIGTERM'], got {signals!r}"
+            )
         for name in signals:
-            if not hasattr(signal, name):
+            if not isinstance(name, str) or not hasattr(signal, name):
                 raise ConfigError(
                     f'`signals` of StopOnSignalHook has {name}'
                     ', which is no signal of this system'
@@ -89,7 +95,9 @@ class StopOnSignalHook(Hook):
         if get_world_size() > 1:
             # The flag lies on the host: with NCCL each look at it would make
             # the host wait for the device.
-            self._group = distributed.new_group(backend='gloo')
+            self._group = distributed.new_group(
+                backend='gloo', timeout=time_out(runner.cfg)
+            )
         if threading.current_thread() is threading.main_thread():
             for number in self.signals:
                 self._previous[number] = signal.signal(number, self._note)

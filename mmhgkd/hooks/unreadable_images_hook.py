@@ -1,5 +1,4 @@
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from mmengine.runner import Runner
 from mmhgkd.datasets import LoadImage
 from mmhgkd.registry import HOOKS
 from mmhgkd.utils import ConfigError, RunError
+from mmhgkd.utils.unwrapped import wrapped_datasets
 
 
 @HOOKS.register_module()
@@ -58,7 +58,7 @@ class UnreadableImagesHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Switch the loaders of the training pipeline to passing over."""
         self._list = Path(runner.work_dir) / 'unreadable_images.txt'
-        for dataset in _datasets(runner.train_dataloader.dataset):
+        for dataset in wrapped_datasets(runner.train_dataloader.dataset):
             pipeline = getattr(dataset, 'pipeline', None)
             for transform in getattr(pipeline, 'transforms', ()):
                 if isinstance(transform, LoadImage):
@@ -96,13 +96,3 @@ class UnreadableImagesHook(Hook):
                 'restore or delete them, or raise `max_share` or `max_count` '
                 'of UnreadableImagesHook, then add --resume'
             )
-
-
-def _datasets(dataset: Any) -> Iterator[Any]:
-    """A data set and those that it wraps."""
-    yield dataset
-    for name in ('dataset', '_dataset'):
-        if name in vars(dataset):
-            yield from _datasets(getattr(dataset, name))
-    for part in getattr(dataset, 'datasets', ()):
-        yield from _datasets(part)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError, one_of
-from mmhgkd.utils.value_checks import check_weight
+from mmhgkd.utils.value_checks import check_weight, is_number
 
 from .centering import CENTERS, center_embeddings
 from .pearson import pearson_correlation
@@ -55,10 +55,12 @@ class SimilarityDistributionLoss(BaseModule):
     ) -> None:
         super().__init__()
         one_of('similarity_loss `distance`', distance, DISTANCES)
-        if temperature is not None and temperature <= 0:
+        if temperature is not None and not (
+            is_number(temperature) and temperature > 0
+        ):
             raise ConfigError(
                 'similarity_loss `temperature` must be '
-                f'positive or None, got {temperature}'
+                f'positive or None, got {temperature!r}'
             )
         if temperature is None and distance != 'pearson':
             raise ConfigError(

@@ -34,6 +34,7 @@ _LOST_PROCESS = re.compile(
     r'NCCL.*(error|abort)|Socket Timeout',
     re.DOTALL,
 )
+_TIMED_OUT = re.compile(r'[Tt]ime(d |-)?out')
 
 
 def merge_common_arguments(cfg: Config, args: Namespace) -> None:
@@ -97,6 +98,8 @@ def _runner_type(cfg: Config) -> type[Runner]:
     if isinstance(kind, str):
         check_type(RUNNERS, kind, None)
         kind = RUNNERS.get(kind)
+    if not (isinstance(kind, type) and issubclass(kind, Runner)):
+        raise ConfigError(f'`runner_type` must be a runner, got {kind!r}')
     return kind
 
 
@@ -160,10 +163,17 @@ def _mendable(error: Exception) -> Exception | None:
         and distributed.is_initialized()
         and _LOST_PROCESS.search(str(cause))
     ):
+        text = str(cause).splitlines()[0]
+        if _TIMED_OUT.search(text):
+            return RunError(
+                'another process of this run has not answered in time '
+                f'({text}); see whether it has been stopped or hangs, and '
+                'end it, then add --resume; how long to wait is set by '
+                '`env_cfg.dist_cfg.timeout`'
+            )
         return RunError(
-            'another process of this run is lost: '
-            f'{str(cause).splitlines()[0]}; see its message, then '
-            'add --resume'
+            f'another process of this run is lost: {text}; see its message, '
+            'then add --resume'
         )
     mendable = isinstance(error, (ConfigError, FloatingPointError, RunError))
     return error if mendable else None

@@ -1,5 +1,6 @@
 """Settings with which a training runs to its end and learns nothing."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.dataset import InfiniteSampler
@@ -9,6 +10,7 @@ from PIL import Image
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.errors import closest
 from mmhgkd.utils.unwrapped import unwrapped
 
 #: Images whose size is looked at.
@@ -35,9 +37,9 @@ def check_loop(runner: Runner, loop: Any) -> None:
         )
     size = loop.dataloader.batch_size
     dataset = loop.dataloader.dataset
-    if endless or not hasattr(dataset, '__len__'):
+    if not hasattr(dataset, '__len__'):
         return
-    if not len(loop.dataloader):
+    if not endless and not len(loop.dataloader):
         raise ConfigError(
             f'the {len(dataset)} training images do not fill a batch of '
             'every process; lower `train_dataloader.batch_size`, or set '
@@ -45,11 +47,14 @@ def check_loop(runner: Runner, loop: Any) -> None:
         )
     # Samplers of whole batches have sizes of their own.
     if size is not None and len(dataset) < size * runner.world_size:
+        what = (
+            'a batch has images twice' if endless else 'an epoch is one step'
+        )
         runner.logger.warning(
             f'The {len(dataset)} training images do not fill one batch of '
-            f'{size * runner.world_size} of all processes, so that an epoch '
-            'is one step; lower `train_dataloader.batch_size`, and the '
-            'learning rate with it.'
+            f'{size * runner.world_size} of all processes, so that {what}; '
+            'lower `train_dataloader.batch_size`, and the learning rate with '
+            'it.'
         )
 
 
@@ -74,6 +79,45 @@ def check_best(runner: Runner) -> None:
                 'figure of the validation, and there is none; set '
                 '`val_dataloader`, `val_cfg` and `val_evaluator`, or leave '
                 '`save_best` out'
+            )
+
+
+def check_named_modules(runner: Runner) -> None:
+    """Check the parts of the model that settings of MMEngine name.
+
+    Args:
+        runner (Runner): The runner.
+
+    Raises:
+        ConfigError: If the model has no such part.
+    """
+    known = dict(unwrapped(runner.model).named_modules())
+    for option in ('activation_checkpointing', 'efficient_conv_bn_eval'):
+        names = runner.cfg.get(option) or []
+        for name in [names] if isinstance(names, str) else names:
+            if name not in known:
+                raise ConfigError(
+                    f'the model has no part `{name}` of `{option}`; '
+                    f'{closest(str(name), known, "leave it out")}'
+                )
+
+
+def warn_of_unused_keys(
+    runner: Runner, optim_wrapper: Mapping[str, Any]
+) -> None:
+    """Warn of keys of ``paramwise_cfg`` that fit no parameter.
+
+    Args:
+        runner (Runner): The runner.
+        optim_wrapper (Mapping[str, Any]): Config of the optimizer wrapper.
+    """
+    settings = optim_wrapper.get('paramwise_cfg') or {}
+    names = [name for name, _ in unwrapped(runner.model).named_parameters()]
+    for key in settings.get('custom_keys') or ():
+        if not any(key in name for name in names):
+            runner.logger.warning(
+                f'`optim_wrapper.paramwise_cfg.custom_keys.{key}` fits no '
+                'parameter of the model and changes nothing.'
             )
 
 

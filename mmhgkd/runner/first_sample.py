@@ -1,6 +1,12 @@
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
 from torch.utils.data import DataLoader, IterableDataset
 
 from mmhgkd.utils import ConfigError, RunError
+from mmhgkd.utils.image_sample import MAX_IMAGES, check_stock_images
+from mmhgkd.utils.unwrapped import wrapped_datasets
 
 from .seeding import kept_random_states
 
@@ -17,9 +23,12 @@ def check_first_sample(dataloader: DataLoader, name: str) -> None:
         name (str): Its name in the config.
 
     Raises:
-        ConfigError: It names the pipeline and what has failed.
+        ConfigError: It names the pipeline and what has failed, or an image
+            that MMCV's loader would take for another one.
     """
     dataset = dataloader.dataset
+    for part in wrapped_datasets(dataset):
+        _check_images(part, f'{name}.dataset')
     if isinstance(dataset, IterableDataset) or not len(dataset):  # type: ignore[arg-type]
         return
     with kept_random_states():
@@ -35,3 +44,30 @@ def check_first_sample(dataloader: DataLoader, name: str) -> None:
                 f'`{name}.dataset.pipeline` fails at the first sample: {text} '
                 f'({type(error).__name__})'
             ) from error
+
+
+def _check_images(dataset: Any, option: str) -> None:
+    """Look at images that MMCV's loader reads as 8 bits in any case."""
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    load = next((x for x in steps if type(x) is LoadImageFromFile), None)
+    if (
+        load is None
+        or load.imdecode_backend != 'cv2'
+        or load.color_type == 'unchanged'
+        or not hasattr(dataset, 'get_data_info')
+    ):
+        return
+    count = min(len(dataset), MAX_IMAGES)
+    samples = [
+        dataset.get_data_info(index)
+        for index in np.linspace(0, len(dataset) - 1, count).astype(int)
+    ]
+    paths = [sample.get('img_path') for sample in samples]
+    check_stock_images(
+        [
+            path
+            for path in paths
+            if isinstance(path, str) and '://' not in path
+        ],
+        option,
+    )

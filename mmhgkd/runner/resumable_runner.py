@@ -24,7 +24,13 @@ from mmhgkd.utils.find_type import find_type
 from mmhgkd.utils.safe_files import safe_loading
 
 from .data_record import record_data
-from .degenerate import check_best, check_distillation, check_loop
+from .degenerate import (
+    check_best,
+    check_distillation,
+    check_loop,
+    check_named_modules,
+    warn_of_unused_keys,
+)
 from .find_checkpoint import find_checkpoint, read_checkpoint
 from .first_sample import check_first_sample
 from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
@@ -89,6 +95,7 @@ class ResumableRunner(Runner):
         self.run_id = uuid.uuid4().hex
         self.checkpoint_dir = self._checkpoint_dir()
         check_best(self)
+        check_named_modules(self)
         if self.world_size > 1:
             self.logger.info(time_out_words(self.cfg))
         with safe_loading(), claimed(self.work_dir):
@@ -162,7 +169,10 @@ class ResumableRunner(Runner):
             check_type(OPTIMIZERS, kind, None)
         name = getattr(kind, '__name__', kind) or 'optim_wrapper'
         with building(name):
-            return super().build_optim_wrapper(optim_wrapper)
+            built = super().build_optim_wrapper(optim_wrapper)
+        if isinstance(optim_wrapper, dict):
+            warn_of_unused_keys(self, optim_wrapper)
+        return built
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """Build the schedulers of learning rate and momentum."""
@@ -263,6 +273,10 @@ class ResumableRunner(Runner):
                 name = osp.basename(self.work_dir.rstrip(osp.sep))
                 return osp.join(hook.out_dir, name)
         return None
+
+    def _init_model_weights(self) -> None:
+        with building('model.init_cfg'):
+            super()._init_model_weights()
 
     def _log_env(self, env_cfg: dict) -> None:
         with words_without_gpu(self.logger):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.unwrapped import unwrapped
 
+from .changed_config import find_changed_settings
 from .data_record import find_changes
 from .resumed_schedules import optimizer_parts, read_settings, take_settings
 
@@ -59,6 +60,12 @@ def resume_run(runner: Any, resume: Callable[[], None]) -> None:
         )
     elif before.get('max_iters', runner.max_iters) < runner.max_iters:
         _warn_of_end(runner)
+    others = find_changed_settings(content['meta'].get('cfg'), runner.cfg)
+    if others:
+        runner.logger.warning(
+            'These settings have changed since the checkpoint; those of the '
+            f'config hold from here on: {"; ".join(others)}'
+        )
     if runner.iter >= runner.max_iters:
         runner.logger.warning(
             f'The run is at its end already, {runner.iter} of '

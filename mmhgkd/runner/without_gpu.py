@@ -100,16 +100,26 @@ def set_up_cpu_distributed(cfg: Config) -> None:
     if dist_cfg.get('backend', 'nccl') == 'nccl':
         dist_cfg['backend'] = 'gloo'
         print_log('No GPU found: `env_cfg.dist_cfg.backend` is set to gloo.')
-    seconds = dist_cfg.get('timeout')
-    distributed.init_process_group(
-        dist_cfg['backend'],
-        timeout=None if seconds is None else timedelta(seconds=seconds),
-    )
+    distributed.init_process_group(dist_cfg['backend'], timeout=time_out(cfg))
     wrapper = cfg.get('model_wrapper_cfg') or dict(
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+
+
+def time_out(cfg: Mapping[str, Any]) -> timedelta | None:
+    """How long a process waits for another one.
+
+    Args:
+        cfg (Mapping): The config of the run.
+
+    Returns:
+        timedelta: None for what PyTorch takes.
+    """
+    dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+    seconds = dist_cfg.get('timeout')
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def time_out_words(cfg: Mapping[str, Any]) -> str:
@@ -118,11 +128,10 @@ def time_out_words(cfg: Mapping[str, Any]) -> str:
     Args:
         cfg (Mapping): The config of the run.
     """
-    dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
-    seconds = dist_cfg.get('timeout')
+    limit = time_out(cfg)
     text = (
-        f'{seconds:g} seconds'
-        if seconds
+        f'{limit.total_seconds():g} seconds'
+        if limit
         else '10 minutes with NCCL and 30 with gloo'
     )
     return (

@@ -285,11 +285,13 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         Raises:
             ConfigError: If there is no such block, none, or one twice.
         """
-        layers = [layer] if isinstance(layer, int) else list(layer)
+        # A word is wrong as a whole, and not by its letters.
+        one = not isinstance(layer, Sequence) or isinstance(layer, str)
+        layers: Sequence = [layer] if one else layer  # type: ignore[assignment]
         for index in layers:
-            if not -depth <= index < depth:
+            if not isinstance(index, int) or not -depth <= index < depth:
                 raise ConfigError(
-                    f'`teacher.layer` is {index}, but the network '
+                    f'`teacher.layer` is {index!r}, but the network '
                     f'has {depth} blocks'
                 )
         found = sorted({index % depth for index in layers})

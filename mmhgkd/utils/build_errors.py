@@ -43,10 +43,13 @@ def clear_build_errors() -> Iterator[None]:
                 if isinstance(kind, str):
                     check_type(self, kind, arguments.get('_scope_'))
                 raise
-            except TypeError as error:
+            except (ConfigError, RunError):
+                raise
+            except (TypeError, AttributeError, AssertionError) as error:
                 if isinstance(kind, str):
                     kind = self.get(kind)
                 _check_argument(kind, arguments, error)
+                _check_text(kind, arguments, error)
                 raise
 
     Registry.build = build_or_explain
@@ -79,30 +82,59 @@ def building(name: str) -> Iterator[None]:
 
 
 def _check_argument(
-    kind: Any, arguments: Mapping[str, Any], error: TypeError
+    kind: Any, arguments: Mapping[str, Any], error: Exception
 ) -> None:
     """Name the closest option, if the error is about one that is unknown."""
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if found is None or found[1] not in arguments or not inspect.isclass(kind):
         return
-    taken: set[str] = set()
-    for parent in kind.__mro__:
-        if '__init__' not in vars(parent) or parent is object:
-            continue
-        parameters = inspect.signature(parent).parameters.values()
-        taken.update(
-            parameter.name
-            for parameter in parameters
-            if parameter.kind
-            in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        )
-        # What a class does not pass on, its parents do not get.
-        if all(x.kind is not x.VAR_KEYWORD for x in parameters):
-            break
+    taken = _parameters(kind)
     raise ConfigError(
         f'`{found[1]}` is no option of `{kind.__name__}`; '
         f'{closest(found[1], sorted(taken), "leave it out")}'
     ) from error
+
+
+def _check_text(
+    kind: Any, arguments: Mapping[str, Any], error: Exception
+) -> None:
+    """Name an option that is text where its default is something else.
+
+    Python's own words about it name no option.
+    """
+    if not inspect.isclass(kind):
+        return
+    for name, parameter in _parameters(kind).items():
+        value, default = arguments.get(name), parameter.default
+        if (
+            isinstance(value, str)
+            and default not in (None, parameter.empty)
+            and not isinstance(default, str)
+        ):
+            raise ConfigError(
+                f'cannot build `{kind.__name__}` of the config: its option '
+                f'`{name}` is {value!r}, where the default is {default!r} '
+                f'({" ".join(str(error).split())})'
+            ) from error
+
+
+def _parameters(kind: Any) -> dict[str, inspect.Parameter]:
+    """Options of a class and of those that it passes others on to."""
+    found: dict[str, inspect.Parameter] = {}
+    for parent in kind.__mro__:
+        if '__init__' not in vars(parent) or parent is object:
+            continue
+        parameters = inspect.signature(parent).parameters.values()
+        for parameter in parameters:
+            if parameter.kind in (
+                parameter.POSITIONAL_OR_KEYWORD,
+                parameter.KEYWORD_ONLY,
+            ):
+                found.setdefault(parameter.name, parameter)
+        # What a class does not pass on, its parents do not get.
+        if all(x.kind is not x.VAR_KEYWORD for x in parameters):
+            break
+    return found
 
 
 def check_type(registry: Registry, name: str, scope: str | None) -> None:

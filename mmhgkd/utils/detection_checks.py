@@ -17,7 +17,8 @@ from .coco_files import check_masks, read_coco, say_left_out
 from .config_options import find_key
 from .errors import ConfigError
 from .find_type import find_type
-from .labeled_images import MAX_IMAGES, LabeledImage, check_labeled_images
+from .image_sample import MAX_IMAGES
+from .labeled_images import LabeledImage, check_labeled_images
 
 HEADS = ('bbox_head', 'mask_head')
 

@@ -1,7 +1,7 @@
 """Building from a config of unknown origin."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from mmengine.registry import DefaultScope, Registry
@@ -39,10 +39,12 @@ def known_types(source: str) -> Iterator[None]:
         scope, name = self.split_scope_key(key)
         if scope is not None and (scope not in SCOPES or '.' in name):
             raise _refusal(source, key)
-        if scope is None and not _is_registered(self, key):
-            # MMEngine would import a module of this name.
-            return None
-        found = get(self, key)
+        place: Any = nullcontext(self)
+        if scope is not None:
+            place = switch_known(self, scope)
+        with place as registry:
+            # MMEngine would import what is not registered.
+            found = _find_registered(registry, name)
         if found is not None and not _is_known(found):
             raise _refusal(source, key)
         return found
@@ -76,15 +78,22 @@ def stored_scope(config: Mapping[str, Any], source: str) -> str:
     return scope
 
 
-def _is_registered(registry: Registry, name: str) -> bool:
-    """Whether a registry or one above it has a part of this name."""
+def _find_registered(registry: Registry, name: str) -> Any:
+    """What a registry or one above it has under a name.
+
+    A class that is registered under another name counts by its own, too, as
+    stored configs have it.
+    """
+    classes: dict[str, Any] = {}
     node: Registry | None = registry
     while node is not None:
         node.import_from_location()
         if name in node.module_dict:
-            return True
+            return node.module_dict[name]
+        for part in node.module_dict.values():
+            classes.setdefault(getattr(part, '__name__', ''), part)
         node = node.parent
-    return False
+    return classes.get(name)
 
 
 def _is_known(found: Any) -> bool:

@@ -1,7 +1,6 @@
 """Checks of images against their masks or annotations, for a sample."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,11 +8,9 @@ from mmengine.registry import TRANSFORMS
 
 from .errors import ConfigError
 from .find_type import type_name
-from .image_headers import ImageHeader, is_plain, read_header
+from .image_headers import ImageHeader, is_plain
+from .image_sample import ImageSample
 from .left_out import printable, say_once
-
-#: Most images that are looked at in each data set, spread evenly over it.
-MAX_IMAGES = 1000
 
 _IGNORING = "color_type='color_ignore_orientation'"
 _UPRIGHT = (
@@ -68,25 +65,14 @@ def check_labeled_images(
     with TRANSFORMS.switch_scope_and_registry(scope) as registry:
         load: Callable = registry.build(dict(steps[0]))
     seen: list[tuple[LabeledImage, ImageHeader, tuple[int, int]]] = []
-    unreadable, transparent = [], []
+    kind = type_name(steps[0].get('type'))
+    sample = ImageSample(option, stock=kind != 'LoadImage')
     for image in images:
         if '://' in image.path:
             continue
-        if not os.path.exists(image.path):
-            raise ConfigError(
-                f'the image {printable(image.path)} of `{option}` does not '
-                'exist; restore it, or change `data_root`, `data_prefix` or '
-                'the suffix'
-            )
-        try:
-            header = read_header(image.path)
-        except Exception:  # a damaged file can cause any
-            unreadable.append(image.path)
+        header = sample.look(image.path)
+        if header is None:
             continue
-        if type_name(steps[0].get('type')) != 'LoadImage':
-            _check_kind(image.path, header, option)
-            if header.alpha:
-                transparent.append(image.path)
         size = header.width, header.height
         if header.orientation != 1 or not _is_plain(image.path):
             try:
@@ -94,38 +80,11 @@ def check_labeled_images(
             except ConfigError:
                 raise
             except Exception:  # a damaged file can cause any
-                unreadable.append(image.path)
+                sample.unreadable.append(image.path)
                 continue
         seen.append((image, header, size))
-    _check_sizes(seen, option, type_name(steps[0].get('type')))
-    looked = f'of {len(images)} images of `{option}` that were looked at'
-    if transparent:
-        say_once(
-            f'{len(transparent)} {looked} have transparent pixels, whose '
-            "hidden colors are used; `type='mmhgkd.LoadImage'` lays them on "
-            'a `background`',
-            transparent,
-            logging.WARNING,
-        )
-    if unreadable:
-        say_once(
-            f'{len(unreadable)} {looked} are unreadable',
-            unreadable,
-            logging.WARNING,
-        )
-
-
-def _check_kind(path: str, header: ImageHeader, option: str) -> None:
-    """Depth and channels are what the loader of MMCV can take."""
-    colors = header.channels - header.alpha
-    deep = header.bits > 8 and header.format != 'JPEG2000'
-    if deep or (header.format == 'TIFF' and colors not in (1, 3)):
-        raise ConfigError(
-            f'the image {printable(path)} of `{option}` has {header.bits} '
-            f'bits and {header.channels} channels; set '
-            "`type='mmhgkd.LoadImage'` in its pipeline, with `value_range` "
-            'or `channels`'
-        )
+    _check_sizes(seen, option, kind)
+    sample.conclude(len(images))
 
 
 def _check_sizes(

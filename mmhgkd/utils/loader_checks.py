@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from .build_errors import check_type
 from .errors import ConfigError, closest
-from .value_checks import check_part, find
+from .value_checks import check_part, find, is_count
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _OPTIONS = (
@@ -41,6 +41,12 @@ def check_loader(cfg: Mapping[str, Any], loader: str) -> None:
     if settings.get('batch_sampler') is None:
         # Without one MMEngine reads the data in their order, each rank all.
         check_part(f'{loader}.sampler', settings.get('sampler'))
+    for seed in find(settings, 'sampler.seed'):
+        if seed is not None and not is_count(seed, 0):
+            raise ConfigError(
+                f'`{loader}.sampler.seed` must be a whole number of at least '
+                f'0, or None, got {seed!r}'
+            )
     for pipeline in find(settings, 'dataset.pipeline'):
         if not isinstance(pipeline, (list, tuple)) or not pipeline:
             raise ConfigError(

@@ -26,6 +26,7 @@ from .errors import ConfigError
 from .find_type import find_type
 from .run_checks import check_kinds, check_settings
 from .segmentation_checks import check_segmentation
+from .value_checks import find
 
 #: Optimizer wrappers that compute in half precision.
 MIXED_PRECISION = ('AmpOptimWrapper', 'AutocastOptimWrapper')
@@ -121,7 +122,9 @@ def check_load_from(cfg: Config) -> None:
 def check_model_checkpoints(cfg: Config) -> None:
     """Pre-trained parts of the model, such as the teacher, exist."""
     for path, part in find_key(cfg.get('model'), 'checkpoint', 'model'):
-        if not isinstance(part['checkpoint'], (str, os.PathLike, type(None))):
+        if part['checkpoint'] == '' or not isinstance(
+            part['checkpoint'], (str, os.PathLike, type(None))
+        ):
             raise ConfigError(
                 f'`{path}` must be a file, got {part["checkpoint"]!r}'
             )
@@ -135,19 +138,27 @@ def check_model_checkpoints(cfg: Config) -> None:
 
 def check_writing(cfg: Config) -> None:
     """Files can be made in the work folder, or where it will be made."""
-    folder = cfg.get('work_dir')
-    if not folder:
-        return
+    folders = {'--work-dir': cfg.get('work_dir')}
+    option = 'default_hooks.checkpoint.out_dir'
+    for folder in find(cfg.to_dict(), option):
+        folders[option] = folder
+    for option, folder in folders.items():
+        if folder and '://' not in folder:
+            _check_writing(folder, option)
+
+
+def _check_writing(folder: str, option: str) -> None:
     place = os.path.abspath(folder)
     while not os.path.isdir(place):
         place = os.path.dirname(place)
+    what = 'work folder' if option == '--work-dir' else 'folder'
     try:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise ConfigError(
-            f'cannot write into the work folder `{folder}` '
-            f'({error.strerror}); set `--work-dir` to another folder'
+            f'cannot write into the {what} `{folder}` '
+            f'({error.strerror}); set `{option}` to another folder'
         ) from error
 
 

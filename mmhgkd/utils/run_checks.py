@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import ConfigError, one_of
-from .find_type import type_name
 from .loader_checks import LOADERS, check_loader
+from .model_checks import check_model
 from .training_checks import check_hooks, check_optimizer, check_schedules
 from .value_checks import (
     check_files,
@@ -51,6 +51,10 @@ _COUNTS = {
     'log_processor.window_size': 1,
     'auto_scale_lr.base_batch_size': 1,
     'env_cfg.mp_cfg.opencv_num_threads': 0,
+    'env_cfg.resource_limit': 1,
+    'model.backbone.base_channels': 1,
+    'model.backbone.frozen_stages': -1,
+    'model.backbone.stem_channels': 1,
     **{f'{loader}.batch_size': 1 for loader in LOADERS},
     **{f'{loader}.num_workers': 0 for loader in LOADERS},
 }
@@ -58,7 +62,16 @@ _COUNTS = {
 _OPTIONAL_COUNTS = ('default_hooks.checkpoint.max_keep_ckpts',)
 _FLAGS = (
     'train_cfg.by_epoch',
-    'default_hooks.checkpoint.by_epoch',
+    'auto_scale_lr.enable',
+    *(
+        f'default_hooks.checkpoint.{name}'
+        for name in (
+            'by_epoch',
+            'save_last',
+            'save_optimizer',
+            'save_param_scheduler',
+        )
+    ),
     'randomness.deterministic',
     'randomness.diff_rank_seed',
     'find_unused_parameters',
@@ -86,6 +99,7 @@ _FLAGS = (
             'drop_last',
             'pin_memory',
             'persistent_workers',
+            'sampler.round_up',
             'sampler.shuffle',
         )
     ),
@@ -131,7 +145,7 @@ def check_kinds(cfg: Mapping[str, Any]) -> None:
             )
         for index, part in enumerate(value):
             check_part(f'{path}.{index}', part)
-    _check_model(cfg)
+    check_model(cfg)
 
 
 def check_settings(cfg: Mapping[str, Any]) -> None:
@@ -170,46 +184,6 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     _check_evaluation(cfg)
 
 
-def _check_model(cfg: Mapping[str, Any]) -> None:
-    """The parts of the model, and what its constructors do not look at."""
-    model = cfg.get('model') or {}
-    distills = type_name(model.get('type')) == 'HGKD'
-    for name in ('backbone', 'teacher', 'head') if distills else ('backbone',):
-        if name in model:
-            check_part(f'model.{name}', model[name])
-        elif distills:
-            raise ConfigError(f'the model has no `{name}`; set `model.{name}`')
-    backbone = model.get('backbone')
-    if not isinstance(backbone, Mapping):
-        return
-    rate = backbone.get('drop_path_rate')
-    if rate is not None and not (is_number(rate) and 0 <= rate < 1):
-        raise ConfigError(
-            f'`model.backbone.drop_path_rate` must lie in [0, 1), got {rate!r}'
-        )
-    init_cfg = backbone.get('init_cfg')
-    if isinstance(init_cfg, (str, int, float)):
-        raise ConfigError(
-            '`model.backbone.init_cfg` must be a dict such as dict(type='
-            f"'Pretrained', checkpoint=FILE), got {init_cfg!r}"
-        )
-    if 'style' in backbone and 'ResNe' in str(backbone['type']):
-        one_of(
-            '`model.backbone.style`', backbone['style'], ('pytorch', 'caffe')
-        )
-    norm = {
-        **(cfg.get('data_preprocessor') or {}),
-        **(model.get('data_preprocessor') or {}),
-    }
-    channels, mean = backbone.get('in_channels', 3), norm.get('mean')
-    if isinstance(mean, Sequence) and len(mean) == 3 and channels != 3:
-        raise ConfigError(
-            f'`model.backbone.in_channels` is {channels!r}, but the images '
-            'have the 3 channels of `data_preprocessor.mean`; set '
-            '`model.backbone.in_channels=3`'
-        )
-
-
 def _check_surroundings(cfg: Mapping[str, Any]) -> None:
     """Seed, processes and log."""
     randomness = cfg.get('randomness') or {}
@@ -245,6 +219,7 @@ def _check_surroundings(cfg: Mapping[str, Any]) -> None:
             '`log_level` must be DEBUG, INFO, WARNING, ERROR or '
             f'CRITICAL, got {level!r}'
         )
+    one_of('`sync_bn`', cfg.get('sync_bn'), (None, False, 'torch', 'mmcv'))
     compiled = cfg.get('compile', False)
     if not isinstance(compiled, (bool, Mapping)):
         raise ConfigError(
@@ -255,6 +230,20 @@ def _check_surroundings(cfg: Mapping[str, Any]) -> None:
 
 def _check_evaluation(cfg: Mapping[str, Any]) -> None:
     """An evaluation has all its parts, or none, and figures have names."""
+    for intervals in find(cfg, 'train_cfg.dynamic_intervals'):
+        pairs = intervals if isinstance(intervals, (list, tuple)) else [()]
+        if intervals is not None and not all(
+            isinstance(pair, (list, tuple))
+            and len(pair) == 2
+            and is_count(pair[0], 0)
+            and is_count(pair[1], 1)
+            for pair in pairs
+        ):
+            raise ConfigError(
+                '`train_cfg.dynamic_intervals` must be pairs of a start and '
+                'an interval of at least 1, such as [(0, 10), (90, 1)], got '
+                f'{intervals!r}'
+            )
     for name in ('val_evaluator', 'test_evaluator'):
         metrics = cfg.get(name) or []
         for metric in [metrics] if isinstance(metrics, Mapping) else metrics:
@@ -264,6 +253,11 @@ def _check_evaluation(cfg: Mapping[str, Any]) -> None:
                     f'the `prefix` of a metric of `{name}` must be a word, '
                     f'got {prefix!r}'
                 )
+            one_of(
+                f'`collect_device` of a metric of `{name}`',
+                metric.get('collect_device', 'cpu'),
+                ('cpu', 'gpu', 'npu'),
+            )
     for kind in ('val', 'test'):
         names = [f'{kind}_{part}' for part in ('dataloader', 'cfg')]
         names.append(f'{kind}_evaluator')

@@ -187,6 +187,11 @@ def _explaining(load: Callable) -> Callable:
             return load(filename, *args, **kwargs)
         except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
             raise _refusal(filename) from error
+        except KeyError as error:
+            raise ConfigError(
+                f'there is no model {error} that `{filename}` could name; '
+                'name a file or a URL'
+            ) from error
         except (OSError, ImportError) as error:
             raise ConfigError(
                 f'cannot download the checkpoint `{filename}` ({error}); '

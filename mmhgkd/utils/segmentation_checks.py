@@ -20,7 +20,8 @@ from .config_options import find_key
 from .errors import ConfigError
 from .find_type import type_name
 from .image_headers import read_header
-from .labeled_images import MAX_IMAGES, LabeledImage, check_labeled_images
+from .image_sample import MAX_IMAGES
+from .labeled_images import LabeledImage, check_labeled_images
 from .left_out import count_kinds, say_once
 
 

@@ -15,6 +15,9 @@ from .errors import ConfigError
 # Libraries evaluate some of these names as Python.
 _NAMES = {'type': r'[\w./-]+', 'dtype': r'\w+'}
 _NUMBERS = {'inf': math.inf, 'nan': math.nan}
+#: Packages whose parts have a scope of their own, and those that have none.
+_SCOPED = ('mmengine', 'mmpretrain', 'mmdet', 'mmseg', 'mmhgkd')
+_PLAIN = ('mmcv', 'torch', 'torchvision')
 
 
 def parse_config(text: str, source: str) -> dict[str, Any]:
@@ -22,8 +25,9 @@ def parse_config(text: str, source: str) -> dict[str, Any]:
 
     ``Config.fromstring`` runs the text as Python, and so would any code in a
     checkpoint of unknown origin. What MMEngine writes are literals and calls
-    of ``dict``; types, which it writes by their dotted name, become that
-    name.
+    of ``dict``; classes, which it writes by the module that they are in,
+    become the name that they are registered under, such as
+    'mmpretrain.ResNet'.
 
     Raises:
         ConfigError: If the text holds anything else; ``source`` is its file.
@@ -54,7 +58,27 @@ def _named(name: Any, node: ast.expr) -> Any:
         and not re.fullmatch(_NAMES[name], value)
     ):
         raise ValueError(f'line {node.lineno} has the {name} {value!r}')
+    if name == 'type' and isinstance(value, str):
+        return registered_name(value)
     return value
+
+
+def registered_name(kind: str) -> str:
+    """The name of a class of a known package, without its module.
+
+    Args:
+        kind (str): Such as 'mmpretrain.models.backbones.resnet.ResNet', or
+            any other name of a type.
+
+    Returns:
+        str: Such as 'mmpretrain.ResNet', else the name as it is.
+    """
+    if kind.count('.') < 2:
+        return kind
+    package, *_, name = kind.split('.')
+    if package in _SCOPED:
+        return f'{package}.{name}'
+    return name if package in _PLAIN else kind
 
 
 def _value(node: ast.expr) -> Any:

@@ -9,6 +9,16 @@ from typing import Any
 from .errors import ConfigError, one_of
 from .value_checks import find, is_count, is_number
 
+#: What optimizers switch on and off; some leave it to PyTorch by None.
+_SWITCHES = (
+    'amsgrad',
+    'capturable',
+    'differentiable',
+    'foreach',
+    'fused',
+    'maximize',
+    'nesterov',
+)
 _MULTIPLIERS = (
     'lr_mult',
     'decay_mult',
@@ -55,6 +65,13 @@ def check_optimizer(cfg: Mapping[str, Any]) -> None:
                     f'`optim_wrapper.optimizer.{name}` must be a number of at '
                     f'least 0, got {value!r}'
                 )
+    for name in _SWITCHES:
+        for value in find(cfg, f'optim_wrapper.optimizer.{name}'):
+            if value is not None and not isinstance(value, bool):
+                raise ConfigError(
+                    f'`optim_wrapper.optimizer.{name}` must be True or '
+                    f'False, got {value!r}'
+                )
     for value in find(cfg, 'optim_wrapper.optimizer.betas'):
         if (
             not isinstance(value, (list, tuple))
@@ -72,13 +89,30 @@ def check_optimizer(cfg: Mapping[str, Any]) -> None:
             'rate of the config is meant for; add `auto_scale_lr = '
             'dict(base_batch_size=...)` to the config'
         )
-    for name in _MULTIPLIERS:
-        for value in find(cfg, f'optim_wrapper.paramwise_cfg.{name}'):
+    parts = {'optim_wrapper.paramwise_cfg': _paramwise(cfg)}
+    keys = _paramwise(cfg).get('custom_keys') or {}
+    for key in keys if isinstance(keys, Mapping) else ():
+        path = f'optim_wrapper.paramwise_cfg.custom_keys.{key}'
+        if not isinstance(keys[key], Mapping):
+            raise ConfigError(
+                f'`{path}` must be a dict such as dict(lr_mult=0.1), got '
+                f'{keys[key]!r}'
+            )
+        parts[path] = keys[key]
+    for path, part in parts.items():
+        for name in _MULTIPLIERS:
+            value = part.get(name)
             if value is not None and not is_number(value):
                 raise ConfigError(
-                    f'`optim_wrapper.paramwise_cfg.{name}` must be a number, '
-                    f'got {value!r}'
+                    f'`{path}.{name}` must be a number, got {value!r}'
                 )
+
+
+def _paramwise(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
+    for value in find(cfg, 'optim_wrapper.paramwise_cfg'):
+        if isinstance(value, Mapping):
+            return value
+    return {}
 
 
 def check_schedules(cfg: Mapping[str, Any]) -> None:
@@ -101,10 +135,35 @@ def check_schedules(cfg: Mapping[str, Any]) -> None:
                 f'`{path}` begins at {begin} and ends at {end}; set '
                 f'`{path}.end` to a later one'
             )
-        by_epoch = schedule.get('by_epoch', True)
-        if not isinstance(by_epoch, bool):
+        for name in ('by_epoch', 'convert_to_iter_based'):
+            flag = schedule.get(name, True)
+            if not isinstance(flag, bool):
+                raise ConfigError(
+                    f'`{path}.{name}` must be True or False, got {flag!r}'
+                )
+        _check_values(path, schedule)
+
+
+def _check_values(path: str, schedule: Mapping[str, Any]) -> None:
+    """Factors and ends of a schedule are numbers that make sense."""
+    for name in ('start_factor', 'end_factor', 'factor', 'gamma', 'power'):
+        value = schedule.get(name)
+        # A step of `LinearLR` divides by the factor before it.
+        first = name in ('start_factor', 'factor')
+        if value is not None and not (
+            is_number(value) and (value > 0 or (value == 0 and not first))
+        ):
             raise ConfigError(
-                f'`{path}.by_epoch` must be True or False, got {by_epoch!r}'
+                f'`{path}.{name}` must be a '
+                f'{"positive number" if first else "number of at least 0"}, '
+                f'got {value!r}'
+            )
+    for name in ('eta_min', 'eta_min_ratio'):
+        value = schedule.get(name)
+        if value is not None and not (is_number(value) and value >= 0):
+            raise ConfigError(
+                f'`{path}.{name}` must be a number of at least 0, got '
+                f'{value!r}'
             )
 
 
@@ -142,6 +201,17 @@ def check_hooks(cfg: Mapping[str, Any]) -> None:
                     f'`{path}.interval` must be a whole number of at least 1, '
                     f'or -1, got {value!r}'
                 )
+    for name in find(cfg, 'default_hooks.checkpoint.filename_tmpl'):
+        if name is not None and (
+            not isinstance(name, str)
+            or name.count('{}') != 1
+            or not name.endswith('.pth')
+            or '/' in name
+        ):
+            raise ConfigError(
+                '`default_hooks.checkpoint.filename_tmpl` must be a name '
+                f"such as 'epoch_{{}}.pth', got {name!r}"
+            )
     for rule in find(cfg, 'default_hooks.checkpoint.rule'):
         for value in rule if isinstance(rule, (list, tuple)) else [rule]:
             one_of(

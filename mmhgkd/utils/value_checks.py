@@ -82,7 +82,9 @@ def check_files(cfg: Mapping[str, Any]) -> None:
             '`--work-dir` to a folder'
         )
     load_from = cfg.get('load_from')
-    if load_from is not None and not isinstance(load_from, (str, os.PathLike)):
+    if load_from == '' or not isinstance(
+        load_from, (str, os.PathLike, type(None))
+    ):
         raise ConfigError(
             f'`load_from` must be a file or None, got {load_from!r}'
         )
@@ -92,6 +94,11 @@ def check_files(cfg: Mapping[str, Any]) -> None:
             'in it, or use `--work-dir FOLDER --resume` to go on with a run'
         )
     for folder in find(cfg, 'default_hooks.checkpoint.out_dir'):
+        if folder is not None and not (folder and isinstance(folder, str)):
+            raise ConfigError(
+                '`default_hooks.checkpoint.out_dir` must be the name of a '
+                f'folder, got {folder!r}'
+            )
         if folder and os.path.isfile(folder):
             raise ConfigError(
                 f'`{folder}` of `default_hooks.checkpoint.out_dir` is a file; '

@@ -12,10 +12,12 @@ import timm
 import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+import torchvision
 from masked_reference import assert_parity, randomize
 from mmpretrain.models import RegNet, ResNet, SEResNet, TIMMBackbone
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from mmhgkd.backbones import SparseNetwork, sparsify
 from mmhgkd.masks import RandomUnitMask
@@ -336,6 +338,25 @@ def test_maps_by_name() -> None:
             if len(arguments) > 1:
                 found, expected = found.rows(), expected.rows()
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_extractor_of_torchvision() -> None:
+    """It is a graph, and gives a dict of the maps."""
+    torch.manual_seed(0)
+    layers = {f'layer{n}': f'c{n}' for n in range(1, 5)}
+    network = torchvision.models.resnet18(norm_layer=nn.BatchNorm2d)
+    dense = create_feature_extractor(network, layers)
+    student = sparsify(copy.deepcopy(dense))
+    assert student.feature_channels == (64, 128, 256, 512)
+    assert student.feature_strides == (4, 8, 16, 32)
+    assert student.state_dict().keys() == dense.state_dict().keys()
+    images, mask = torch.randn(2, 3, 64, 64), RandomUnitMask()(2, 64, 64)
+    for found, expected in zip(
+        student(images), dense(images).values(), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+    masked = student(images, mask)
+    assert [x.rows().size(1) for x in masked] == [64, 128, 256, 512]
 
 
 def test_maps_of_hooks_are_refused() -> None:

@@ -110,6 +110,69 @@ def test_longer_schedule_and_other_rate_hold(
     assert ('lr 0.001 -> 0.003' in caplog.text) == bool(changed)
 
 
+@pytest.mark.parametrize(
+    ('changed', 'text'),
+    [
+        (
+            {'optim_wrapper.optimizer.weight_decay': 0.5},
+            'weight_decay 0.01 ->',
+        ),
+        (
+            {
+                'param_scheduler.1': dict(
+                    type='PolyLR',
+                    power=2,
+                    by_epoch=False,
+                    convert_to_iter_based=False,
+                    end=6,
+                )
+            },
+            'another kind of schedule in param_scheduler.1',
+        ),
+        ({'param_scheduler': None}, '2 -> 0 schedules'),
+    ],
+)
+def test_other_settings_of_the_optimizer_hold(
+    build: Build,
+    caplog: pytest.LogCaptureFixture,
+    changed: dict[str, Any],
+    text: str,
+) -> None:
+    whole, expected = train(build, folder='whole', **schedule(1), **changed)
+    train(build, 3, **schedule(1))
+    rest, run = train(build, resume='auto', **schedule(1), **changed)
+    assert rest.rates == pytest.approx(whole.rates[2:], rel=1e-12)
+    groups = [x.optim_wrapper.param_groups[0] for x in (run, expected)]
+    assert groups[0]['weight_decay'] == groups[1]['weight_decay']
+    assert text in caplog.text
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'text'),
+    [
+        ('optim_wrapper.clip_grad.max_norm', 0.5, '5.0 -> 0.5'),
+        ('optim_wrapper.clip_grad', None, "{'max_norm': 5.0} -> None"),
+        ('optim_wrapper.accumulative_counts', 2, 'not set -> 2'),
+        ('model.head.feature_loss.loss_weight', 2.0, 'not set -> 2.0'),
+        ('model.backbone.drop_path_rate', 0.2, '0.1 -> 0.2'),
+        ('custom_hooks.0.momentum', 0.1, '0.01 -> 0.1'),
+        ('train_dataloader.dataset.pipeline.2.prob', 0.1, '0.5 -> 0.1'),
+    ],
+)
+def test_other_settings_are_said(
+    build: Build,
+    caplog: pytest.LogCaptureFixture,
+    key: str,
+    value: Any,
+    text: str,
+) -> None:
+    train(build, 3)
+    train(build, 4, resume='auto', **{key: value})
+    assert f'those of the config hold from here on: {key} {text}' in (
+        caplog.text
+    )
+
+
 def test_longer_training_than_its_schedule(
     build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -246,6 +309,20 @@ def test_other_batch_of_a_run_by_iterations(
     assert rest.steps == [(0, 12)]
     assert rest.files[0] == whole.files[4]
     assert 'has changed' not in caplog.text
+
+
+def test_endless_order_of_too_few_images(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {
+        **ITERATIONS,
+        'train_cfg': dict(type='IterBasedTrainLoop', max_iters=1),
+        'train_dataloader.sampler': dict(type='InfiniteSampler'),
+        BATCH: 30,
+    }
+    train(build, **options)
+    assert 'The 24 training images do not fill one batch of 30' in caplog.text
+    assert 'so that a batch has images twice' in caplog.text
 
 
 def test_checkpoint_of_an_old_version(build: Build) -> None:

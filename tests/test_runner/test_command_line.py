@@ -17,8 +17,10 @@ from mmhgkd.runner import command_line
         (
             distributed.DistStoreError('Timed out after 61 seconds'),
             3,
-            'error: another process of this run is lost: Timed out after 61 '
-            'seconds; see its message, then add --resume\n',
+            'error: another process of this run has not answered in time '
+            '(Timed out after 61 seconds); see whether it has been stopped or '
+            'hangs, and end it, then add --resume; how long to wait is set by '
+            '`env_cfg.dist_cfg.timeout`\n',
         ),
         (
             distributed.DistNetworkError('port: 29500, error: EADDRINUSE'),

@@ -101,13 +101,16 @@ def test_mae_of_transformers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('name', [REGISTERS, PLAIN, GIANT])
-@pytest.mark.parametrize('layout', ['authors', 'transformers'])
+@pytest.mark.parametrize('layout', ['authors', 'transformers', 'prefixed'])
 def test_dinov2(tmp_path: Path, name: str, layout: str) -> None:
     arguments = dict(model_args=dict(SMALL, img_size=28), target_norm='none')
     expected = randomize(TimmTeacher(name, allow_random=True, **arguments))
     state = authors(expected)
-    if layout == 'transformers':
+    if layout != 'authors':
         state = huggingface(state, DINO)
+    if layout == 'prefixed':  # of a model with a head
+        prefix = 'dinov2_with_registers.' if name == REGISTERS else 'dinov2.'
+        state = {f'{prefix}{key}': value for key, value in state.items()}
     path = tmp_path / 'dino.pth'
     torch.save(state, path)
     teacher = TimmTeacher(name, str(path), **arguments)

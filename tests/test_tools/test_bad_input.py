@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from bad_nested_settings import NESTED
 from bad_run_settings import RUN
 from bad_settings import DATA, MODEL
 from mmengine.logging import MessageHub, MMLogger
@@ -284,7 +285,7 @@ OPTIONS = [
         'the checkpoint `notes.txt` cannot be read',
     ),
 ]
-ROWS = [*OPTIONS, *MODEL, *DATA, *RUN]
+ROWS = [*OPTIONS, *MODEL, *DATA, *RUN, *NESTED]
 
 
 @pytest.fixture
@@ -320,9 +321,7 @@ def folder(
         registry._instance_dict.clear()
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'), [*OPTIONS, *MODEL, *DATA, *RUN]
-)
+@pytest.mark.parametrize(('options', 'message'), ROWS)
 def test_one_clear_line(
     train: ModuleType,
     folder: Path,
@@ -370,6 +369,15 @@ def test_without_a_mistake(train: ModuleType, folder: Path) -> None:
     log = next((folder / 'run').glob('*/*.log')).read_text()
     assert '`head.queue.size` is 512, more than a quarter of the 8' in log
     assert 'set `head.queue.size=2`' in log
+
+
+def test_key_that_fits_no_parameter(train: ModuleType, folder: Path) -> None:
+    config = str(CONFIGS / 'hgkd' / 'r18_scenes_unet.py')
+    key = 'optim_wrapper.paramwise_cfg.custom_keys.bakbone'
+    options = [*SMALL, f'{key}.lr_mult=0.1', 'work_dir=run']
+    assert train.main([config, '--cfg-options', *options]) == 0
+    log = next((folder / 'run').glob('*/*.log')).read_text()
+    assert f'`{key}` fits no parameter of the model' in log
 
 
 def test_batch_larger_than_the_data(train: ModuleType, folder: Path) -> None:

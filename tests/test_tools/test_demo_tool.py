@@ -4,8 +4,10 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -362,3 +364,32 @@ def test_silent_clients(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         client.close()
     with urlopen(f'{url}/settings') as response:
         assert response.status == 200
+
+
+@pytest.mark.parametrize('part', ['head', 'body', 'refused'])
+def test_clients_that_trickle(
+    url: str, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """A byte now and then is no reason to wait for ever."""
+    monkeypatch.setattr(demo_server.DemoHandler, 'request_seconds', 1.5)
+    host, port = url.removeprefix('http://').split(':')
+    head = b'POST /explore HTTP/1.0\r\nContent-Length: 1000\r\n'
+    if part != 'refused':  # for its host
+        head += f'Host: {host}:{port}\r\n'.encode()
+    if part != 'head':
+        head += b'\r\n'
+    begin = time.monotonic()
+    with socket.create_connection((host, int(port)), 0.2) as client:
+        client.sendall(head)
+        answer = b''
+        while time.monotonic() < begin + 20:
+            with suppress(TimeoutError):
+                received = client.recv(1 << 16)
+                answer += received
+                if not received:
+                    break
+            with suppress(BrokenPipeError, ConnectionResetError):
+                client.sendall(b'x')
+    assert time.monotonic() < begin + 10
+    status = {'head': b'', 'body': b' 408 ', 'refused': b' 403 '}[part]
+    assert status in answer

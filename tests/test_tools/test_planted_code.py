@@ -20,6 +20,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
+from mmpretrain.models import GlobalAveragePooling, ImageClassifier
 from PIL import Image
 from test_demo_tool import demo
 from test_report_tool import report
@@ -27,9 +28,13 @@ from tool_loader import load_tool
 from toy_run import config as run_config
 from toy_run import write_run
 
+from mmhgkd.algorithms import HGKD
 from mmhgkd.apis import extract_features, load_student
+from mmhgkd.backbones import SparseResNet
+from mmhgkd.necks import UNetNeck
 from mmhgkd.report import RunRecord
 from mmhgkd.runner import command_line, safe_loading
+from mmhgkd.teachers.checkpoint import read_state_dict
 from mmhgkd.utils import ConfigError, load_config
 from mmhgkd.utils.known_types import known_types
 from mmhgkd.visualization.trained_model import run_inputs
@@ -244,6 +249,117 @@ def test_export_and_apis(trap: Trap, tmp_path: Path, number: int) -> None:
     main = load_tool('model_converters/export_student').main
     assert main([checkpoint, str(out)]) == 2
     assert not out.exists()
+
+
+@pytest.mark.parametrize('number', range(7))
+@pytest.mark.parametrize('end', ['onnx', 'xml'])
+def test_graphs(trap: Trap, tmp_path: Path, number: int, end: str) -> None:
+    checkpoint = student_file(tmp_path, configs(trap)[number])
+    out = tmp_path / f'out.{end}'
+    main = load_tool('model_converters/export_student').main
+    assert main([checkpoint, str(out)]) == 2
+    assert not out.exists()
+
+
+@pytest.mark.parametrize('part', ['backbone', 'decode_head', 'scope'])
+def test_graph_of_a_task(trap: Trap, tmp_path: Path, part: str) -> None:
+    """Its whole model is built, head and all."""
+    model: dict[str, Any] = dict(
+        type='EncoderDecoder',
+        backbone=BACKBONE,
+        decode_head=dict(
+            type='FCNHead', in_channels=64, channels=8, num_classes=3
+        ),
+    )
+    scope = 'mmseg'
+    if part == 'scope':
+        scope = 'planted'
+    else:
+        model[part] = trap.part
+    config = dict(default_scope=scope, model=model)
+    main = load_tool('model_converters/export_student').main
+    checkpoint = student_file(tmp_path, config)
+    assert main([checkpoint, str(tmp_path / 'out.onnx')]) == 2
+
+
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'mmengine.mkdir_or_exist',
+        'mmengine.utils.mkdir_or_exist',
+        'mmengine.utils.path.mkdir_or_exist',
+    ],
+)
+def test_functions_of_known_packages(
+    trap: Trap, tmp_path: Path, kind: str
+) -> None:
+    """Only what is registered is a part of a model."""
+    part = dict(type=kind, dir_name=str(trap.path))
+    MODELS.build(dict(part))
+    trap.works()
+    checkpoint = student_file(tmp_path, dict(model=dict(backbone=part)))
+    with pytest.raises(ConfigError):
+        load_student(checkpoint)
+
+
+def test_types_as_classes(tmp_path: Path) -> None:
+    """A stored config has them by the modules that they are in."""
+    config = dict(
+        default_scope='mmpretrain',
+        model=dict(
+            type=HGKD,
+            backbone=dict(
+                BACKBONE,
+                type=SparseResNet,
+                norm_cfg=dict(type=torch.nn.BatchNorm2d),
+            ),
+            neck=dict(type=UNetNeck),
+        ),
+    )
+    checkpoint = student_file(tmp_path, config)
+    text = torch.load(checkpoint)['meta']['cfg']
+    assert 'mmhgkd.backbones.sparse_resnet.SparseResNet' in text
+    student = load_student(checkpoint)
+    assert type(student.backbone) is SparseResNet
+    config['model'] = dict(
+        type=ImageClassifier,
+        backbone=dict(BACKBONE, type=SparseResNet),
+        neck=dict(type=GlobalAveragePooling),
+        head=None,
+    )
+    out = tmp_path / 'out.pth'
+    main = load_tool('model_converters/export_student').main
+    argv = [student_file(tmp_path, config), str(out), '--to', 'mmpretrain']
+    assert main(argv) == 0
+    assert out.is_file()
+
+
+@pytest.mark.parametrize('option', ['load_from', 'resume', 'teacher'])
+def test_words_do_not_tell_how_to_run_it(
+    train: ModuleType,
+    toy: Path,
+    trap: Trap,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+) -> None:
+    torch.save(dict(state_dict=dict(weight=trap)), 'a.pth')
+    if option == 'teacher':
+        with pytest.raises(ConfigError) as error:
+            read_state_dict('a.pth')
+        text = str(error.value)
+    else:
+        argv = [str(toy), '--work-dir', 'run']
+        argv += (
+            ['--resume', 'a.pth']
+            if option == 'resume'
+            else ['--cfg-options', 'load_from=a.pth']
+        )
+        assert train.main(argv) == 2
+        text = capsys.readouterr().err
+        assert text.count('error: ') == 1
+    assert 'can run code' in text
+    for word in ('weights_only', 'safe_globals', 'trust', 'unsafe'):
+        assert word not in text
 
 
 def test_a_user_names_any_part(tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def test_launcher_that_ends_makes_its_ranks_save(
     try:
         wait_until(lambda: any(Path('run').glob('*/vis_data/scalars.json')))
         launcher.send_signal(number)
-        launcher.wait(60)
+        launcher.wait(240)
         wait_until(lambda: Path('run/interrupted.pth').is_file())
     finally:
         launcher.kill()
@@ -331,7 +331,7 @@ def test_launcher_that_ends_makes_its_ranks_save(
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS
+from picture_bomb import write_bomb
 from PIL import Image
 
 from mmhgkd.utils import ConfigError, preflight
@@ -206,7 +207,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if f'{text}: {", ".join(names)}' not in lines:
             lines.append(f'{text}: {", ".join(names)}')
 
-    for module in ('coco_files', 'labeled_images'):
+    for module in ('coco_files', 'image_sample', 'labeled_images'):
         monkeypatch.setattr(f'mmhgkd.utils.{module}.say_once', say_once)
     return lines
 
@@ -399,6 +400,15 @@ def test_annotations_of_images_that_are_turned(root: Path) -> None:
     assert "`color_type='color_ignore_orientation'` of LoadImageFro" in text
     cfg = with_masks(root, color_type='color_ignore_orientation')
     preflight.check_config(cfg, SECTIONS)
+
+
+def test_image_that_uses_up_the_memory(root: Path) -> None:
+    write(root, annotated(root))
+    write_bomb(root / 'train2017' / '2.png')
+    text = message(with_masks(root))
+    assert text.startswith('1 of 2 images of `train_dataloader.dataset` that')
+    assert 'more than 178 megapixels' in text
+    assert f'such as {root}/train2017/2.png' in text
 
 
 def test_pipe_as_annotation_file(root: Path) -> None:

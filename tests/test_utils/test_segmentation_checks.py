@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.utils import register_all_modules
+from picture_bomb import write_bomb
 from PIL import Image
 
 from mmhgkd.utils import ConfigError
@@ -166,7 +167,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def say_once(text: str, names: Any = (), level: int = 0) -> None:
         lines.append(f'{text}: {", ".join(map(str, names))}')
 
-    for module in ('segmentation_checks', 'labeled_images'):
+    for module in ('segmentation_checks', 'image_sample', 'labeled_images'):
         monkeypatch.setattr(f'mmhgkd.utils.{module}.say_once', say_once)
     return lines
 
@@ -341,6 +342,13 @@ def test_kinds_that_the_stock_loader_cannot_take(
     cfg = option(config(root), type='mmhgkd.LoadImage')
     assert 'with values from 9 to 9; set `value_range`' in message(cfg)
     check_segmentation(option(cfg, value_range=(0, 9)), SECTIONS)
+
+
+def test_image_that_uses_up_the_memory(root: Path) -> None:
+    write_bomb(root / 'images' / '1.png')
+    text = message(config(root))
+    assert text.startswith('1 of 3 images of `train_dataloader.dataset.datas')
+    assert f'such as {root}/images/1.png' in text
 
 
 def test_images_with_another_suffix(root: Path, said: list[str]) -> None:

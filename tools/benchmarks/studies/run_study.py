@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
 from mmhgkd.runner import safe_loading
-from mmhgkd.utils import ConfigError, RunError
+from mmhgkd.utils import ConfigError, RunError, RunStopped
 from mmhgkd.utils.build_errors import clear_build_errors
 from mmhgkd.utils.end_with_parent import end_with_parent
 
@@ -212,4 +212,10 @@ def _try(job: Job) -> str | None:
     except (FloatingPointError, PeerError) as error:
         print_log(f'{job.name} has failed: {error}', 'current')
         return f'{job.name}: {error}'
+    except RunStopped:
+        study = multiprocessing.parent_process()
+        if study is not None and study.pid != os.getppid():
+            # The pool would begin the next job, and wait for ever then.
+            os._exit(RunStopped.exit_code)
+        raise
     return None
