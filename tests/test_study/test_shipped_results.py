@@ -14,10 +14,9 @@ FOLDERS = {
     'clothing': ROOT / 'docs' / 'study' / 'clothing',
     'clothing_fresh': ROOT / 'docs' / 'study' / 'clothing',
     'photos': ROOT / 'docs' / 'study' / 'photos',
-    'direct': ROOT / 'docs' / 'study' / 'direct',
 }
 #: Studies of which not all arms and seeds have been run.
-PARTIAL = ('photos', 'direct')
+PARTIAL = ('photos',)
 PAGE = (ROOT / 'docs' / 'study.md').read_text(encoding='utf-8')
 
 
