@@ -118,6 +118,8 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             self.input_size = (input_size[0], input_size[1])
         #: The one grid that the network can work on, None = any.
         self.fixed_grid: tuple[int, int] | None = None
+        #: What builds the network for another size, '' = nothing.
+        self.size_option = ''
         self.mean = _image_statistics('mean', mean)
         self.std = _image_statistics('std', std)
         for name, value in (('input_scale', 1.0), ('input_shift', 0.0)):
@@ -167,12 +169,18 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         if self.fixed_grid is not None:
             rows, columns = self.fixed_grid
             if height * columns != width * rows:
+                other = ''
+                if self.size_option:
+                    other = (
+                        f', build it for them by `{self.size_option}='
+                        f'({height}, {width})`'
+                    )
                 raise ConfigError(
                     f'this teacher takes images of {rows * self.patch_size}x'
                     f'{columns * self.patch_size} px only, and {height}x'
                     f'{width} px have another shape; let the pipeline crop '
-                    'such a shape, or take a teacher for any size, such as '
-                    'MAE'
+                    f'such a shape{other}, or take a teacher for any size, '
+                    'such as MAE'
                 )
         if height * size[1] != width * size[0]:
             raise ConfigError(
@@ -225,6 +233,13 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             normalize_target(tokens, self.target_norm, self.group_size)
             for tokens in self.extract_tokens(self.prepare(images), visible)
         ]
+        found = layers[0].size(1)
+        if visible is None and found != grid[0] * grid[1]:
+            raise ConfigError(
+                f'the teacher gives {found} tokens for a grid of {grid[0]}x'
+                f'{grid[1]}; take another one, whose tokens are '
+                f'{self.patch_size} px apart'
+            )
         if self.combine == 'concat':
             tokens = torch.cat(layers, -1)
         else:

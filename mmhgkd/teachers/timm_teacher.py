@@ -145,6 +145,7 @@ class TimmTeacher(BaseTeacher):
                 network.prune_intermediate_layers(layers, prune_norm=True)
             if not getattr(network, 'dynamic_img_size', False):
                 self.fixed_grid = tuple(network.patch_embed.grid_size)
+        self.size_option = 'teacher.model_args.img_size'
         self.network: Any = network
         self.freeze()
 
