@@ -41,6 +41,8 @@ _UNUSED = re.compile(
     r'^(mask_token$|decoder_|lm_head\.|cls_pt_layers\.|head\.|fc_norm\.|ln2\.|'
     r'attn_pool\.|multi_scale_fusion_heads\.)|(^|\.)relative_position_index$'
 )
+# Where checkpoints have the weights; the last one is I-JEPA's.
+_INNER = ('state_dict', 'model', 'model_state', 'module', 'target_encoder')
 _LABELLED = re.compile(
     r'^head\.(fc\.|layers\.head\.|projection\.)?weight$|^fc_norm\.weight$'
 )
@@ -67,8 +69,8 @@ def load_weights(
     Args:
         network (nn.Module): The encoder.
         source (str): File or URL: a PyTorch or safetensors checkpoint of
-            facebookresearch/mae and hiera, unilm, SimMIM, timm, mmpretrain,
-            MMEngine or transformers (ViTMAE, DINOv2).
+            facebookresearch/mae and hiera, unilm, SimMIM, I-JEPA, timm,
+            mmpretrain, MMEngine or transformers (ViTMAE, DINOv2).
         names (Sequence[tuple[str, str]]): Patterns and replacements that
             turn the keys of other layouts into those of ``network``.
         adapt (Callable, optional): Adapts the renamed weights to the shapes
@@ -113,7 +115,7 @@ def read_state_dict(source: str, option: str = 'teacher.checkpoint') -> State:
     while isinstance(content, Mapping):
         inner = [
             content[key]
-            for key in ('state_dict', 'model', 'model_state', 'module')
+            for key in _INNER
             if isinstance(content.get(key), Mapping)
         ]
         if not inner:
@@ -122,8 +124,8 @@ def read_state_dict(source: str, option: str = 'teacher.checkpoint') -> State:
     state = find_tensors(
         content,
         top,
-        f'{source}: holds no weights under `state_dict`, `model`, '
-        '`model_state`, `module` or at its top',
+        f'{source}: holds no weights under '
+        f'{", ".join(f"`{key}`" for key in _INNER)} or at its top',
         'save the state dict of the encoder alone, and set '
         '`teacher.checkpoint` to that file',
     )

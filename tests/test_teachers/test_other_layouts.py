@@ -199,3 +199,24 @@ def test_advice_for_rectangles_works(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='crop such a shape, or take a'):
         other(torch.zeros(1, 3, 32, 48))
     assert other(torch.zeros(1, 3, 32, 32)).size(1) == 4 * 4
+
+
+def test_i_jepa(tmp_path: Path) -> None:
+    """Its file has the training state; the averaged encoder teaches."""
+    name = 'vit_huge_patch14_gap_224.in1k_ijepa'
+    arguments = dict(model_args=dict(SMALL, img_size=28), target_norm='none')
+    expected = randomize(TimmTeacher(name, allow_random=True, **arguments))
+    state = expected.network.state_dict()
+    path = tmp_path / 'ijepa.pth'
+    torch.save(
+        {
+            'encoder': {f'module.{k}': torch.zeros(1) for k in state},
+            'predictor': {},
+            'target_encoder': {f'module.{k}': x for k, x in state.items()},
+            'epoch': 300,
+        },
+        path,
+    )
+    teacher = TimmTeacher(name, str(path), **arguments)
+    images = torch.randn(1, 3, 28, 42)
+    assert torch.equal(teacher(images), expected(images))
