@@ -60,6 +60,9 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             or 'mean'. Defaults to 'concat'.
         group_size (int): Images whose tokens are whitened together.
             Defaults to 16.
+        bands (Sequence[int], optional): Channels of the images that the
+            teacher sees as red, green and blue, such as (0, 0, 0) of grey
+            images. Defaults to None, which means images of these three.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -80,8 +83,19 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         num_layers: int = 1,
         combine: str = 'concat',
         group_size: int = 16,
+        bands: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        if bands is not None and (
+            len(bands) != 3
+            or any(type(band) is not int or band < 0 for band in bands)
+        ):
+            raise ConfigError(
+                '`teacher.bands` must be the indices of three channels, those '
+                f'for red, green and blue, got {bands!r}'
+            )
+        #: Channels that are seen as red, green and blue, None = the images'.
+        self.bands = None if bands is None else tuple(bands)
         if group_size < 1:
             raise ConfigError(
                 f'`teacher.group_size` must be positive, got {group_size}'
@@ -146,9 +160,15 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         normalized by the teacher's own.
 
         Args:
-            mean (Sequence[float] or Tensor): RGB means in 0..255.
-            std (Sequence[float] or Tensor): RGB deviations in 0..255.
+            mean (Sequence[float] or Tensor): Means in 0..255, of RGB or of
+                all channels among which ``bands`` chooses.
+            std (Sequence[float] or Tensor): Deviations, likewise.
+
+        Raises:
+            ConfigError: If there are not as many as channels.
         """
+        mean = self._of_bands('mean', mean)
+        std = self._of_bands('std', std)
         mean = _image_statistics('mean', mean)
         std = _image_statistics('std', std)
         # Not equality: preprocessors round their statistics to fp32.
@@ -211,7 +231,8 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         """Compute the target of every patch.
 
         Args:
-            images (Tensor): Normalized images, ``(B, 3, H, W)``.
+            images (Tensor): Normalized images, ``(B, C, H, W)``, of three
+                channels or with those of ``bands``.
             mask (UnitMask, optional): Which units the student sees; needed
                 by ``input='visible'`` and of no effect otherwise.
                 Defaults to None.
@@ -251,8 +272,43 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         )
         return full.scatter(1, visible[..., None].expand_as(tokens), tokens)
 
+    def choose_bands(self, images: Tensor) -> Tensor:
+        """Red, green and blue as the teacher sees them, ``(B, 3, H, W)``.
+
+        Raises:
+            ConfigError: If the images have not these channels.
+        """
+        channels = images.size(1)
+        if self.bands is None:
+            if channels != 3:
+                raise ConfigError(
+                    f'the images have {channels} channels, and the teacher '
+                    'sees three; set `teacher.bands` to those that it takes '
+                    'as red, green and blue, such as (0, 0, 0) of grey images'
+                )
+            return images
+        self._check_bands(channels, 'the images have')
+        return torch.stack([images[:, band] for band in self.bands], 1)
+
+    def _check_bands(self, channels: int, what: str) -> None:
+        if self.bands is not None and max(self.bands) >= channels:
+            raise ConfigError(
+                f'`teacher.bands` is {self.bands}, but {what} {channels} '
+                f'channels; choose of 0 to {channels - 1}'
+            )
+
+    def _of_bands(
+        self, name: str, values: Sequence[float] | Tensor
+    ) -> Sequence[float] | Tensor:
+        if self.bands is None:
+            return values
+        found = torch.as_tensor(values, device='cpu').flatten()
+        self._check_bands(found.numel(), f'`data_preprocessor.{name}` is of')
+        return found[list(self.bands)]
+
     def prepare(self, images: Tensor) -> Tensor:
         """Normalize and resize the images as the teacher was trained."""
+        images = self.choose_bands(images)
         if self.renormalize:
             images = images * self.input_scale + self.input_shift
         size = self.input_size

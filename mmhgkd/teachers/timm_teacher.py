@@ -58,6 +58,7 @@ class TimmTeacher(BaseTeacher):
             Defaults to None.
         combine (str): As above. Defaults to 'concat'.
         group_size (int): As above. Defaults to 16.
+        bands (Sequence[int], optional): As above. Defaults to None.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 
@@ -81,6 +82,7 @@ class TimmTeacher(BaseTeacher):
         input_size: int | Sequence[int] | None = None,
         combine: str = 'concat',
         group_size: int = 16,
+        bands: Sequence[int] | None = None,
         allow_random: bool = False,
     ) -> None:
         require_checkpoint(checkpoint, allow_random)
@@ -131,6 +133,7 @@ class TimmTeacher(BaseTeacher):
             input_size=input_size,
             combine=combine,
             group_size=group_size,
+            bands=bands,
         )
         if checkpoint is not None:
             load_network(network, checkpoint)
