@@ -3,6 +3,8 @@
 from inspect import signature
 from typing import Any
 
+from torch import nn
+
 from mmhgkd.necks.densify import check_maps
 from mmhgkd.utils import ConfigError
 
@@ -59,3 +61,33 @@ def check_backbone(backbone: Any, neck: Any, head: Any, unit: int) -> None:
             f'not {head.embedding.in_channels}; set '
             f'`head.embedding.in_channels={width}`'
         )
+
+
+def check_channels(preprocessor: nn.Module, backbone: nn.Module) -> None:
+    """Refuse a stem for another number of channels than the images have.
+
+    Args:
+        preprocessor (nn.Module): It has a mean for each channel, or none.
+        backbone (nn.Module): The student.
+
+    Raises:
+        ConfigError: If the numbers differ.
+    """
+    mean = getattr(preprocessor, 'mean', None)
+    stem = next(
+        (
+            module.in_channels
+            for module in backbone.modules()
+            if isinstance(module, nn.Conv2d)
+        ),
+        None,
+    )
+    # A single number is meant for all channels, and some stems put
+    # neighboring pixels into channels first.
+    if mean is None or stem is None or stem % mean.numel() == 0:
+        return
+    raise ConfigError(
+        f'`data_preprocessor.mean` is of {mean.numel()} channels, but the '
+        f'first layer of the student takes {stem}; set '
+        f'`backbone.in_channels={mean.numel()}`, or as many means'
+    )

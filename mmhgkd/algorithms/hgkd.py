@@ -15,7 +15,7 @@ from mmhgkd.sparse.rows import rows_to_dense
 from mmhgkd.teachers import BaseTeacher
 from mmhgkd.utils import ConfigError, one_of
 
-from .check_backbone import check_backbone
+from .check_backbone import check_backbone, check_channels
 
 
 @MODELS.register_module()
@@ -94,7 +94,9 @@ class HGKD(BaseSelfSupervisor):
         self.mask = MODELS.build(mask or dict(type='mmhgkd.RandomUnitMask'))
         # Past nn.Module's registration, see the class docstring.
         object.__setattr__(self, 'teacher', MODELS.build(teacher))
-        mean, std = _image_norm(self.data_preprocessor)
+        check_channels(self.data_preprocessor, self.backbone)
+        bands = self.teacher.bands or (0, 1, 2)
+        mean, std = _image_norm(self.data_preprocessor, max(bands) + 1)
         self.teacher.set_image_norm(mean, std)
         self.views = views
         self._check_parts()
@@ -382,9 +384,11 @@ def _alternate(first: Tensor, second: Tensor, views: int) -> Tensor:
     return torch.cat(([first, second] * views)[:views])
 
 
-def _image_norm(preprocessor: nn.Module) -> tuple[list[float], list[float]]:
+def _image_norm(
+    preprocessor: nn.Module, channels: int
+) -> tuple[list[float], list[float]]:
     """Statistics, per channel, that the preprocessor normalizes with."""
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     if mean is None or std is None:
-        return [0.0] * 3, [1.0] * 3
+        return [0.0] * channels, [1.0] * channels
     return mean.flatten().tolist(), std.flatten().tolist()

@@ -100,6 +100,95 @@ def decode_image(
     return np.ascontiguousarray(color[..., ::-1])
 
 
+def decode_bands(
+    content: bytes,
+    bands: int,
+    value_range: ValueRange = None,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Decode an image of a given number of channels, and keep them all.
+
+    Args:
+        content (bytes): Content of an image file, or of a ``.npy`` file.
+        bands (int): Channels that it must have.
+        value_range (tuple[float, float] or str, optional): As of
+            :func:`decode_image`. Defaults to None.
+        max_pixels (int): Most pixels that are decoded.
+            Defaults to 178956970.
+
+    Returns:
+        np.ndarray: ``(H, W, bands)`` uint8, in the order of the file.
+
+    Raises:
+        UnsuitableImageError: If it has another number of channels, or
+            ``value_range`` has to be set.
+        OSError: If it cannot be decoded.
+        PIL.Image.DecompressionBombError: If it has too many pixels.
+    """
+    orientation = 1
+    if content.startswith(b'\x93NUMPY'):
+        # Never by pickle, which would run code of the file.
+        pixels = np.load(io.BytesIO(content), allow_pickle=False)
+        if pixels.ndim not in (2, 3) or pixels.dtype.kind not in 'uif':
+            raise UnsuitableImageError(
+                f'is an array of the shape {pixels.shape} and the type '
+                f'{pixels.dtype}; store numbers of the shape (H, W, C)'
+            )
+    else:
+        header = read_header(content)
+        if header.width * header.height > max_pixels:
+            raise Image.DecompressionBombError(
+                f'{header.width} x {header.height} pixels'
+            )
+        orientation = header.orientation
+        pixels = _read_bands(content, header)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[0] * pixels.shape[1] > max_pixels:
+        raise Image.DecompressionBombError(
+            f'{pixels.shape[1]} x {pixels.shape[0]} pixels'
+        )
+    found = pixels.shape[2]
+    if found != bands:
+        raise UnsuitableImageError(
+            f'has {found} channels, and `bands` of LoadImage is {bands}; '
+            f'set it to {found}, or take such images out'
+        )
+    if pixels.dtype != np.uint8:
+        what = f'has values of {pixels.dtype} in {found} channels'
+        pixels = _scale(pixels, value_range, what)
+    return np.ascontiguousarray(_TURNS[orientation](pixels))
+
+
+def _read_bands(content: bytes, header: ImageHeader) -> np.ndarray:
+    """All channels, ``(H, W)`` or ``(H, W, C)``, as stored."""
+    if header.format == 'TIFF':
+        from tifffile import TiffFile
+
+        with TiffFile(io.BytesIO(content)) as tiff:
+            page = tiff.pages.first
+            try:
+                pixels = page.asarray()
+            except ValueError as error:
+                raise OSError(f'{error}') from error
+            if page.axes.startswith('S'):
+                pixels = np.moveaxis(pixels, 0, -1)
+            return pixels
+    if header.bits > 8:
+        pixels = cv2.imdecode(
+            np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED
+        )
+        if pixels is None:
+            raise OSError('no image')
+        if pixels.ndim == 3:
+            pixels = pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
+        return pixels
+    with Image.open(io.BytesIO(content)) as image:
+        if image.mode in ('P', '1'):
+            image = image.convert('RGBA' if header.alpha else 'RGB')
+        return np.asarray(image)
+
+
 def read_pixels(
     content: bytes, header: ImageHeader
 ) -> tuple[np.ndarray, np.ndarray | None, bool]:

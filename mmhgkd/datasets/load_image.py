@@ -18,6 +18,7 @@ from .decode_image import (
     BACKGROUND,
     UnsuitableImageError,
     ValueRange,
+    decode_bands,
     decode_image,
 )
 
@@ -63,6 +64,10 @@ class LoadImage(LoadImageFromFile):
         channels (Sequence[int], optional): Red, green and blue among the
             channels of an image that has more than three.
             Defaults to None, which refuses such images.
+        bands (int, optional): Channels that every image must have, such as 4
+            or 10, which are all kept in the order of the file, transparency
+            included. Reads arrays ``(H, W, C)`` of NumPy (.npy), too.
+            Defaults to None: images become red, green and blue.
         background (Sequence[int]): RGB color behind transparent pixels.
             Defaults to (124, 117, 104), the mean of ImageNet.
         max_pixels (int): Images of more pixels are not read, as one of them
@@ -85,6 +90,7 @@ class LoadImage(LoadImageFromFile):
         *args: Any,
         value_range: ValueRange = None,
         channels: Sequence[int] | None = None,
+        bands: int | None = None,
         background: Sequence[int] = BACKGROUND,
         max_pixels: int = MAX_PIXELS,
         **kwargs: Any,
@@ -109,6 +115,16 @@ class LoadImage(LoadImageFromFile):
                 '`channels` of LoadImage must be the indices of red, green '
                 f'and blue, got {channels!r}'
             )
+        if bands is not None and (type(bands) is not int or bands < 1):
+            raise ConfigError(
+                '`bands` of LoadImage must be a positive number of channels, '
+                f'got {bands!r}'
+            )
+        if bands is not None and channels is not None:
+            raise ConfigError(
+                '`bands` of LoadImage keeps all channels, and `channels` '
+                'chooses three; set one of them'
+            )
         if not (
             _are_numbers(background, 3)
             and all(0 <= value <= 255 for value in background)
@@ -124,6 +140,7 @@ class LoadImage(LoadImageFromFile):
             )
         self.value_range = value_range
         self.channels = channels
+        self.bands = bands
         self.background = background
         self.max_pixels = max_pixels
         self._listed: set[str] = set()
@@ -188,7 +205,7 @@ class LoadImage(LoadImageFromFile):
 
         Returns:
             np.ndarray: ``(H, W, 3)`` in the order BGR, or what other color
-            types than 'color' make of it.
+            types than 'color' make of it; ``(H, W, C)`` with ``bands``.
 
         Raises:
             UnsuitableImageError: If an option has to be set for it.
@@ -213,6 +230,10 @@ class LoadImage(LoadImageFromFile):
         return fileio.get(path, backend_args=self.backend_args)
 
     def _decode(self, content: bytes) -> np.ndarray:
+        if self.bands is not None:
+            return decode_bands(
+                content, self.bands, self.value_range, self.max_pixels
+            )
         width, height = plain_size(content)
         if width * height > self.max_pixels:
             raise Image.DecompressionBombError(f'{width} x {height} pixels')

@@ -60,6 +60,9 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             or 'mean'. Defaults to 'concat'.
         group_size (int): Images whose tokens are whitened together.
             Defaults to 16.
+        bands (Sequence[int], optional): Channels of the images that the
+            teacher sees as red, green and blue, such as (0, 0, 0) of grey
+            images. Defaults to None, which means images of these three.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -80,8 +83,19 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         num_layers: int = 1,
         combine: str = 'concat',
         group_size: int = 16,
+        bands: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        if bands is not None and (
+            len(bands) != 3
+            or any(type(band) is not int or band < 0 for band in bands)
+        ):
+            raise ConfigError(
+                '`teacher.bands` must be the indices of three channels, those '
+                f'for red, green and blue, got {bands!r}'
+            )
+        #: Channels that are seen as red, green and blue, None = the images'.
+        self.bands = None if bands is None else tuple(bands)
         if group_size < 1:
             raise ConfigError(
                 f'`teacher.group_size` must be positive, got {group_size}'
@@ -118,6 +132,8 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             self.input_size = (input_size[0], input_size[1])
         #: The one grid that the network can work on, None = any.
         self.fixed_grid: tuple[int, int] | None = None
+        #: What builds the network for another size, '' = nothing.
+        self.size_option = ''
         self.mean = _image_statistics('mean', mean)
         self.std = _image_statistics('std', std)
         for name, value in (('input_scale', 1.0), ('input_shift', 0.0)):
@@ -144,9 +160,15 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         normalized by the teacher's own.
 
         Args:
-            mean (Sequence[float] or Tensor): RGB means in 0..255.
-            std (Sequence[float] or Tensor): RGB deviations in 0..255.
+            mean (Sequence[float] or Tensor): Means in 0..255, of RGB or of
+                all channels among which ``bands`` chooses.
+            std (Sequence[float] or Tensor): Deviations, likewise.
+
+        Raises:
+            ConfigError: If there are not as many as channels.
         """
+        mean = self._of_bands('mean', mean)
+        std = self._of_bands('std', std)
         mean = _image_statistics('mean', mean)
         std = _image_statistics('std', std)
         # Not equality: preprocessors round their statistics to fp32.
@@ -167,12 +189,18 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         if self.fixed_grid is not None:
             rows, columns = self.fixed_grid
             if height * columns != width * rows:
+                other = ''
+                if self.size_option:
+                    other = (
+                        f', build it for them by `{self.size_option}='
+                        f'({height}, {width})`'
+                    )
                 raise ConfigError(
                     f'this teacher takes images of {rows * self.patch_size}x'
                     f'{columns * self.patch_size} px only, and {height}x'
                     f'{width} px have another shape; let the pipeline crop '
-                    'such a shape, or take a teacher for any size, such as '
-                    'MAE'
+                    f'such a shape{other}, or take a teacher for any size, '
+                    'such as MAE'
                 )
         if height * size[1] != width * size[0]:
             raise ConfigError(
@@ -203,7 +231,8 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         """Compute the target of every patch.
 
         Args:
-            images (Tensor): Normalized images, ``(B, 3, H, W)``.
+            images (Tensor): Normalized images, ``(B, C, H, W)``, of three
+                channels or with those of ``bands``.
             mask (UnitMask, optional): Which units the student sees; needed
                 by ``input='visible'`` and of no effect otherwise.
                 Defaults to None.
@@ -225,6 +254,13 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             normalize_target(tokens, self.target_norm, self.group_size)
             for tokens in self.extract_tokens(self.prepare(images), visible)
         ]
+        found = layers[0].size(1)
+        if visible is None and found != grid[0] * grid[1]:
+            raise ConfigError(
+                f'the teacher gives {found} tokens for a grid of {grid[0]}x'
+                f'{grid[1]}; take another one, whose tokens are '
+                f'{self.patch_size} px apart'
+            )
         if self.combine == 'concat':
             tokens = torch.cat(layers, -1)
         else:
@@ -236,8 +272,43 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         )
         return full.scatter(1, visible[..., None].expand_as(tokens), tokens)
 
+    def choose_bands(self, images: Tensor) -> Tensor:
+        """Red, green and blue as the teacher sees them, ``(B, 3, H, W)``.
+
+        Raises:
+            ConfigError: If the images have not these channels.
+        """
+        channels = images.size(1)
+        if self.bands is None:
+            if channels != 3:
+                raise ConfigError(
+                    f'the images have {channels} channels, and the teacher '
+                    'sees three; set `teacher.bands` to those that it takes '
+                    'as red, green and blue, such as (0, 0, 0) of grey images'
+                )
+            return images
+        self._check_bands(channels, 'the images have')
+        return torch.stack([images[:, band] for band in self.bands], 1)
+
+    def _check_bands(self, channels: int, what: str) -> None:
+        if self.bands is not None and max(self.bands) >= channels:
+            raise ConfigError(
+                f'`teacher.bands` is {self.bands}, but {what} {channels} '
+                f'channels; choose of 0 to {channels - 1}'
+            )
+
+    def _of_bands(
+        self, name: str, values: Sequence[float] | Tensor
+    ) -> Sequence[float] | Tensor:
+        if self.bands is None:
+            return values
+        found = torch.as_tensor(values, device='cpu').flatten()
+        self._check_bands(found.numel(), f'`data_preprocessor.{name}` is of')
+        return found[list(self.bands)]
+
     def prepare(self, images: Tensor) -> Tensor:
         """Normalize and resize the images as the teacher was trained."""
+        images = self.choose_bands(images)
         if self.renormalize:
             images = images * self.input_scale + self.input_shift
         size = self.input_size

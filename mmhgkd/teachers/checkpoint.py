@@ -39,10 +39,12 @@ TIMM_NAMES = (
 # average pooling, and index tables, which the networks compute themselves.
 _UNUSED = re.compile(
     r'^(mask_token$|decoder_|lm_head\.|cls_pt_layers\.|head\.|fc_norm\.|ln2\.|'
-    r'attn_pool\.)|(^|\.)relative_position_index$'
+    r'attn_pool\.|multi_scale_fusion_heads\.)|(^|\.)relative_position_index$'
 )
+# Where checkpoints have the weights; the last one is I-JEPA's.
+_INNER = ('state_dict', 'model', 'model_state', 'module', 'target_encoder')
 _LABELLED = re.compile(
-    r'^head\.(fc\.|layers\.head\.)?weight$|^fc_norm\.weight$'
+    r'^head\.(fc\.|layers\.head\.|projection\.)?weight$|^fc_norm\.weight$'
 )
 
 
@@ -67,8 +69,8 @@ def load_weights(
     Args:
         network (nn.Module): The encoder.
         source (str): File or URL: a PyTorch or safetensors checkpoint of
-            facebookresearch/mae, unilm, timm, mmpretrain, MMEngine or
-            transformers (ViTMAE, DINOv2).
+            facebookresearch/mae and hiera, unilm, SimMIM, I-JEPA, timm,
+            mmpretrain, MMEngine or transformers (ViTMAE, DINOv2).
         names (Sequence[tuple[str, str]]): Patterns and replacements that
             turn the keys of other layouts into those of ``network``.
         adapt (Callable, optional): Adapts the renamed weights to the shapes
@@ -88,8 +90,10 @@ def load_weights(
             'alone',
             stacklevel=2,
         )
-    if any(key.startswith('backbone.') for key in state):
-        state = strip_prefix(state, 'backbone.')
+    # Of MMPretrain, and of SimMIM's authors.
+    for prefix, part in (('backbone.', ''), ('encoder.', 'patch_embed.')):
+        if any(key.startswith(prefix + part) for key in state):
+            state = strip_prefix(state, prefix)
     encoder = {rename(key, names): value for key, value in state.items()}
     encoder = {k: v for k, v in encoder.items() if not _UNUSED.search(k)}
     if adapt is not None:
@@ -111,7 +115,7 @@ def read_state_dict(source: str, option: str = 'teacher.checkpoint') -> State:
     while isinstance(content, Mapping):
         inner = [
             content[key]
-            for key in ('state_dict', 'model', 'module')
+            for key in _INNER
             if isinstance(content.get(key), Mapping)
         ]
         if not inner:
@@ -120,8 +124,8 @@ def read_state_dict(source: str, option: str = 'teacher.checkpoint') -> State:
     state = find_tensors(
         content,
         top,
-        f'{source}: holds no weights under `state_dict`, `model`, `module` '
-        'or at its top',
+        f'{source}: holds no weights under '
+        f'{", ".join(f"`{key}`" for key in _INNER)} or at its top',
         'save the state dict of the encoder alone, and set '
         '`teacher.checkpoint` to that file',
     )

@@ -48,6 +48,7 @@ class MIMTeacher(BaseTeacher):
             Defaults to None.
         combine (str): As above. Defaults to 'concat'.
         group_size (int): As above. Defaults to 16.
+        bands (Sequence[int], optional): As above. Defaults to None.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 
@@ -69,6 +70,7 @@ class MIMTeacher(BaseTeacher):
         input_size: int | Sequence[int] | None = None,
         combine: str = 'concat',
         group_size: int = 16,
+        bands: Sequence[int] | None = None,
         allow_random: bool = False,
     ) -> None:
         require_checkpoint(checkpoint, allow_random)
@@ -119,6 +121,7 @@ class MIMTeacher(BaseTeacher):
             num_layers=len(layers),
             combine=combine,
             group_size=group_size,
+            bands=bands,
         )
         if checkpoint is None:
             network.init_weights()

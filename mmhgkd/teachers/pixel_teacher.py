@@ -41,6 +41,7 @@ class PixelTeacher(BaseTeacher):
         norm_unit: int = 32,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        bands: Sequence[int] | None = None,
     ) -> None:
         if patch_size < 1 or norm_unit < 1 or norm_unit % patch_size:
             raise ConfigError(
@@ -48,7 +49,12 @@ class PixelTeacher(BaseTeacher):
                 f'`teacher.patch_size` ({patch_size} px)'
             )
         super().__init__(
-            3 * patch_size**2, patch_size, mean, std, target_norm='none'
+            3 * patch_size**2,
+            patch_size,
+            mean,
+            std,
+            target_norm='none',
+            bands=bands,
         )
         self.norm_unit = norm_unit
 
@@ -78,14 +84,16 @@ class PixelTeacher(BaseTeacher):
 
         Args:
             tokens (Tensor): Predicted tokens, ``(B, L, D)``.
-            images (Tensor): The true images, ``(B, 3, H, W)``, whose
+            images (Tensor): The true images, ``(B, C, H, W)``, whose
                 statistics undo the normalization.
 
         Returns:
-            Tensor: ``(B, 3, H, W)``, normalized as ``images``.
+            Tensor: ``(B, 3, H, W)``, normalized as ``images``, of which it
+            is the channels that the teacher sees.
         """
         rows, columns = self.grid(*images.shape[-2:])
-        mean, std = self._statistics(self.prepare(images))
+        images = self.prepare(images)
+        mean, std = self._statistics(images)
         pixels = tokens.reshape(
             -1, rows, columns, self.patch_size, self.patch_size, 3
         )

@@ -1,26 +1,33 @@
-import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import timm
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
 
 from .base_teacher import BaseTeacher
-from .checkpoint import TIMM_NAMES, State, load_weights, require_checkpoint
+from .checkpoint import require_checkpoint
+from .timm_network import build_network, find_patch_size, load_network
+from .timm_stages import (
+    STAGED,
+    check_windows,
+    choose_stages,
+    image_size,
+    prune,
+    stage_tokens,
+)
 
 
 @MODELS.register_module()
 class TimmTeacher(BaseTeacher):
     """A Vision Transformer of timm as the teacher.
 
-    timm's ``VisionTransformer`` (MAE, DINOv2), ``Beit`` and ``Eva``. Weights
-    are never downloaded by name, since most of timm's are fine-tuned, and
-    the labels would leak into the student.
+    timm's ``VisionTransformer`` (MAE, DINOv2), ``Beit`` and ``Eva``, and of
+    the networks in stages ``Hiera`` (MAE) and ``SwinTransformer`` (SimMIM).
+    Weights are never downloaded by name, since most of timm's are
+    fine-tuned, and the labels would leak into the student.
 
     A BEiT that was only pre-trained needs ``model_args=dict(
     use_rel_pos_bias=False, use_shared_rel_pos_bias=True)``.
@@ -33,8 +40,13 @@ class TimmTeacher(BaseTeacher):
         model_args (dict, optional): Arguments of ``timm.create_model``.
             Defaults to None.
         layer (int or Sequence[int]): Block whose tokens are the target, or
-            several; the final norm belongs to the last block only.
+            several; the final norm belongs to the last block only. In a
+            network in stages they are counted within the stage.
             Defaults to -1.
+        stride (int or Sequence[int], optional): Pixels between two tokens of
+            a network in stages, which chooses the stage; tokens of several
+            are put side by side on the finest grid. Defaults to None, which
+            means 16.
         mean (Sequence[float], optional): RGB means, in 0..255, of the
             pre-training. Defaults to None, which means those that timm
             lists for the tag in ``model_name``.
@@ -46,6 +58,7 @@ class TimmTeacher(BaseTeacher):
             Defaults to None.
         combine (str): As above. Defaults to 'concat'.
         group_size (int): As above. Defaults to 16.
+        bands (Sequence[int], optional): As above. Defaults to None.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 
@@ -61,6 +74,7 @@ class TimmTeacher(BaseTeacher):
         checkpoint: str | None = None,
         model_args: dict | None = None,
         layer: int | Sequence[int] = -1,
+        stride: int | Sequence[int] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         input: str = 'full',
@@ -68,6 +82,7 @@ class TimmTeacher(BaseTeacher):
         input_size: int | Sequence[int] | None = None,
         combine: str = 'concat',
         group_size: int = 16,
+        bands: Sequence[int] | None = None,
         allow_random: bool = False,
     ) -> None:
         require_checkpoint(checkpoint, allow_random)
@@ -78,39 +93,62 @@ class TimmTeacher(BaseTeacher):
                 "'vit_base_patch16_224.mae', or set `teacher.mean` and "
                 '`teacher.std`'
             )
-        network = _build(model_name, model_args or {})
-        if input == 'visible' and not isinstance(
-            network, timm.models.VisionTransformer
-        ):
+        network = build_network(model_name, model_args or {})
+        if input == 'visible' and not _reads_patches_alone(network):
             raise ConfigError(
                 "`teacher.input='visible'` needs a timm VisionTransformer "
-                f'(absolute positions), got {type(network).__name__}; use '
-                "`input='full'`"
+                'with absolute positions that embeds each patch on its own, '
+                f"got {_kind(network)}; use `input='full'`"
             )
+        stages = None
+        if isinstance(network, STAGED):
+            stages = choose_stages(network, stride, layer, self.check_layers)
+            check_windows(network, stages, (model_args or {}).get('img_size'))
+            patch_size = stages[0].stride
+            widths = [stage.width for stage in stages for _ in stage.blocks]
+            if combine == 'mean' and len(stages) > 1:
+                raise ConfigError(
+                    "`teacher.combine='mean'` takes tokens of one width, and "
+                    "stages differ; use 'concat', or one `teacher.stride`"
+                )
+        elif stride is not None:
+            raise ConfigError(
+                '`teacher.stride` is for networks in stages, Hiera and Swin; '
+                f'leave it out for a {type(network).__name__}, whose tokens '
+                f'are {find_patch_size(network)} px apart'
+            )
+        else:
+            depth = len(network.blocks)
+            layers = self.check_layers(layer, depth)
+            patch_size = find_patch_size(network)
+            widths = [network.embed_dim for _ in layers]
         norm = network.pretrained_cfg
-        depth = len(network.blocks)
-        layers = self.check_layers(layer, depth)
         super().__init__(
-            embed_dims=network.embed_dim,
-            patch_size=network.patch_embed.patch_size[0],
+            embed_dims=sum(widths) if combine == 'concat' else widths[0],
+            patch_size=patch_size,
             mean=[255 * x for x in norm['mean']] if mean is None else mean,
             std=[255 * x for x in norm['std']] if std is None else std,
             input=input,
             target_norm=target_norm,
             input_size=input_size,
-            num_layers=len(layers),
             combine=combine,
             group_size=group_size,
+            bands=bands,
         )
-        self.layers = layers
         if checkpoint is not None:
-            load_weights(
-                network, checkpoint, TIMM_NAMES, partial(_adapt, network)
-            )
-        if layers[-1] < depth - 1:
-            network.prune_intermediate_layers(layers, prune_norm=True)
-        if not getattr(network, 'dynamic_img_size', False):
-            self.fixed_grid = tuple(network.patch_embed.grid_size)
+            load_network(network, checkpoint)
+        self.stages = stages
+        if stages is not None:
+            height, width = image_size(network)
+            self.fixed_grid = (height // patch_size, width // patch_size)
+            prune(network, stages)
+        else:
+            self.layers = layers
+            if layers[-1] < depth - 1:
+                network.prune_intermediate_layers(layers, prune_norm=True)
+            if not getattr(network, 'dynamic_img_size', False):
+                self.fixed_grid = tuple(network.patch_embed.grid_size)
+        self.size_option = 'teacher.model_args.img_size'
         self.network: Any = network
         self.freeze()
 
@@ -119,6 +157,8 @@ class TimmTeacher(BaseTeacher):
     ) -> Sequence[Tensor]:
         """Patch tokens of the chosen blocks, ``(B, L or V, D)`` each."""
         network = self.network
+        if self.stages is not None:
+            return stage_tokens(network, self.stages, images)
         if visible is None:
             found = network.forward_intermediates(
                 images,
@@ -145,64 +185,15 @@ class TimmTeacher(BaseTeacher):
         return found
 
 
-def _build(model_name: str, model_args: dict) -> Any:
-    """Build a random model without head, for any image size if possible."""
-    # Without pooling, timm keeps the norm of the patch tokens.
-    model_args = {'num_classes': 0, 'global_pool': '', **model_args}
-    try:
-        try:
-            network = timm.create_model(
-                model_name, **{'dynamic_img_size': True, **model_args}
-            )
-        except TypeError as error:
-            if 'dynamic_img_size' not in str(error):
-                raise
-            network = timm.create_model(model_name, **model_args)
-    except (AssertionError, TypeError) as error:
-        raise ConfigError(
-            f'timm cannot build `teacher.model_name` {model_name!r} with '
-            f'{model_args}: {error}'
-        ) from error
-    models = timm.models
-    if not isinstance(
-        network, (models.VisionTransformer, models.Beit, models.Eva)
-    ):
-        raise ConfigError(
-            f'`teacher.model_name` {model_name!r} is a '
-            f'{type(network).__name__}; TimmTeacher takes the plain Vision '
-            'Transformers of timm: VisionTransformer, Beit and Eva'
-        )
-    return network
+def _reads_patches_alone(network: Any) -> bool:
+    """Whether hidden patches can be left out behind the embedding."""
+    return isinstance(network, timm.models.VisionTransformer) and isinstance(
+        network.patch_embed, timm.layers.PatchEmbed
+    )
 
 
-def _adapt(network: nn.Module, state: State) -> State:
-    """Let timm bring position tables to the size of the network."""
-    module = sys.modules[type(network).__module__]
-    source = dict(state)
-    if 'register_tokens' in state or any('.mlp.w12.' in key for key in state):
-        # By the mask token, which is no part of an encoder, timm knows the
-        # files of DINOv2's authors.
-        source['mask_token'] = torch.zeros(1, 1)
-    try:
-        adapted = module.checkpoint_filter_fn(source, network)
-        return {**adapted, **_lost_biases(state, adapted)}
-    except (AttributeError, RuntimeError):
-        # Weights of another architecture; the check of all keys and shapes
-        # that follows says what differs.
-        return state
-
-
-def _lost_biases(state: State, adapted: State) -> State:
-    """Biases that timm drops though they change the result.
-
-    It does so where the network has none, as those of most files of DINOv3
-    are zero. That of the keys is always masked out there.
-    """
-    lost = {}
-    for key, bias in state.items():
-        own = key.replace('qkv.bias', 'q_bias')
-        if key.endswith('qkv.bias') and not {key, own} & set(adapted):
-            query, _, value = bias.chunk(3)
-            if query.any() or value.any():
-                lost[key] = bias
-    return lost
+def _kind(network: Any) -> str:
+    name = type(network).__name__
+    if isinstance(network, timm.models.VisionTransformer):
+        return f'{name} with the stem {type(network.patch_embed).__name__}'
+    return name

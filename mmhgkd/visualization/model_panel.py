@@ -61,14 +61,15 @@ def model_columns(
     reconstruction = None
     if isinstance(model.teacher, PixelTeacher):
         restored = model.teacher.to_images(student.flatten(1, 2), inputs)
-        whole = torch.where(visible, inputs, restored)
+        seen_by_teacher = model.teacher.choose_bands(inputs)
+        whole = torch.where(visible, seen_by_teacher, restored)
         reconstruction = to_unit_range(model, whole)
     loss = model.head.feature_loss
     counted = {'masked': ~seen, 'visible': seen}.get(loss and loss.region)
     # Without a decoder the student says nothing of what it does not see.
     predicted = seen if model.neck is None else None
     return feature_columns(
-        to_unit_range(model, inputs),
+        to_unit_range(model, model.teacher.choose_bands(inputs)),
         visible,
         student,
         teacher,
@@ -97,6 +98,12 @@ def save_model_panel(
 
 
 def to_unit_range(model: HGKD, images: Tensor) -> Tensor:
-    """Undo the normalization of the preprocessor, to floats in [0, 1]."""
-    preprocessor = model.data_preprocessor
-    return ((images * preprocessor.std + preprocessor.mean) / 255).clamp(0, 1)
+    """Undo the normalization of the preprocessor, to floats in [0, 1].
+
+    Of images with other channels, it takes those that the teacher sees.
+    """
+    mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
+    if model.teacher.bands is not None:
+        bands = list(model.teacher.bands)
+        mean, std = mean[bands], std[bands]
+    return ((images * std + mean) / 255).clamp(0, 1)

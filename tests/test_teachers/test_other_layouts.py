@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from vit_reference import PATCH, arch, mae_state, reference_tokens
+from vit_reference import (
+    PATCH,
+    arch,
+    beit_state,
+    mae_state,
+    reference_tokens,
+    timm_args,
+)
 
 from mmhgkd.teachers import MIMTeacher, PixelTeacher, TimmTeacher
 from mmhgkd.teachers.checkpoint import read_state_dict
@@ -17,6 +24,7 @@ REGISTERS = 'vit_small_patch14_reg4_dinov2.lvd142m'
 PLAIN = 'vit_small_patch14_dinov2.lvd142m'
 GIANT = 'vit_giant_patch14_dinov2.lvd142m'
 DINOV3 = 'vit_small_patch16_dinov3.lvd1689m'
+BEIT = 'beit_base_patch16_224.in22k_ft_in22k'
 SMALL = dict(embed_dim=32, depth=2, num_heads=2)
 TO_HUGGINGFACE = (
     (r'^pos_embed$', 'embeddings.position_embeddings'),
@@ -161,3 +169,57 @@ def test_rectangles_have_no_circle() -> None:
     assert teacher.grid(64, 64) == (4, 4)
     with pytest.raises(ConfigError, match='set `teacher\\.input_size` to'):
         teacher.grid(128, 128)
+
+
+def test_advice_for_rectangles_works(tmp_path: Path) -> None:
+    state = beit_state(4, 4, shared=True)
+    path = str(tmp_path / 'beit.pth')
+    torch.save(state, path)
+    arguments = timm_args(use_rel_pos_bias=False, use_shared_rel_pos_bias=True)
+
+    def build(size: int | tuple[int, int]) -> TimmTeacher:
+        return TimmTeacher(BEIT, path, dict(arguments, img_size=size))
+
+    with pytest.raises(
+        ConfigError,
+        match=r'crop such a shape, build it for them by '
+        r'`teacher\.model_args\.img_size=\(32, 48\)`',
+    ):
+        build(32)(torch.zeros(1, 3, 32, 48))
+    assert build(32)(torch.zeros(1, 3, 32, 32)).size(1) == 4 * 4
+    assert build((32, 48))(torch.zeros(1, 3, 32, 48)).size(1) == 4 * 6
+    other = MIMTeacher(
+        dict(
+            type='BEiTPretrainViT',
+            arch=arch(),
+            patch_size=PATCH,
+            img_size=32,
+        ),
+        mean=[127.5] * 3,
+        std=[127.5] * 3,
+        allow_random=True,
+    )
+    with pytest.raises(ConfigError, match='crop such a shape, or take a'):
+        other(torch.zeros(1, 3, 32, 48))
+    assert other(torch.zeros(1, 3, 32, 32)).size(1) == 4 * 4
+
+
+def test_i_jepa(tmp_path: Path) -> None:
+    """Its file has the training state; the averaged encoder teaches."""
+    name = 'vit_huge_patch14_gap_224.in1k_ijepa'
+    arguments = dict(model_args=dict(SMALL, img_size=28), target_norm='none')
+    expected = randomize(TimmTeacher(name, allow_random=True, **arguments))
+    state = expected.network.state_dict()
+    path = tmp_path / 'ijepa.pth'
+    torch.save(
+        {
+            'encoder': {f'module.{k}': torch.zeros(1) for k in state},
+            'predictor': {},
+            'target_encoder': {f'module.{k}': x for k, x in state.items()},
+            'epoch': 300,
+        },
+        path,
+    )
+    teacher = TimmTeacher(name, str(path), **arguments)
+    images = torch.randn(1, 3, 28, 42)
+    assert torch.equal(teacher(images), expected(images))

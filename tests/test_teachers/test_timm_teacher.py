@@ -18,6 +18,7 @@ from mmhgkd.registry import MODELS
 from mmhgkd.teachers import MIMTeacher, TimmTeacher
 
 MAE = 'vit_base_patch16_224.mae'
+STEM = 'vit_tiny_r_s16_p8_224.augreg_in21k'
 BEIT = 'beit_base_patch16_224.in22k_ft_in22k'
 
 
@@ -198,6 +199,14 @@ def test_says_what_does_not_fit(tmp_path: Path) -> None:
             'needs a timm VisionTransformer',
         ),
         (
+            STEM,
+            dict(input='visible', model_args=dict(depth=1)),
+            'embeds each patch on its own, got VisionTransformer with the '
+            'stem HybridEmbed',
+        ),
+        ('vit_of_nobody.mae', {}, 'timm cannot build .*Unknown model'),
+        ('vit_base_patch16_224.x', {}, 'timm cannot build .*tag'),
+        (
             MAE,
             dict(layer=5, model_args=timm_args()),
             '`teacher.layer` is 5, but .* has 3 blocks',
@@ -212,3 +221,30 @@ def test_says_what_does_not_fit(tmp_path: Path) -> None:
             TimmTeacher(name, allow_random=True, **kwargs)
     with pytest.raises(ValueError, match='a random teacher teaches'):
         TimmTeacher(MAE)
+
+
+@pytest.mark.parametrize(
+    ('name', 'patch', 'width'),
+    [(STEM, 32, 192), ('vit_small_r26_s32_224.augreg_in21k', 32, 384)],
+)
+@pytest.mark.parametrize('img_size', [224, 96])
+@torch.no_grad()
+def test_convolutional_stem(
+    name: str, patch: int, width: int, img_size: int
+) -> None:
+    teacher = TimmTeacher(
+        name,
+        model_args=dict(depth=1, img_size=img_size),
+        target_norm='none',
+        allow_random=True,
+    )
+    assert (teacher.patch_size, teacher.embed_dims) == (patch, width)
+    images = torch.randn(1, 3, 64, 96)
+    assert teacher.grid(64, 96) == (2, 3)
+    network = teacher.network
+    expected = network.forward_features(images)
+    expected = expected[:, network.num_prefix_tokens :]
+    assert expected.shape == (1, 6, width)
+    torch.testing.assert_close(teacher(images), expected)
+    with pytest.raises(ValueError, match='whole number of the teacher'):
+        teacher(torch.zeros(1, 3, 48, 64))

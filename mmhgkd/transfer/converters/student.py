@@ -106,6 +106,13 @@ def read_student(
     config, origin, classes = read_config(checkpoint, config)
     state = read_state_dict(checkpoint)
     found = student_config(config, f'{checkpoint}: its config')
+    channels = found.model.backbone.get('in_channels', 3)
+    if channels != 3 and type_name(config['model'].get('type')) == 'HGKD':
+        raise ConfigError(
+            f'{checkpoint}: the student takes images of {channels} channels, '
+            'and is loaded or exported for three only; its weights are in '
+            "the checkpoint's `state_dict` under `backbone.`"
+        )
     if origin is not None:
         found.origin = origin
     if not with_head:
