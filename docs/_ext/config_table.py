@@ -83,7 +83,11 @@ def transformer_name(backbone: Config) -> str:
 def network_name(backbone: Config) -> str:
     """Such as 'ResNet-50'."""
     if 'network' in backbone:
-        return f'{backbone.network.model_name} of timm'
+        network = backbone.network
+        if 'model_name' in network:
+            return f'{network.model_name} of timm'
+        library, _, kind = network.type.partition('.')
+        return f'{kind} of {library}'
     name = backbone.type.split('.')[-1].removeprefix('Sparse')
     size = backbone.get('depth', backbone.get('arch'))
     width = backbone.get('base_channels')

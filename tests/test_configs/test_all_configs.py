@@ -33,6 +33,7 @@ TWINS = {
     'linear.py': 'linear_supervised.py',
     '_hgkd-r50_': '_supervised-r50_',
     '_hgkd-r18_': '_scratch-r18_',
+    '_hgkd-cspnext-': '_scratch-cspnext-',
 }
 
 

@@ -57,6 +57,15 @@ def test_every_config_has_a_row_without_a_claim(name: str) -> None:
             ['none (pixels)', 'ResNet-50', '300 epochs', '512'],
         ),
         (
+            'hgkd/cspnext-tiny_folder.py',
+            [
+                'MAE ViT, 5 blocks of width 192',
+                'CSPNeXt of mmdet',
+                '20 epochs',
+                '64',
+            ],
+        ),
+        (
             'hgkd/efficientnet-lite0_dinov2_folder.py',
             [
                 'vit_small_patch14_dinov2.lvd142m of timm',

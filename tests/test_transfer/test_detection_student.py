@@ -15,6 +15,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
     [
         ('r18_quickstart', 'mask-rcnn_hgkd-r18_scenes'),
         ('r18_scenes', 'mask-rcnn_hgkd-r18_coco-mini'),
+        ('cspnext-tiny_folder', 'rtmdet-tiny_hgkd-cspnext-tiny_scenes'),
     ],
 )
 def test_same_features(
@@ -22,6 +23,9 @@ def test_same_features(
 ) -> None:
     config = Config.fromfile(CONFIGS / f'hgkd/{pretraining}.py')
     config.model.data_preprocessor = config.data_preprocessor
+    config.model.teacher.checkpoint = str(
+        CONFIGS / 'mae/vit-micro_scenes.safetensors'
+    )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         distiller = MODELS.build(config.model)
     for name, buffer in distiller.backbone.named_buffers():

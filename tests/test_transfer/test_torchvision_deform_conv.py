@@ -221,3 +221,49 @@ def test_precisions(dtype: torch.dtype) -> None:
     torch.testing.assert_close(
         output.double(), expected, rtol=eps, atol=1e2 * eps**2 + 1e-5
     )
+
+
+def test_larger_offsets_are_read_as_mmcv_reads_them() -> None:
+    """As DyHead's: the first values of each image, at the output's size."""
+    t = tensors(dict(padding=1, stride=2))
+    fitting = [t['offset'].detach(), t['mask'].detach()]
+    larger = []
+    for values in fitting:
+        whole = torch.randn(*values.shape[:2], 7, 5, dtype=torch.float64)
+        whole.flatten(1)[:, : values[0].numel()] = values.flatten(1)
+        larger.append(whole.requires_grad_())
+    fitting = [values.requires_grad_() for values in fitting]
+    given = (t['inputs'], *larger, t['weight'], t['bias'], 2, 1)
+    expected = modulated_deform_conv2d(
+        t['inputs'], *fitting, t['weight'], t['bias'], 2, 1
+    )
+    output = modulated_deform_conv2d(*given)
+    assert torch.equal(output, expected)
+    weight = torch.randn_like(output)
+    theirs = torch.autograd.grad((expected * weight).sum(), fitting)
+    ours = torch.autograd.grad((output * weight).sum(), larger)
+    for a, b in zip(ours, theirs, strict=True):
+        count = b[0].numel()
+        assert torch.equal(a.flatten(1)[:, :count], b.flatten(1))
+        assert not a.flatten(1)[:, count:].any()
+
+
+def test_too_small_offsets_are_refused() -> None:
+    t = tensors(dict(padding=1))
+    small = [t[key][..., :2] for key in ('offset', 'mask')]
+    with pytest.raises(RuntimeError, match='offset'):
+        modulated_deform_conv2d(
+            t['inputs'], *small, t['weight'], t['bias'], 1, 1
+        )
+
+
+def test_gradient_at_the_padded_border() -> None:
+    """A fresh layer samples at -1, where the value falls off to one side."""
+    inputs = torch.ones(1, 1, 3, 3, dtype=torch.float64)
+    offset = torch.zeros(1, 18, 3, 3, dtype=torch.float64, requires_grad=True)
+    mask = torch.ones(1, 9, 3, 3, dtype=torch.float64)
+    weight = torch.ones(1, 1, 3, 3, dtype=torch.float64)
+    out = modulated_deform_conv2d(inputs, offset, mask, weight, None, 1, 1)
+    # Of the first tap at the first position: toward the picture.
+    found = torch.autograd.grad(out[0, 0, 0, 1], offset)[0]
+    assert found[0, 2, 0, 1] == 1

@@ -7,7 +7,8 @@ place.
 
 Provided, with the results of MMCV's own operators: ``nms``, ``softnms``,
 ``nms_match``, ``roi_align`` (average pooling), deformable convolution v1 and
-v2, and the sigmoid and the softmax focal loss. Limits:
+v2, the sigmoid and the softmax focal loss, and multi-scale deformable
+attention. Limits:
 
 - Devices are those that torchvision has operators for: CPU and CUDA.
 - fp16 and bf16 are computed in fp32 and rounded once.
@@ -16,6 +17,8 @@ v2, and the sigmoid and the softmax focal loss. Limits:
   depends on its swaps.
 - Deformable convolution v1 does its backward pass twice, once for its input
   and once for its weight.
+- Deformable convolution v2 has a gradient of offsets at and below -1, where
+  MMCV has none.
 - The sigmoid focal loss uses exact logarithms where MMCV stops at the smallest
   float, beyond logits of 87; a class weight does not apply to background.
 

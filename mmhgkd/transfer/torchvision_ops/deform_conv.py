@@ -10,12 +10,19 @@ Arguments, by the names of MMCV:
 - ``output`` of ``(B, O, H', W')`` and the arguments ``grad_*`` of the inputs
   are written in place.
 - Scratch memory, and what the shapes say, is not used.
+
+MMCV's v2 has no check of the size of ``offset`` and ``mask``. Of larger ones
+it reads the first values of each image, as if they had the output's size;
+MMDetection's DyHead was trained with this, so it is the same here.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision import ops
 
 from .provider import at_least_single
@@ -83,6 +90,7 @@ def modulated_deform_conv_forward(
     **options: Any,
 ) -> None:
     """Output of v2."""
+    offset, mask = (_first(x, output.shape[2:]) for x in (offset, mask))
     input, weight, bias, offset, mask = at_least_single(
         input, weight, bias, offset, mask
     )
@@ -117,13 +125,28 @@ def modulated_deform_conv_backward(
     **options: Any,
 ) -> None:
     """Gradients of v2."""
+    offset, mask = (_first(x, grad_output.shape[2:]) for x in (offset, mask))
     gradients = _gradients(grad_output, input, weight, offset, mask, options)
     for place, gradient in zip(
         (grad_input, grad_weight, grad_offset, grad_mask, grad_bias),
         gradients if with_bias else gradients[:4],
         strict=False,
     ):
-        place.copy_(gradient)
+        if place.shape == gradient.shape:
+            place.copy_(gradient)
+            continue
+        # What was not read has no gradient.
+        rest = place[0].numel() - gradient[0].numel()
+        whole = functional.pad(gradient.flatten(1), (0, rest))
+        place.copy_(whole.view(place.shape))
+
+
+def _first(values: Tensor, size: Sequence[int]) -> Tensor:
+    """The first values of each image, ``(B, C, H', W')`` of that size."""
+    count = values.size(1) * math.prod(size)
+    if values.shape[2:] == size or values[0].numel() < count:
+        return values  # torchvision refuses what is too small
+    return values.flatten(1)[:, :count].view(*values.shape[:2], *size)
 
 
 def _geometry(options: dict[str, Any]) -> Geometry:

@@ -8,7 +8,12 @@ from collections.abc import Callable
 from inspect import isfunction
 from typing import Any, NoReturn
 
-from mmhgkd.transfer.torchvision_ops import boxes, deform_conv, focal_loss
+from mmhgkd.transfer.torchvision_ops import (
+    attention,
+    boxes,
+    deform_conv,
+    focal_loss,
+)
 from mmhgkd.transfer.torchvision_ops.provider import MissingOperatorError
 
 
@@ -26,7 +31,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
     """An operator. One that is missing is there for imports, too."""
     if name.startswith('_'):
         raise AttributeError(name)
-    for module in (boxes, deform_conv, focal_loss):
+    for module in (attention, boxes, deform_conv, focal_loss):
         found = getattr(module, name, None)
         # Not what the module imports itself.
         if isfunction(found) and found.__module__ == module.__name__:
