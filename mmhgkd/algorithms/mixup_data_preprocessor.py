@@ -6,6 +6,7 @@ from mmpretrain.models.utils.batch_augments import Mixup
 
 from mmhgkd.registry import MODELS
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.value_checks import is_number
 
 
 @MODELS.register_module()
@@ -26,9 +27,7 @@ class MixupDataPreprocessor(SelfSupDataPreprocessor):
     """
 
     def __init__(self, mixup: float = 1.0, **kwargs: Any) -> None:
-        if isinstance(mixup, bool) or not (
-            isinstance(mixup, (int, float)) and 0 < mixup < float('inf')
-        ):
+        if not (is_number(mixup) and mixup > 0):
             raise ConfigError(
                 '`data_preprocessor.mixup` must be a positive number, got '
                 f'{mixup!r}; for none take SelfSupDataPreprocessor'

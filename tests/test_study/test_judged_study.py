@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from processes import runs, wait_for
 
 from mmhgkd.datasets.scenes import write_scenes
 from mmhgkd.utils import ConfigError
@@ -212,27 +212,19 @@ def test_a_peer_ends_with_the_study(scenes: Path, tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     file = tmp_path / 'work/runs/v2_seed0/pretrain/pid'
-    limit = time.monotonic() + 300
-    while not (file.is_file() and file.read_text()):
-        assert time.monotonic() < limit and process.poll() is None
-        time.sleep(0.2)
+    assert wait_for(
+        lambda: (
+            process.poll() is not None or (file.is_file() and file.read_text())
+        ),
+        300,
+    )
+    assert process.poll() is None
     process.kill()
     process.wait()
     peer = int(file.read_text())
-    limit = time.monotonic() + 60
-    while _alive(peer):
-        if time.monotonic() > limit:
-            os.kill(peer, signal.SIGKILL)
-            pytest.fail('the peer goes on without its study')
-        time.sleep(0.2)
-
-
-def _alive(process: int) -> bool:
-    try:
-        state = Path(f'/proc/{process}/stat').read_text()
-    except OSError:
-        return False
-    return state.rpartition(')')[2].split()[0] != 'Z'
+    if not wait_for(lambda: not runs(peer)):
+        os.kill(peer, signal.SIGKILL)
+        pytest.fail('the peer goes on without its study')
 
 
 def test_detector(scenes: Path, tmp_path: Path) -> None:

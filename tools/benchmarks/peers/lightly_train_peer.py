@@ -14,7 +14,6 @@ of this project: it is called, in an environment of its own if need be.
 import argparse
 import importlib
 import importlib.util
-import io
 import json
 import math
 import os
@@ -39,6 +38,7 @@ from adapters import (
 from mmengine.config import Config, DictAction
 
 from mmhgkd.runner import command_line
+from mmhgkd.transfer.converters.weights_file import torch_file
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.whole_file import write_whole
 
@@ -184,16 +184,12 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         lightly_train=version,
         torch=torch.__version__,
     )
-    content = io.BytesIO()
-    torch.save(
-        dict(
-            state_dict={f'backbone.{k}': v for k, v in state.items()},
-            meta=dict(cfg=cfg.pretty_text),
-        ),
-        content,
+    content = dict(
+        state_dict={f'backbone.{k}': v for k, v in state.items()},
+        meta=dict(cfg=cfg.pretty_text),
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(args.out, content.getvalue())
+    write_whole(args.out, torch_file(content))
     args.out.with_suffix('.json').write_text(json.dumps(record, indent=2))
     return record
 

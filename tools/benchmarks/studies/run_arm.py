@@ -1,18 +1,17 @@
 import functools
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from judge_tasks import Judge
 from mmengine.config import Config
 
 from mmhgkd.apis import load_student
 from mmhgkd.report import RunRecord
 from mmhgkd.runner import command_line
+from mmhgkd.transfer.converters.weights_file import torch_file
 from mmhgkd.utils.whole_file import WholeFileBackend, write_whole
 
 from .peer_arm import train_peer
@@ -172,15 +171,11 @@ def run_stage(
                 metrics['cpu_seconds'] = sum(os.times()[:4]) - start
         else:
             runner.model.init_weights()
-            content = io.BytesIO()
-            torch.save(
-                dict(
-                    state_dict=runner.model.state_dict(),
-                    meta=dict(cfg=cfg.pretty_text),
-                ),
-                content,
+            content = dict(
+                state_dict=runner.model.state_dict(),
+                meta=dict(cfg=cfg.pretty_text),
             )
-            write_whole(folder / UNTRAINED, content.getvalue())
+            write_whole(folder / UNTRAINED, torch_file(content))
         if evaluate:
             loop = runner.val_loop.run if train else runner.val
             metrics.update(loop())
