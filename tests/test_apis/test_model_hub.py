@@ -7,7 +7,7 @@ import mmpretrain
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmpretrain import (
     FeatureExtractor,
     ImageClassificationInferencer,
@@ -147,9 +147,19 @@ def test_entry_is_true_to_its_config(entry: Model) -> None:
 def _student(cfg: Config) -> tuple[str, str]:
     backbone = cfg.model.backbone
     if backbone.type == 'mmhgkd.SparseNetwork':
+        if backbone.network.type == 'mmdet.CSPNeXt':
+            name = _cspnext(backbone.network)
+            return name, name.lower()
         assert backbone.network.model_name == 'tf_efficientnet_lite0'
         return 'EfficientNet-Lite0', 'efficientnet-lite0'
     return f'ResNet-{backbone.depth}', f'r{backbone.depth}'
+
+
+def _cspnext(network: ConfigDict) -> str:
+    """The network of RTMDet-tiny, by its factors in RTMDet's configs."""
+    assert network.deepen_factor == 0.167
+    assert network.widen_factor == 0.375
+    return 'CSPNeXt-tiny'
 
 
 def _teacher(cfg: Config) -> str:
@@ -174,6 +184,8 @@ def test_transfer_entry_is_true_to_its_config(entry: Model) -> None:
     facts, name = entry.metadata.data, entry.name
     cfg = Config.fromfile(ROOT / entry.config)
     backbone = network_name(cfg.model.backbone).partition(',')[0]
+    if backbone == 'CSPNeXt':
+        backbone = _cspnext(cfg.model.backbone)
     assert facts['Backbone'] == backbone
     if 'Initial Weights' not in facts:
         assert not cfg.get('train_cfg') and '_knn' in name
