@@ -84,9 +84,21 @@ def building(name: str) -> Iterator[None]:
 def _check_argument(
     kind: Any, arguments: Mapping[str, Any], error: Exception
 ) -> None:
-    """Name the closest option, if the error is about one that is unknown."""
+    """Name the closest option, if the error is about one that is unknown.
+
+    Or say that an option is not free, if the part sets it itself.
+    """
+    if not inspect.isclass(kind):
+        return
+    twice = re.search(
+        r"multiple values for keyword argument '(\w+)'", str(error)
+    )
+    if twice is not None and twice[1] in arguments:
+        raise ConfigError(
+            f'`{kind.__name__}` sets `{twice[1]}` itself; leave it out'
+        ) from error
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    if found is None or found[1] not in arguments or not inspect.isclass(kind):
+    if found is None or found[1] not in arguments:
         return
     taken = _parameters(kind)
     raise ConfigError(

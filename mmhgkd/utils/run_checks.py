@@ -13,7 +13,12 @@ from typing import Any
 from .errors import ConfigError, one_of
 from .loader_checks import LOADERS, check_loader
 from .model_checks import check_model
-from .training_checks import check_hooks, check_optimizer, check_schedules
+from .training_checks import (
+    check_hooks,
+    check_log,
+    check_optimizer,
+    check_schedules,
+)
 from .value_checks import (
     check_files,
     check_part,
@@ -48,6 +53,7 @@ _COUNTS = {
     'train_cfg.val_begin': 0,
     'optim_wrapper.accumulative_counts': 1,
     'default_hooks.logger.interval': 1,
+    'log_processor.num_digits': 0,
     'log_processor.window_size': 1,
     'auto_scale_lr.base_batch_size': 1,
     'env_cfg.mp_cfg.opencv_num_threads': 0,
@@ -105,6 +111,8 @@ _FLAGS = (
     ),
 )
 _SEED_KEYS = ('seed', 'diff_rank_seed', 'deterministic')
+#: Those of PyTorch, and of the devices that MMEngine knows.
+_BACKENDS = ('gloo', 'nccl', 'mpi', 'ucc', 'xccl', 'hccl', 'cncl', 'mccl')
 #: Largest seed that NumPy takes.
 _MAX_SEED = 2**32 - 1
 
@@ -124,7 +132,7 @@ def check_kinds(cfg: Mapping[str, Any]) -> None:
     for path in ('model', 'optim_wrapper.optimizer'):
         for value in find(cfg, path):
             check_part(path, value)
-    for path in ('visualizer', 'model.neck', 'model.mask'):
+    for path in ('visualizer', 'model.neck', 'model.mask', 'tta_model'):
         for value in find(cfg, path):
             if value is not None:
                 check_part(path, value)
@@ -181,6 +189,7 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     check_optimizer(cfg)
     check_schedules(cfg)
     check_hooks(cfg)
+    check_log(cfg)
     _check_evaluation(cfg)
 
 
@@ -213,6 +222,10 @@ def _check_surroundings(cfg: Mapping[str, Any]) -> None:
                 '`env_cfg.dist_cfg.timeout` must be a positive number of '
                 f'seconds, got {seconds!r}'
             )
+    for backend in find(cfg, 'env_cfg.dist_cfg.backend'):
+        for part in str(backend).split(','):
+            name = part.rpartition(':')[2].lower()
+            one_of('`env_cfg.dist_cfg.backend`', name, _BACKENDS)
     level = cfg.get('log_level', 'INFO')
     if not isinstance(logging.getLevelName(level), int):
         raise ConfigError(

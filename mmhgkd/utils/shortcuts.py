@@ -66,8 +66,10 @@ def set_data(cfg: Config, folder: str | Path) -> None:
     """Let all datasets of a config read from one folder.
 
     Raises:
-        ConfigError: If no dataset has a ``data_root``.
+        ConfigError: If no dataset has a ``data_root``, or it is a file.
     """
+    if Path(folder).is_file():
+        raise ConfigError(f'`{folder}` is a file; name the folder of images')
     found = [
         part
         for loader in LOADERS

@@ -6,6 +6,8 @@ Their classes take most values as they come, or fail with words about Python.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmengine.logging import HistoryBuffer
+
 from .errors import ConfigError, one_of
 from .value_checks import find, is_count, is_number
 
@@ -218,4 +220,38 @@ def check_hooks(cfg: Mapping[str, Any]) -> None:
                 '`default_hooks.checkpoint.rule`',
                 value,
                 (None, 'greater', 'less'),
+            )
+
+
+def check_log(cfg: Mapping[str, Any]) -> None:
+    """What the log is told to collect has a source and a method.
+
+    Raises:
+        ConfigError: It names the setting.
+    """
+    option = 'log_processor.custom_cfg'
+    for parts in find(cfg, option):
+        if parts is None:
+            continue
+        known = isinstance(parts, (list, tuple)) and all(
+            isinstance(part, Mapping)
+            and {'data_src', 'method_name'} <= set(part)
+            for part in parts
+        )
+        if not known:
+            raise ConfigError(
+                f'`{option}` must be a list of dicts such as dict(data_src='
+                f"'loss', method_name='mean', window_size=100), got {parts!r}"
+            )
+        for index, part in enumerate(parts):
+            size = part.get('window_size', 1)
+            if not is_count(size, 1) and size not in ('epoch', 'global'):
+                raise ConfigError(
+                    f'`{option}.{index}.window_size` must be a whole number '
+                    f"of at least 1, 'epoch' or 'global', got {size!r}"
+                )
+            one_of(
+                f'`{option}.{index}.method_name`',
+                part['method_name'],
+                list(HistoryBuffer()._statistics_methods),
             )

@@ -73,6 +73,23 @@ RUN = [
         'env_cfg.mp_cfg.opencv_num_threads=abc',
         '`env_cfg.mp_cfg.opencv_num_threads` must be a whole',
     ),
+    (
+        'env_cfg.dist_cfg.backend=glo',
+        "`env_cfg.dist_cfg.backend` must be one of ('gloo', 'nccl',",
+    ),
+    ('tta_model=5', '`tta_model` must be a part, dict(type=...), got 5'),
+    (
+        'log_processor.num_digits=x',
+        '`log_processor.num_digits` must be a whole number of at least 0',
+    ),
+    (
+        'log_processor.custom_cfg=abc',
+        '`log_processor.custom_cfg` must be a list of dicts such as',
+    ),
+    (
+        'val_dataloader.dataset.with_label=False',
+        '`ProbeImages` sets `with_label` itself; leave it out',
+    ),
     ('param_scheduler=abc', '`param_scheduler` must be a list of parts,'),
     (
         'optim_wrapper=abc',

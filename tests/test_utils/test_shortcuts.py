@@ -85,5 +85,7 @@ def test_data_and_teacher() -> None:
     empty = Config(dict(model=dict(type='ResNet')))
     with pytest.raises(ConfigError, match='no dataset'):
         set_data(empty, 'b')
+    with pytest.raises(ConfigError, match='is a file; name the folder'):
+        set_data(cfg, __file__)
     with pytest.raises(ConfigError, match=r'no `model\.teacher'):
         set_teacher(empty, 'b.pth')
