@@ -72,6 +72,11 @@ def main(argv: list[str]) -> None:
     """Run the file ``argv[0]`` on the photo ``argv[1]``."""
     session = onnxruntime.InferenceSession(argv[0])
     about = session.get_modelmeta().custom_metadata_map
+    if 'bands' in about:
+        raise SystemExit(
+            f'{argv[0]} takes {about["channel_order"]}; read them with a '
+            'library for such images, and do the `steps` for each band'
+        )
     images = load(argv[1], json.loads(about['steps']))
     names = [output.name for output in session.get_outputs()]
     values = session.run(names, {'images': images})

@@ -13,6 +13,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmhgkd.catalog.find_images import IMAGE_EXTENSIONS
 from mmhgkd.datasets import ImageFolder
 from mmhgkd.evaluation.embedding import global_embedding
 from mmhgkd.transfer.converters.student import building_from
@@ -47,8 +48,9 @@ def extract_features(
             :func:`load_student`. It computes on the device where it lies.
         images (str or PathLike or Sequence or Tensor): A folder with images
             at any depth, a file, several files, or RGB images in 0..255,
-            ``(N, 3, H, W)``. Files are resized and cropped as in the
-            evaluation of the config, a tensor is taken as it is.
+            ``(N, 3, H, W)``; of as many channels as the student's. Files are
+            resized and cropped as in the evaluation of the config, a tensor
+            is taken as it is.
         batch_size (int): Images computed at a time. Defaults to 64.
         workers (int): Processes that load files. Defaults to 0, which means
             this one.
@@ -60,21 +62,26 @@ def extract_features(
         ConfigError: If there is no image, or one cannot be read.
     """
     batches: Any
+    loading, *steps = student._config.test_dataloader.dataset.pipeline
+    has_bands = loading.get('bands') is not None
     if isinstance(images, Tensor):
-        if images.ndim != 4 or images.size(1) != 3:
+        channels = loading.bands if has_bands else 3
+        if images.ndim != 4 or images.size(1) != channels:
             raise ConfigError(
-                '`images` must be of shape (N, 3, H, W), got '
+                f'`images` must be of shape (N, {channels}, H, W), got '
                 f'{tuple(images.shape)}'
             )
         files: tuple[str, ...] = ()
-        # Preprocessors expect the order of OpenCV.
+        # Preprocessors expect the order of OpenCV for colors.
         batches = [
-            dict(inputs=part.flip(1)) for part in images.split(batch_size)
+            dict(inputs=part if has_bands else part.flip(1))
+            for part in images.split(batch_size)
         ]
     else:
-        files = _find_files(images)
-        steps = student._config.test_dataloader.dataset.pipeline[1:]
-        steps = [dict(type='mmhgkd.LoadImage'), *steps]
+        files = _find_files(images, has_bands)
+        if not has_bands:
+            loading = dict(type='mmhgkd.LoadImage')
+        steps = [loading, *steps]
         with (
             building_from(student._config),
             DefaultScope.overwrite_default_scope('mmpretrain'),
@@ -106,12 +113,13 @@ def _read(pipeline: Compose, files: Sequence[str]) -> dict[str, Any]:
 
 
 def _find_files(
-    images: str | PathLike | Sequence[str | PathLike],
+    images: str | PathLike | Sequence[str | PathLike], with_arrays: bool
 ) -> tuple[str, ...]:
     if isinstance(images, (str, PathLike)):
         if not Path(images).is_dir():
             return (str(images),)
-        folder = ImageFolder(str(images))
+        kinds = (*IMAGE_EXTENSIONS, '.npy') if with_arrays else None
+        folder = ImageFolder(str(images), extensions=kinds)
         return tuple(
             folder.get_data_info(index)['img_path']
             for index in range(len(folder))

@@ -11,8 +11,8 @@ class ClassifierGraph(Graph):
 
     task = 'classification'
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, bands: int | None = None) -> None:
+        super().__init__(model, bands)
         self.names = ('embedding',)
         if self.model.head is None:
             self.task = 'embedding'
@@ -48,11 +48,12 @@ class ClassifierGraph(Graph):
         return texts
 
     def reference(self, images: Tensor) -> dict[str, Tensor]:
-        """What the library computes of RGB photos, by its own way."""
+        """What the library computes of photos, by its own way."""
         model = self.model
-        bgr = images.flip(1)
+        if self.bands is None:
+            images = images.flip(1)
         with torch.no_grad():
-            x = model.data_preprocessor(dict(inputs=bgr), False)['inputs']
+            x = model.data_preprocessor(dict(inputs=images), False)['inputs']
             features = _features(model, x)
             result = {'embedding': features[-1]}
             if model.head is not None:

@@ -9,7 +9,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmhgkd.transfer.converters.preprocessing import takes_bgr
+from mmhgkd.transfer.converters.preprocessing import takes_flipped
 from mmhgkd.utils import ConfigError
 
 from .adaptive_pool import replace_adaptive_pools
@@ -18,11 +18,13 @@ from .adaptive_pool import replace_adaptive_pools
 class Graph(nn.Module):
     """A whole model as a graph: photos in, results out.
 
-    Photos are RGB, ``(B, 3, H, W)`` uint8. They are normalized, and padded
-    where the model pads, in the graph.
+    Photos are RGB, ``(B, 3, H, W)`` uint8, or have ``bands``. They are
+    normalized, and padded where the model pads, in the graph.
 
     Args:
         model (BaseModel): The model, of which a copy is taken.
+        bands (int, optional): Channels in the order of the files.
+            Defaults to None, which means red, green and blue.
 
     Attributes:
         task (str): What it does.
@@ -39,19 +41,28 @@ class Graph(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, bands: int | None = None) -> None:
         super().__init__()
         self.model = revert_sync_batchnorm(copy.deepcopy(model))
         _fix_padding(self.model)
         replace_adaptive_pools(self.model)
         part = self.model.data_preprocessor
-        self.flip = takes_bgr(self.model)
+        self.flip = takes_flipped(self.model, bands is not None)
         self.normalizes = bool(getattr(part, '_enable_normalize', False))
         if self.normalizes:
             self.register_buffer(
                 'mean', part.mean.clone().reshape(1, -1, 1, 1)
             )
             self.register_buffer('std', part.std.clone().reshape(1, -1, 1, 1))
+        self.bands = bands
+        self.channels = 3 if bands is None else bands
+        if self.normalizes and self.mean.size(1) not in (1, self.channels):
+            raise refuse(
+                'model.data_preprocessor',
+                part,
+                f'of {self.mean.size(1)} channels, and the images have '
+                f'{self.channels}, as `bands` of LoadImage does not say more',
+            )
         self.divisor = self._divisor(part)
         self.train(False)
 
@@ -68,7 +79,7 @@ class Graph(nn.Module):
         return {}
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Photos as the network wants them, ``(B, 3, h, w)`` float."""
+        """Photos as the network wants them, ``(B, C, h, w)`` float."""
         x = images.float()
         if self.flip:
             x = x.flip(1)

@@ -54,7 +54,7 @@ def write_graph(graph: Graph, path: Path, opset: int = OPSET) -> None:
             warnings.simplefilter('ignore')
             torch.onnx.export(
                 graph,
-                (draw_photos(2, 96, 128),),
+                (draw_photos(2, 96, 128, channels=graph.channels),),
                 str(path),
                 input_names=['images'],
                 output_names=list(graph.names),
@@ -88,7 +88,7 @@ def metadata(task_model: TaskModel, precision: str) -> dict[str, str]:
         classes=json.dumps(task_model.classes),
         **task_model.preprocessing.metadata(),
         layout='NCHW',
-        channel_order='RGB',
+        channel_order=task_model.preprocessing.order,
         input_range='uint8, 0 to 255; mean and std are applied in the graph',
         outputs=json.dumps(graph.describe()),
         **graph.settings(),
@@ -109,7 +109,7 @@ def open_session(path: Path) -> Any:
 
 
 def run(session: Any, images: Tensor) -> dict[str, Tensor]:
-    """Outputs of a session for photos ``(B, 3, H, W)``, by name."""
+    """Outputs of a session for photos ``(B, C, H, W)``, by name."""
     names = [output.name for output in session.get_outputs()]
     arrays = session.run(names, {'images': images.numpy()})
     return dict(zip(names, map(torch.from_numpy, arrays), strict=True))
@@ -146,20 +146,22 @@ def to_half(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def draw_photos(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Pictures of rectangles, ``(batch, 3, height, width)`` uint8."""
+def draw_photos(
+    batch: int, height: int, width: int, seed: int = 0, channels: int = 3
+) -> Tensor:
+    """Pictures of rectangles, ``(batch, channels, height, width)`` uint8."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*size: int) -> Tensor:
         return torch.rand(size, generator=generator)
 
-    images = draw(batch, 3, height, width) * 40
+    images = draw(batch, channels, height, width) * 40
     for image in images:
         for _ in range(6):
             top, left = (draw(2) * torch.tensor([height, width])).long()
             rows, columns = (
                 (0.2 + 0.4 * draw(2)) * torch.tensor([height, width])
             ).long()
-            color = draw(3, 1, 1) * 215
+            color = draw(channels, 1, 1) * 215
             image[:, top : top + rows, left : left + columns] += color
     return images.clamp(0, 255).byte()

@@ -1,5 +1,6 @@
 """Graphs as files of OpenVINO."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def write_openvino(
     model = openvino.convert_model(str(graph))
     for name, value in metadata.items():
         model.set_rt_info(value, ['mmhgkd', name])
-    images = draw_photos(1, 96, 128, seed=3)
+    channels = len(json.loads(metadata['mean']))
+    images = draw_photos(1, 96, 128, seed=3, channels=channels)
     expected = run(open_session(graph), images)
     compiled = openvino.compile_model(model, 'CPU')
     found = compiled(images.numpy())

@@ -81,10 +81,11 @@ def read_task_model(
     if not with_head or not left_out_parts(stored):
         student = read_student(checkpoint, config, with_head)
         model = student.build()
+        preprocessing = read_preprocessing(student.config, model)
         return TaskModel(
             checkpoint,
-            ClassifierGraph(model),
-            read_preprocessing(student.config, model),
+            ClassifierGraph(model, preprocessing.bands),
+            preprocessing,
             student.classes,
         )
     whole = Config(dict(stored))

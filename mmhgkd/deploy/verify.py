@@ -39,7 +39,9 @@ def verify(
     """
     largest: dict[str, float] = {}
     for number, size in enumerate(_SIZES):
-        images = draw_photos(*size, seed=number + 1)
+        images = draw_photos(
+            *size, seed=number + 1, channels=task_model.graph.channels
+        )
         expected = task_model.graph.reference(images)
         found = run(session, images)
         if task_model.graph.task == 'detection':

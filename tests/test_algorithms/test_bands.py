@@ -14,7 +14,6 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch.utils.data import default_collate
 
-from mmhgkd.apis import load_student
 from mmhgkd.datasets import ImageFolder, LoadImage
 from mmhgkd.registry import MODELS
 from mmhgkd.teachers import MIMTeacher, PixelTeacher
@@ -244,15 +243,6 @@ def test_pixels_are_drawn() -> None:
     columns = model_columns(model, images)
     first = next(iter(columns.values()))
     assert first.shape == (1, 64, 64, 3)
-
-
-def test_loading_for_deployment_says_what_it_takes(tmp_path: Path) -> None:
-    model = build(4, (0, 1, 2))
-    path = str(tmp_path / 'a.pth')
-    torch.save({'state_dict': model.state_dict()}, path)
-    backbone = dict(type='mmhgkd.SparseResNet', depth=18, in_channels=4)
-    with pytest.raises(ConfigError, match='takes images of 4 channels, and'):
-        load_student(path, dict(model=dict(type='HGKD', backbone=backbone)))
 
 
 def test_resizes_ten_channels() -> None:

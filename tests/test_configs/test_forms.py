@@ -9,7 +9,8 @@ from mmengine.config import Config
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'hgkd'
 IMAGENET = [
     path.name
-    for path in CONFIGS.glob('r*_[mb][ae]*.py')
+    for teacher in ('mae', 'beit')
+    for path in CONFIGS.glob(f'r*_{teacher}*.py')
     if 'paper' not in path.name
 ]
 

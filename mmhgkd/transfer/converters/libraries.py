@@ -61,9 +61,13 @@ class TorchvisionLayout(FlatLayout):
 
     def build(self, student: Student) -> nn.Module:
         """See :class:`FlatLayout`."""
-        return torchvision.models.get_model(
+        model = torchvision.models.get_model(
             self.network(student), num_classes=student.num_classes or 1000
         )
+        if student.channels != 3:
+            name, stem = self._stem(student, model)
+            model.set_submodule(name, stem)
+        return model
 
     def usage(self, student: Student, path: Path) -> str:
         """See :class:`Layout`."""
@@ -81,11 +85,31 @@ class TorchvisionLayout(FlatLayout):
         read = 'torch.load'
         if path.suffix == '.safetensors':
             read = 'safetensors.torch.load_file'
+        stem = ''
+        if student.channels != 3:
+            name, layer = self._stem(student, self.build(student))
+            stem = f"\nmodel.set_submodule('{name}', torch.nn.{layer})"
         return (
             f"model = torchvision.models.get_model('{self.network(student)}'"
-            f"{classes})\nmodel.load_state_dict({read}('{path}'){strict})"
+            f"{classes}){stem}\nmodel.load_state_dict({read}('{path}'){strict})"
             f'{note}'
         )
+
+    def _stem(
+        self, student: Student, model: nn.Module
+    ) -> tuple[str, nn.Conv2d]:
+        """Name of the first layer, and one for the student's channels."""
+        name, layer = next(
+            (name, layer)
+            for name, layer in model.named_modules()
+            if isinstance(layer, nn.Conv2d)
+        )
+        options: dict[str, Any] = {
+            key: getattr(layer, key)
+            for key in ('out_channels', 'kernel_size', 'stride', 'padding')
+        }
+        has_bias = layer.bias is not None
+        return name, nn.Conv2d(student.channels, **options, bias=has_bias)
 
 
 class TimmLayout(FlatLayout):
@@ -146,6 +170,8 @@ class TimmLayout(FlatLayout):
 
     def _arguments(self, student: Student) -> dict[str, Any]:
         arguments: dict[str, Any] = {'num_classes': student.num_classes}
+        if student.channels != 3:
+            arguments['in_chans'] = student.channels
         if student.family == 'MobileNetV3':
             # timm's own value is 1e-5, and that of mmpretrain and
             # torchvision is this one.

@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from PIL import Image, ImageOps
 
+from mmhgkd.datasets import LoadImage
+from mmhgkd.datasets.decode_image import ValueRange
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.find_type import type_name
 
@@ -18,6 +20,7 @@ from .student import inference_dataloader
 
 #: Steps that change neither the size nor the pixels of a photo.
 _SILENT = ('Load', 'Pack', 'Pad')
+_OF_BANDS = ('bands', 'value_range')
 _BACKENDS = {'cv2': False, 'pillow': True}
 
 
@@ -36,11 +39,18 @@ class Preprocessing:
         mean (list[float]): Mean of the pixels, by channel, in 0 to 255. The
             graph subtracts it itself.
         std (list[float]): Their standard deviation; the graph divides by it.
+        bands (int, optional): Channels of the images, in the order of their
+            files. Defaults to None, which means red, green and blue.
+        value_range (list[float] or str, optional): Of
+            :class:`mmhgkd.LoadImage`, where there are bands.
+            Defaults to None.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     mean: list[float] = field(default_factory=lambda: [0.0] * 3)
     std: list[float] = field(default_factory=lambda: [1.0] * 3)
+    bands: int | None = None
+    value_range: ValueRange = None
 
     @property
     def size(self) -> list[int] | None:
@@ -52,24 +62,44 @@ class Preprocessing:
     def metadata(self) -> dict[str, str]:
         """Entries for the metadata of a file, as JSON."""
         entries = dict(asdict(self), size=self.size)
-        return {key: json.dumps(value) for key, value in entries.items()}
+        return {
+            key: json.dumps(value)
+            for key, value in entries.items()
+            if key not in _OF_BANDS or value is not None
+        }
+
+    @property
+    def order(self) -> str:
+        """What the channels are."""
+        if self.bands is None:
+            return 'RGB'
+        return f'{self.bands} bands, as in the files'
 
     @classmethod
     def read(cls, metadata: Mapping[str, str]) -> 'Preprocessing':
         """What :meth:`metadata` has written."""
-        return cls(
-            *(json.loads(metadata[k]) for k in ('steps', 'mean', 'std'))
+        values = (
+            metadata.get(key, 'null')
+            for key in ('steps', 'mean', 'std', *_OF_BANDS)
         )
+        return cls(*map(json.loads, values))
 
     def __call__(self, path: str | os.PathLike) -> np.ndarray:
         """Load a photo.
 
         Returns:
-            np.ndarray: RGB, ``(3, H, W)`` uint8.
+            np.ndarray: RGB, ``(3, H, W)`` uint8; all bands where there are
+            some, in their order.
 
         Raises:
             ConfigError: If it cannot be read.
         """
+        if self.bands is not None:
+            load = LoadImage(bands=self.bands, value_range=self.value_range)
+            loaded: Any = load(dict(img_path=os.fspath(path)))
+            bands = np.moveaxis(loaded['img'], 2, 0)
+            images = (self._resize(Image.fromarray(band)) for band in bands)
+            return np.stack([np.asarray(image) for image in images])
         try:
             with Image.open(path) as file:
                 image = ImageOps.exif_transpose(file).convert('RGB')
@@ -77,9 +107,12 @@ class Preprocessing:
             raise ConfigError(
                 f'cannot read the image {path}: {error}'
             ) from error
+        return np.asarray(self._resize(image)).transpose(2, 0, 1)
+
+    def _resize(self, image: Image.Image) -> Image.Image:
         for step in self.steps:
             image = _apply(image, step)
-        return np.asarray(image).transpose(2, 0, 1)
+        return image
 
 
 def read_preprocessing(config: Config, model: BaseModel) -> Preprocessing:
@@ -94,11 +127,13 @@ def read_preprocessing(config: Config, model: BaseModel) -> Preprocessing:
     mean, std = [0.0] * 3, [1.0] * 3
     if normalizes:
         mean, std = part.mean.flatten().tolist(), part.std.flatten().tolist()
-    if takes_bgr(model):
+    pipeline = _pipeline(config)
+    bands, value_range = _bands(pipeline)
+    if takes_flipped(model, bands is not None):
         # In the graph they are turned round, and here they go by RGB.
         mean, std = mean[::-1], std[::-1]
-    steps = [step for raw in _pipeline(config) for step in _translate(raw)]
-    return Preprocessing(steps, mean, std)
+    steps = [step for raw in pipeline for step in _translate(raw)]
+    return Preprocessing(steps, mean, std, bands, value_range)
 
 
 def weights_metadata(config: Config) -> dict[str, str]:
@@ -114,30 +149,48 @@ def weights_metadata(config: Config) -> dict[str, str]:
     """
     part = config.model.data_preprocessor
     entries = {}
-    mean, std = list(part.mean), list(part.std)
+    pipeline = _pipeline(config)
+    values = list(part.mean), list(part.std), *_bands(pipeline)
+    found = Preprocessing([], *values)
     try:
-        steps = [step for raw in _pipeline(config) for step in _translate(raw)]
+        steps = [step for raw in pipeline for step in _translate(raw)]
     except ConfigError as error:
-        entries = Preprocessing([], mean, std).metadata()
+        entries = found.metadata()
         del entries['steps'], entries['size']
         entries['note'] = str(error)
     else:
-        entries = Preprocessing(steps, mean, std).metadata()
+        entries = Preprocessing(steps, *values).metadata()
+    order = found.order
+    if found.bands is None and not part.get('to_rgb', True):
+        order = 'BGR'
     return dict(
         entries,
         layout='NCHW',
-        channel_order='RGB' if part.get('to_rgb', True) else 'BGR',
+        channel_order=order,
         input_range='0 to 255; subtract the mean, divide by the deviation',
     )
 
 
-def takes_bgr(model: BaseModel) -> bool:
-    """Whether the network wants the order BGR of its channels."""
+def takes_flipped(model: BaseModel, has_bands: bool = False) -> bool:
+    """Whether the network wants the channels the other way round.
+
+    Args:
+        model (BaseModel): It.
+        has_bands (bool): Whether images are loaded in the order of their
+            files, and not as BGR. Defaults to False.
+    """
     part = model.data_preprocessor
     to_rgb = getattr(part, 'to_rgb', None)
     if to_rgb is None:
-        to_rgb = getattr(part, '_channel_conversion', True)
-    return not to_rgb
+        to_rgb = getattr(part, '_channel_conversion', not has_bands)
+    return to_rgb == has_bands
+
+
+def _bands(
+    pipeline: Sequence[Mapping[str, Any]],
+) -> tuple[int | None, ValueRange]:
+    first = pipeline[0] if pipeline else {}
+    return first.get('bands'), first.get('value_range')
 
 
 def _pipeline(config: Config) -> Sequence[Mapping[str, Any]]:

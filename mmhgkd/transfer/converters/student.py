@@ -20,8 +20,10 @@ from mmhgkd.teachers.checkpoint import (
     summarize,
 )
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.config_options import find_key
 from mmhgkd.utils.find_type import type_name
 from mmhgkd.utils.known_types import known_types
+from mmhgkd.utils.loader_checks import LOADERS
 from mmhgkd.utils.stored_config import parse_config
 
 POOLING = dict(type='GlobalAveragePooling')
@@ -51,6 +53,11 @@ class Student:
     def family(self) -> str:
         """Type of the network."""
         return self.backbone['type']
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        return len(self.config.model.data_preprocessor.mean)
 
     @property
     def num_classes(self) -> int:
@@ -106,13 +113,6 @@ def read_student(
     config, origin, classes = read_config(checkpoint, config)
     state = read_state_dict(checkpoint)
     found = student_config(config, f'{checkpoint}: its config')
-    channels = found.model.backbone.get('in_channels', 3)
-    if channels != 3 and type_name(config['model'].get('type')) == 'HGKD':
-        raise ConfigError(
-            f'{checkpoint}: the student takes images of {channels} channels, '
-            'and is loaded or exported for three only; its weights are in '
-            "the checkpoint's `state_dict` under `backbone.`"
-        )
     if origin is not None:
         found.origin = origin
     if not with_head:
@@ -279,7 +279,7 @@ def inference_dataloader(config: Mapping[str, Any]) -> dict[str, Any]:
     """The images' way into the model, in the words of mmpretrain.
 
     Its ``dataset.pipeline`` begins with mmpretrain's own loading of images,
-    as its inferencers ask for that.
+    as its inferencers ask for that, or with the loading of all channels.
     """
     steps = None
     if config.get('default_scope') == 'mmpretrain':
@@ -299,13 +299,29 @@ def inference_dataloader(config: Mapping[str, Any]) -> dict[str, Any]:
             dict(type='CenterCrop', crop_size=size),
             dict(type='PackInputs'),
         ]
+    loading = _loading(config)
+    if 'bands' in loading:
+        # Pillow resizes no ten channels, and takes the fourth for opacity.
+        for step in pipeline:
+            if step.get('backend') == 'pillow':
+                step['backend'] = 'cv2'
     return dict(
         dataset=dict(
             type='mmhgkd.ImageFolder',
             data_root='',
-            pipeline=[dict(type='LoadImageFromFile'), *pipeline],
+            pipeline=[loading, *pipeline],
         )
     )
+
+
+def _loading(config: Mapping[str, Any]) -> dict[str, Any]:
+    for loader in LOADERS:
+        for _, step in find_key(config.get(loader), 'bands', loader):
+            if step['bands'] is not None:
+                kept = ('bands', 'value_range')
+                options = {name: step[name] for name in kept if name in step}
+                return dict(type='mmhgkd.LoadImage', **options)
+    return dict(type='LoadImageFromFile')
 
 
 def _preprocessor(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,6 +331,14 @@ def _preprocessor(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     if 'bgr_to_rgb' in found:  # mmdetection's and mmsegmentation's word
         found['to_rgb'] = found['bgr_to_rgb']
+    if 'bands' in _loading(config):
+        # In the order of the file, whatever it means.
+        return dict(
+            type='ClsDataPreprocessor',
+            mean=found['mean'],
+            std=found['std'],
+            to_rgb=found.get('to_rgb', False),
+        )
     return dict(
         type='ClsDataPreprocessor',
         **{key: found.get(key, value) for key, value in _IMAGENET.items()},
