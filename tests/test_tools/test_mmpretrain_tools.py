@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import mmpretrain
+import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain import get_model
+from PIL import Image
 
 TOOLS = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -57,6 +62,30 @@ def test_browse_dataset(
         adjust_bbox=lambda *unused: None,
     )
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_vis_cam(start: Any, class_folders: Path, tmp_path: Path) -> None:
+    file = str(CONFIGS / 'classification' / 'r18_finetune_folder.py')
+    cfg = Config.fromfile(file)
+    cfg.model.backbone.init_cfg = None
+    torch.manual_seed(0)
+    model = get_model(cfg)
+    checkpoint = tmp_path / 'a.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+    image = next(class_folders.rglob('*.png'))
+    maps = []
+    for category in '01':
+        out = tmp_path / f'{category}.png'
+        arguments = f'{image} {file} {checkpoint} --save-path {out}'.split()
+        start(
+            'visualization/vis_cam.py',
+            *arguments,
+            *('--target-category', category),
+        )
+        maps.append(np.asarray(Image.open(out).convert('RGB'), np.float64))
+    assert maps[0].shape == (96, 96, 3)
+    # Each class looks elsewhere.
+    assert np.abs(maps[0] - maps[1]).mean() > 1
 
 
 def test_analyze_logs(
