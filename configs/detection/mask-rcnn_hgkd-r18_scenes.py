@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/detection_runtime.py',
 ]
 
-student_checkpoint = 'work_dirs/quickstart/h-gkd/epoch_10.pth'
+student_checkpoint = 'work_dirs/quickstart/h-gkd/epoch_5.pth'
 
 model = dict(
     backbone=dict(
