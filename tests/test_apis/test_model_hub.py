@@ -152,7 +152,11 @@ def _student(cfg: Config) -> tuple[str, str]:
             return name, name.lower()
         assert backbone.network.model_name == 'tf_efficientnet_lite0'
         return 'EfficientNet-Lite0', 'efficientnet-lite0'
-    return f'ResNet-{backbone.depth}', f'r{backbone.depth}'
+    kind = backbone.type.removeprefix('mmhgkd.Sparse')
+    name = network_name(ConfigDict({**backbone, 'type': kind}))
+    name = name.partition(',')[0]
+    prefix = name.lower().replace('netv', 'net-v').replace('resnet-', 'r')
+    return name, prefix
 
 
 def _cspnext(network: ConfigDict) -> str:

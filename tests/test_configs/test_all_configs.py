@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -122,7 +123,7 @@ def test_builds_model_and_optimizer(name: str) -> None:
 
 @pytest.mark.parametrize('name', NAMES)
 def test_builds_data(
-    name: str, class_folders: Path, scene_folders: Path
+    name: str, class_folders: Path, scene_folders: Path, tmp_path: Path
 ) -> None:
     skip_twin(name, datasets_of, 'the data')
     config = load(name)
@@ -138,6 +139,10 @@ def test_builds_data(
             continue
         built.append(copy.deepcopy(dataset))
         dataset.data_root = str(roots[config.default_scope])
+        bands = dataset.pipeline[0].get('bands')
+        if bands:
+            np.save(tmp_path / 'a.npy', np.zeros((100, 90, bands), np.uint8))
+            dataset.update(data_root=str(tmp_path), extensions=['.npy'])
         if config.default_scope == 'mmdet':
             dataset.metainfo = dict(classes=SHAPES)
         sample = DATASETS.build(dataset)[0]

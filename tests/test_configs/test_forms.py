@@ -10,7 +10,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'hgkd'
 IMAGENET = [
     path.name
     for teacher in ('mae', 'beit')
-    for path in CONFIGS.glob(f'r*_{teacher}*.py')
+    for path in CONFIGS.glob(f'*_{teacher}*.py')
     if 'paper' not in path.name
 ]
 

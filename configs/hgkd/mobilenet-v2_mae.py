@@ -1,0 +1,7 @@
+# Not yet run at full scale.
+_base_ = 'r50_mae.py'
+
+model = dict(
+    backbone=dict(_delete_=True, type='mmhgkd.SparseMobileNetV2'),
+    head=dict(direct_loss=dict(in_channels=1280)),
+)
