@@ -12,12 +12,12 @@ SHIPPED = 'shipped'  #: the small teacher of this project
 
 
 class TeacherEntry(NamedTuple):
-    """A Vision Transformer of timm that learned without labels."""
+    """A Transformer of timm that learned without labels."""
 
     name: str  #: in timm, with the tag of its pre-training
     method: str
     licence: str  #: of the weights
-    patch_size: int
+    patch_size: int  #: side of a token in pixels
     width: int  #: channels of a token
     millions: float  #: parameters
 
@@ -25,6 +25,11 @@ class TeacherEntry(NamedTuple):
     def non_commercial(self) -> bool:
         """Whether the weights, and maybe the student, are not for business."""
         return self.licence in NON_COMMERCIAL
+
+    @property
+    def one_size(self) -> bool:
+        """Whether its network is built for images of one size."""
+        return self.name.startswith('hiera')
 
     @property
     def repository(self) -> str:
@@ -48,6 +53,7 @@ _METHODS = {
     ),
     'DINO': ('Apache-2.0', 16, 'vit_{}_patch16_224.dino'),
     'MAE': ('CC BY-NC 4.0', 16, 'vit_{}_patch16_224.mae'),
+    'MAE (Hiera)': ('CC BY-NC 4.0', 16, 'hiera_{}_224.mae'),
 }
 # Width and millions of parameters.
 _SIZES = {
@@ -69,6 +75,14 @@ _SIZES = {
     },
     'DINO': {'small': (384, 21.7), 'base': (768, 85.8)},
     'MAE': {'base': (768, 85.8), 'large': (1024, 303.3)},
+    # The width of the stage of 16 px.
+    'MAE (Hiera)': {
+        'tiny': (384, 27.1),
+        'small': (384, 34.2),
+        'base': (384, 50.8),
+        'base_plus': (448, 69.0),
+        'large': (576, 212.6),
+    },
 }
 
 TEACHERS: dict[str, TeacherEntry] = {

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from mmengine.config import Config
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mmhgkd.apis import Distillation, config_folder, distill, load_student
 from mmhgkd.apis import distill as distill_function
@@ -38,7 +38,9 @@ from mmhgkd.apis.distillation.teacher import (
     choose_teacher,
 )
 from mmhgkd.catalog import TEACHERS, Photos
+from mmhgkd.catalog.teachers import place_for
 from mmhgkd.cli.evaluate import main as evaluate
+from mmhgkd.registry import MODELS
 from mmhgkd.transfer.converters.student import read_student
 from mmhgkd.utils import ConfigError
 
@@ -321,6 +323,23 @@ def test_teachers() -> None:
     patch14 = Teacher({}, 384, 14, 'x')
     assert patch14.for_images(96)['input_size'] == 84
     assert patch14.for_images(224)['input_size'] == 196
+
+
+def test_network_in_stages_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    name = 'hiera_tiny_224.mae'
+    network = timm.create_model(name, num_classes=0)
+    place = place_for(TEACHERS[name])
+    place.parent.mkdir(parents=True)
+    save_file(network.state_dict(), place)
+    found = choose_teacher(name)
+    assert 'commercial use' in found.warning
+    teacher: Any = MODELS.build(found.for_images(128))
+    teacher.set_image_norm([0.0] * 3, [1.0] * 3)
+    # A token for each 16 px, of the stage that has them.
+    assert teacher(torch.zeros(1, 3, 128, 128)).shape == (1, 64, found.width)
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,16 @@ def test_is_what_timm_says(entry: TeacherEntry) -> None:
     assert found.num_classes == 0
     with torch.device('meta'):
         network = timm.create_model(entry.name, num_classes=0)
-    assert network.embed_dim == entry.width
-    assert network.patch_embed.patch_size[0] == entry.patch_size
+    if entry.one_size:
+        (stage,) = (
+            one
+            for one in network.feature_info
+            if one['reduction'] == entry.patch_size
+        )
+        assert stage['num_chs'] == entry.width
+    else:
+        assert network.embed_dim == entry.width
+        assert network.patch_embed.patch_size[0] == entry.patch_size
     total = sum(weight.numel() for weight in network.parameters())
     assert total / 1e6 == pytest.approx(entry.millions, abs=0.06)
 

@@ -45,6 +45,8 @@ class Teacher:
             goes with it. Defaults to None, which means any.
         warning (str): What to mind. Defaults to ''.
         millions (float): Parameters of its network. Defaults to 0.
+        one_size (bool): Whether its network is built for images of one size,
+            which ``model_args`` says. Defaults to False.
     """
 
     config: dict[str, Any]
@@ -54,6 +56,7 @@ class Teacher:
     image_size: int | None = None
     warning: str = ''
     millions: float = 0
+    one_size: bool = False
 
     def multiply_adds(self, size: int) -> float:
         """Millions for one image of the student: each token meets each weight.
@@ -77,6 +80,8 @@ class Teacher:
                 f'of {size}; leave the image size out'
             )
         own = size * self.patch_size // STRIDE
+        if self.one_size:
+            return {**self.config, 'model_args': {'img_size': own}}
         return {**self.config, **({} if own == size else {'input_size': own})}
 
 
@@ -213,6 +218,7 @@ def _by_name(entry: TeacherEntry, path: Path, origin: str = '') -> Teacher:
         f'{entry.licence}){origin}',
         warning=warning,
         millions=entry.millions,
+        one_size=entry.one_size,
     )
 
 
