@@ -241,6 +241,12 @@ class HGKD(BaseSelfSupervisor):
         return super().forward(inputs, data_samples, mode)
 
     @property
+    def image_channels(self) -> int:
+        """Channels of the images, as they are normalized."""
+        mean = getattr(self.data_preprocessor, 'mean', None)
+        return 3 if mean is None else len(mean)
+
+    @property
     def token_stride(self) -> int:
         """Pixels between two of the student's tokens."""
         if self.neck is not None:

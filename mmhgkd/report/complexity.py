@@ -38,8 +38,8 @@ def model_complexity(model: HGKD, height: int, width: int) -> list[Complexity]:
     """
     model.eval()
     mask = model.mask.draw(1, height, width, 0)
-    image = torch.zeros(1, 3, height, width)
-    parts = [backbone_complexity(model.backbone, mask)]
+    image = torch.zeros(1, model.image_channels, height, width)
+    parts = [backbone_complexity(model.backbone, mask, model.image_channels)]
     if model.neck is not None:
         decoder = _DenseDecoder(model.neck, mask)
         cost = int(_count(decoder, tuple(model.backbone(image)))[''])
@@ -74,7 +74,9 @@ def _direct_complexity(
 
 
 @torch.no_grad()
-def backbone_complexity(backbone: nn.Module, mask: UnitMask) -> Complexity:
+def backbone_complexity(
+    backbone: nn.Module, mask: UnitMask, channels: int = 3
+) -> Complexity:
     """Count a sparse backbone in evaluation mode, dense and with a mask.
 
     A sparse layer computes the outputs at visible positions, with all taps
@@ -82,6 +84,11 @@ def backbone_complexity(backbone: nn.Module, mask: UnitMask) -> Complexity:
     each stride the share of visible positions is that of visible units. What
     is computed from the mean of an image, as the gates of squeeze-excite,
     costs the same with a mask.
+
+    Args:
+        backbone (nn.Module): The student's.
+        mask (UnitMask): The mask of one image.
+        channels (int): Channels of an image. Defaults to 3.
     """
     pooled: set[str] = set()
     handles = [
@@ -89,7 +96,8 @@ def backbone_complexity(backbone: nn.Module, mask: UnitMask) -> Complexity:
         for name, module in backbone.named_modules()
         if not list(module.children())
     ]
-    image = torch.zeros(1, 3, mask.rows * mask.unit, mask.columns * mask.unit)
+    size = mask.rows * mask.unit, mask.columns * mask.unit
+    image = torch.zeros(1, channels, *size)
     try:
         backbone(image)
     finally:

@@ -18,6 +18,7 @@ from .feature_panel import token_error
 from .model_panel import model_columns
 from .tile_grid import error_colors, error_scale
 from .trained_model import (
+    check_colors,
     file_inputs,
     image_size,
     load_trained_model,
@@ -59,7 +60,8 @@ class Explorer:
             Defaults to 500.
 
     Raises:
-        ConfigError: If the folder is missing or holds no image.
+        ConfigError: If the folder is missing or holds no image, or the model
+            takes other than three channels.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Explorer:
         max_images: int = 500,
     ) -> None:
         self.model = load_trained_model(record, checkpoint)
+        check_colors(self.model)
         self.mask_ratio = self.model.mask.mask_ratio
         self.size = image_size(record.config)
         # The model holds the mask ratio of the request that it works on.

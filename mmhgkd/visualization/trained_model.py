@@ -204,6 +204,22 @@ def set_image_size(
     return side, side
 
 
+def check_colors(model: HGKD) -> None:
+    """A model whose images are files for people sees red, green and blue.
+
+    Raises:
+        ConfigError: If it takes other than three channels.
+    """
+    channels = model.image_channels
+    if channels != 3:
+        raise ConfigError(
+            f'this student takes images of {channels} channels, and single '
+            'files are shown for three; `tools/visualization/draw_panel.py '
+            'WORK_DIR` shows images of its evaluation data, and '
+            '`mmhgkd.apis.extract_features` computes features of all'
+        )
+
+
 def prepare_image(
     model: HGKD, image: Image.Image, size: tuple[int, int]
 ) -> Tensor:
@@ -211,7 +227,11 @@ def prepare_image(
 
     ``size`` is height and width. The result is preprocessed for the model,
     ``(1, 3, H, W)``.
+
+    Raises:
+        ConfigError: If the model takes other than three channels.
     """
+    check_colors(model)
     height, width = size
     # As in training, turned upright and on the default background.
     image = ImageOps.exif_transpose(image)

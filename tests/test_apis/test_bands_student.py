@@ -18,7 +18,9 @@ from safetensors.torch import load_file
 from mmhgkd.apis import extract_features, load_student
 from mmhgkd.cli import export
 from mmhgkd.registry import MODELS
+from mmhgkd.report import model_complexity
 from mmhgkd.transfer.converters.preprocessing import Preprocessing
+from mmhgkd.visualization.trained_model import prepare_image
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'hgkd' / 'r18_bands_folder.py'
 RNG = np.random.default_rng(0)
@@ -169,3 +171,20 @@ def test_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     again = load_student(tmp_path / 'a_mmpretrain.pth')
     found = extract_features(again, torch.from_numpy(images)).embeddings
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_multiply_adds() -> None:
+    found = {}
+    for bands in (3, 4):
+        model: Any = MODELS.build(_config(bands).model)
+        found[bands] = model_complexity(model, 96, 96)[0]
+    # The fourth channel is a product more for each tap of the stem.
+    taps = 64 * 7 * 7
+    assert found[4].params - found[3].params == taps
+    assert found[4].dense - found[3].dense == taps * 48 * 48
+
+
+def test_single_files_are_shown_for_colors() -> None:
+    model: Any = MODELS.build(_config(4).model)
+    with pytest.raises(ValueError, match='takes images of 4 channels'):
+        prepare_image(model, Image.new('RGB', (96, 96)), (96, 96))

@@ -35,7 +35,11 @@ def count(
             f'{path} holds no mmhgkd.HGKD; for other models '
             "use MMPretrain's tools/analysis_tools/get_flops.py"
         )
-    settings = {**settings, 'compile': False}
+    settings = {
+        'data_preprocessor': config.get('data_preprocessor'),
+        **settings,
+        'compile': False,
+    }
     if 'checkpoint' in settings['teacher']:
         settings['teacher'] = {
             **settings['teacher'],
