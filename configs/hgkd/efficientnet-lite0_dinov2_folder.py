@@ -2,6 +2,8 @@
 # of a student further, at a tenth of the learning rate.
 _base_ = 'r18_dinov2_folder.py'
 
+# Its own normalization, so that published weights fit.
+data_preprocessor = dict(mean=[127.0] * 3, std=[128.0] * 3)
 model = dict(
     backbone=dict(
         _delete_=True,

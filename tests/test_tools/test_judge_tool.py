@@ -273,16 +273,27 @@ def test_images_are_resized_and_cropped(
         tasks.read_images([str(tmp_path / 'b.png')], 8)
 
 
-def test_features_are_those_of_the_frozen_backbone(tasks: ModuleType) -> None:
+@pytest.mark.parametrize(
+    ('mean', 'std'),
+    [
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+        ([10.0, 20.0, 30.0], [128.0, 100.0, 80.0]),
+    ],
+)
+def test_features_are_those_of_the_frozen_backbone(
+    mean: list[float], std: list[float], tasks: ModuleType
+) -> None:
     torch.manual_seed(0)
     student = build_student('resnet18', base_channels=8, stem_channels=8)
     images = np.random.default_rng(0).integers(
         0, 256, (3, 64, 64, 3), np.uint8
     )
+    for name, values in (('mean', mean), ('std', std)):
+        buffer = getattr(student.data_preprocessor, name)
+        buffer.copy_(torch.tensor(values).view_as(buffer))
     student.train()
     means = tasks.extract(student, images, 2)
     maps = tasks.extract(student, images, 2, dense=True)
-    mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
     x = torch.from_numpy((images - np.array(mean)) / std).permute(0, 3, 1, 2)
     student.eval()
     with torch.no_grad():

@@ -20,8 +20,6 @@ from sklearn.preprocessing import StandardScaler
 from mmhgkd.datasets import ImageFolder
 from mmhgkd.utils import ConfigError
 
-MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
-STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
 UNLABELLED = (0, 255)
 
 Array = NDArray[Any]
@@ -68,7 +66,8 @@ def extract(
     """Compute frozen features of whole images.
 
     Args:
-        student (BaseModel): Its ``backbone`` returns the maps of stages.
+        student (BaseModel): Its ``data_preprocessor`` normalizes images, its
+            ``backbone`` returns the maps of stages.
         images (np.ndarray): ``(N, H, W, 3)`` uint8 RGB.
         batch_size (int): Images computed at a time.
         dense (bool): Whether to keep the positions. Defaults to False.
@@ -89,8 +88,9 @@ def extract(
     parts = []
     for begin in range(0, len(images), batch_size):
         pixels = torch.from_numpy(images[begin : begin + batch_size].copy())
-        batch = (pixels.permute(0, 3, 1, 2).float() - MEAN) / STD
-        maps = network(batch)
+        # As the network was trained; preprocessors expect OpenCV's order.
+        inputs = dict(inputs=pixels.permute(0, 3, 1, 2).flip(1))
+        maps = network(student.data_preprocessor(inputs)['inputs'])
         if not dense:
             parts.append(maps[-1].mean((2, 3)))
             continue
