@@ -104,8 +104,22 @@ def test_a_known_fault_is_counted(
     assert capsys.readouterr().out.splitlines()[2].endswith('| 1 | 0 |')
 
 
-def test_float32_may_spill_a_little(tool: ModuleType) -> None:
-    launch = tool.block_configurations('fp32')[0]
-    for spilled, expected in ((64, []), (65, [tool.checks.SPILLS])):
-        code = tool.checks.Code(**{**FINE, 'spilled': spilled})
-        assert tool.checks.faults(launch, 'fp32', 80, code) == expected
+@pytest.mark.parametrize(
+    ('precision', 'kernel', 'limit'),
+    [
+        ('fp32', '_gather_gemm', 64),
+        ('bf16', '_gather_gemm', 0),
+        ('bf16', '_norm_gradient', 16),
+    ],
+)
+def test_a_little_may_spill(
+    precision: str, kernel: str, limit: int, tool: ModuleType
+) -> None:
+    launch = next(
+        launch
+        for launch in tool.block_configurations(precision)
+        if launch.name == kernel
+    )
+    for more, expected in ((0, []), (1, [tool.checks.SPILLS])):
+        code = tool.checks.Code(**{**FINE, 'spilled': limit + more})
+        assert tool.checks.faults(launch, precision, 80, code) == expected

@@ -26,8 +26,9 @@ SYNCHRONOUS = 'waits for an operand in each step of its loop'
 NARROW = 'copies no operand by 16 bytes'
 #: Those that forbid a kernel or make it slow by itself.
 SERIOUS = (SHARED, SPILLS, NO_WGMMA)
-#: Bytes that float32 may spill: a register or two of each thread.
-SPILLED_OF_FLOAT32 = 64
+#: Bytes that a thread may spill: a register or some. Products in half
+#: precision, whose loops would wait for them, none.
+SPILLED_OF_FLOAT32, SPILLED_OF_HALF = 64, 16
 
 
 class Known(NamedTuple):
@@ -100,9 +101,12 @@ def faults(launch: Launch, precision: str, gpu: int, code: Code) -> list[str]:
     """What is wrong with a kernel, be it known or not."""
     half = precision in HALF
     product = launch.name in PRODUCTS
+    spilled = SPILLED_OF_HALF if half else SPILLED_OF_FLOAT32
+    if half and product:
+        spilled = 0
     wrong = {
         SHARED: code.shared > SHARED_MEMORY,
-        SPILLS: code.spilled > (0 if half else SPILLED_OF_FLOAT32),
+        SPILLS: code.spilled > spilled,
         NO_WGMMA: gpu == 90 and half and product and not code.wgmma,
     }
     if product or launch.name in STEMS:
