@@ -3,7 +3,7 @@
 import importlib
 import os
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,10 +115,8 @@ def test_a_known_fault_is_counted(
 def test_a_little_may_spill(
     precision: str, kernel: str, limit: int, tool: ModuleType
 ) -> None:
-    launch = next(
-        launch
-        for launch in tool.block_configurations(precision)
-        if launch.name == kernel
+    launch = tool.block_configurations(precision)[0]._replace(
+        kernel=SimpleNamespace(__name__=kernel)
     )
     for more, expected in ((0, []), (1, [tool.checks.SPILLS])):
         code = tool.checks.Code(**{**FINE, 'spilled': limit + more})
