@@ -14,9 +14,10 @@ FOLDERS = {
     'clothing': ROOT / 'docs' / 'study' / 'clothing',
     'clothing_fresh': ROOT / 'docs' / 'study' / 'clothing',
     'photos': ROOT / 'docs' / 'study' / 'photos',
+    'direct': ROOT / 'docs' / 'study' / 'direct',
 }
 #: Studies of which not all arms and seeds have been run.
-PARTIAL = ('photos',)
+PARTIAL = ('photos', 'direct')
 PAGE = (ROOT / 'docs' / 'study.md').read_text(encoding='utf-8')
 
 
