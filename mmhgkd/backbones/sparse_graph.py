@@ -1,7 +1,9 @@
+import contextlib
 import math
 from typing import Any, NamedTuple
 
 import torch
+from timm.layers import to_2tuple
 from torch import Tensor, fx, nn
 
 from mmhgkd.masks import UnitMask
@@ -14,6 +16,7 @@ from mmhgkd.sparse.operations import (
     run_layer,
     run_operation,
 )
+from mmhgkd.sparse.sets import set_form
 from mmhgkd.sparse.sparse_feature import NoSparseForm
 from mmhgkd.sparse.sparse_map import SparseMap
 from mmhgkd.utils import ConfigError
@@ -73,26 +76,35 @@ class SparseGraph:
             module.training = False
         convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
         channels = next((conv.in_channels for conv in convs), 3)
-        try:
-            return self._collect(network, channels)
-        except ConfigError:
-            if channels == 3:
-                raise
+        size = _probe_size(network)
+        # No two axes are of one size, so that none is taken for another.
+        probes = [(channels, size, 2 * size)]
+        if channels != 3:
             # What comes before the first convolution may have folded pixels.
-            return self._collect(network, 3)
+            probes.append((3, size, 2 * size))
+        if any('pos_embed' in name for name, _ in network.named_parameters()):
+            # Its embeddings of positions are those of one size of images.
+            given = (getattr(m, 'img_size', None) for m in network.modules())
+            sizes = next((x for x in given if x is not None), size)
+            height, width = to_2tuple(sizes)
+            probes = [(channels, height, width)]
+        try:
+            for shape in probes[:-1]:
+                with contextlib.suppress(ConfigError):
+                    return self._collect(network, shape)
+            return self._collect(network, probes[-1])
         finally:
             for module in training:
                 module.training = True
 
     def _collect(
-        self, network: nn.Module, channels: int
+        self, network: nn.Module, shape: tuple[int, int, int]
     ) -> tuple[SparseFeature, ...]:
-        size, weight = _probe_size(network), next(network.parameters())
-        # No two axes are of one size, so that none is taken for another.
-        mask = UnitMask(weight.new_zeros(3, 1, dtype=torch.int64), 1, 2, size)
-        feature = PackedFeature.from_images(
-            weight.new_zeros(3, channels, size, 2 * size), mask
-        )
+        weight, side = next(network.parameters()), math.gcd(*shape[1:])
+        rows, columns = shape[1] // side, shape[2] // side
+        ids = weight.new_zeros(3, 1, dtype=torch.int64)
+        mask = UnitMask(ids, rows, columns, side)
+        feature = PackedFeature.from_images(weight.new_zeros(3, *shape), mask)
         values: dict[str, Any] = {}
         refused: dict[str, str] = {}
         first: Exception | None = None
@@ -208,8 +220,10 @@ class _Tracer(fx.Tracer):
         self.traced_func_name = method
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return sparse_form(m) is not None or super().is_leaf_module(
-            m, module_qualified_name
+        return (
+            sparse_form(m) is not None
+            or set_form(m) is not None
+            or super().is_leaf_module(m, module_qualified_name)
         )
 
 
