@@ -3,7 +3,6 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from timm.layers import to_2tuple
 from torch import Tensor, fx, nn
 
 from mmhgkd.masks import UnitMask
@@ -20,6 +19,8 @@ from mmhgkd.sparse.sets import set_form
 from mmhgkd.sparse.sparse_feature import NoSparseForm
 from mmhgkd.sparse.sparse_map import SparseMap
 from mmhgkd.utils import ConfigError
+
+from .probes import probe_shapes
 
 
 class SparseGraph:
@@ -74,20 +75,7 @@ class SparseGraph:
         training = [m for m in network.modules() if m.training]
         for module in training:
             module.training = False
-        convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
-        channels = next((conv.in_channels for conv in convs), 3)
-        size = _probe_size(network)
-        # No two axes are of one size, so that none is taken for another.
-        probes = [(channels, size, 2 * size)]
-        if channels != 3:
-            # What comes before the first convolution may have folded pixels.
-            probes.append((3, size, 2 * size))
-        if any('pos_embed' in name for name, _ in network.named_parameters()):
-            # Its embeddings of positions are those of one size of images.
-            given = (getattr(m, 'img_size', None) for m in network.modules())
-            sizes = next((x for x in given if x is not None), size)
-            height, width = to_2tuple(sizes)
-            probes = [(channels, height, width)]
+        probes = probe_shapes(network)
         try:
             for shape in probes[:-1]:
                 with contextlib.suppress(ConfigError):
@@ -128,19 +116,6 @@ class SparseGraph:
                 + '\n'.join(lines)
             ) from first
         return values['output']
-
-
-def _probe_size(network: nn.Module) -> int:
-    """Pixels of a unit that the strides of a network divide."""
-    strides = {
-        side
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d)
-        for side in module.stride
-    }
-    # Patches of 7 or 14 px come first, and are not halved often.
-    odd = math.lcm(*(side // (side & -side) for side in strides))
-    return 64 if odd == 1 else 8 * odd
 
 
 class _Value(NamedTuple):

@@ -66,7 +66,7 @@ def _phases(module: Any) -> Tensor:
     """
     groups, step = module.groups, module.stride[0]
     rows, columns = (
-        _taps(size, padding, step).to(module.weight.device)
+        _taps(size, padding, step, module.weight.device)
         for size, padding in zip(
             module.kernel_size, module.padding, strict=True
         )
@@ -78,19 +78,21 @@ def _phases(module: Any) -> Tensor:
     return weight.flatten(0, 3)
 
 
-def _taps(size: int, padding: int, step: int) -> Tensor:
+def _taps(size: int, padding: int, step: int, device: torch.device) -> Tensor:
     """Tap by which each place of a step reads each neighbor.
 
     Args:
         size (int): Taps of the transposed convolution.
         padding (int): Its padding.
         step (int): Its stride.
+        device (torch.device): Where the result is.
 
     Returns:
         Tensor: ``(step, neighbors)`` int64, ``size`` where there is none.
     """
     after, before = (step - 1 + padding) // step, (size - 1 - padding) // step
     reach = max(after, before)
-    neighbors = torch.arange(-reach, reach + 1)
-    taps = torch.arange(step)[:, None] + padding - step * neighbors
-    return taps.where((taps >= 0) & (taps < size), torch.tensor(size))
+    neighbors = torch.arange(-reach, reach + 1, device=device)
+    places = torch.arange(step, device=device)[:, None]
+    taps = places + padding - step * neighbors
+    return taps.masked_fill((taps < 0) | (taps >= size), size)
