@@ -131,6 +131,7 @@ TORCHVISION_REFUSED = {
 OPTIONS: dict[str, dict[str, Any]] = {
     'convmixer': dict(out_indices=(0, 1)),
     'cpubone': dict(proj_drop_rate=0.0),
+    'mobilenetv5': dict(channel_multiplier=0.25),
     'visformer': dict(img_size=(96, 160)),
     'rdnet': dict(growth_rates=[16] * 7, num_blocks_list=[1] * 7),
 }
