@@ -1,3 +1,4 @@
+import contextlib
 import math
 from typing import Any, NamedTuple
 
@@ -14,9 +15,12 @@ from mmhgkd.sparse.operations import (
     run_layer,
     run_operation,
 )
+from mmhgkd.sparse.sets import set_form
 from mmhgkd.sparse.sparse_feature import NoSparseForm
 from mmhgkd.sparse.sparse_map import SparseMap
 from mmhgkd.utils import ConfigError
+
+from .probes import probe_shapes
 
 
 class SparseGraph:
@@ -71,28 +75,24 @@ class SparseGraph:
         training = [m for m in network.modules() if m.training]
         for module in training:
             module.training = False
-        convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
-        channels = next((conv.in_channels for conv in convs), 3)
+        probes = probe_shapes(network)
         try:
-            return self._collect(network, channels)
-        except ConfigError:
-            if channels == 3:
-                raise
-            # What comes before the first convolution may have folded pixels.
-            return self._collect(network, 3)
+            for shape in probes[:-1]:
+                with contextlib.suppress(ConfigError):
+                    return self._collect(network, shape)
+            return self._collect(network, probes[-1])
         finally:
             for module in training:
                 module.training = True
 
     def _collect(
-        self, network: nn.Module, channels: int
+        self, network: nn.Module, shape: tuple[int, int, int]
     ) -> tuple[SparseFeature, ...]:
-        size, weight = _probe_size(network), next(network.parameters())
-        # No two axes are of one size, so that none is taken for another.
-        mask = UnitMask(weight.new_zeros(3, 1, dtype=torch.int64), 1, 2, size)
-        feature = PackedFeature.from_images(
-            weight.new_zeros(3, channels, size, 2 * size), mask
-        )
+        weight, side = next(network.parameters()), math.gcd(*shape[1:])
+        rows, columns = shape[1] // side, shape[2] // side
+        ids = weight.new_zeros(3, 1, dtype=torch.int64)
+        mask = UnitMask(ids, rows, columns, side)
+        feature = PackedFeature.from_images(weight.new_zeros(3, *shape), mask)
         values: dict[str, Any] = {}
         refused: dict[str, str] = {}
         first: Exception | None = None
@@ -116,19 +116,6 @@ class SparseGraph:
                 + '\n'.join(lines)
             ) from first
         return values['output']
-
-
-def _probe_size(network: nn.Module) -> int:
-    """Pixels of a unit that the strides of a network divide."""
-    strides = {
-        side
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d)
-        for side in module.stride
-    }
-    # Patches of 7 or 14 px come first, and are not halved often.
-    odd = math.lcm(*(side // (side & -side) for side in strides))
-    return 64 if odd == 1 else 8 * odd
 
 
 class _Value(NamedTuple):
@@ -208,8 +195,10 @@ class _Tracer(fx.Tracer):
         self.traced_func_name = method
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return sparse_form(m) is not None or super().is_leaf_module(
-            m, module_qualified_name
+        return (
+            sparse_form(m) is not None
+            or set_form(m) is not None
+            or super().is_leaf_module(m, module_qualified_name)
         )
 
 

@@ -146,9 +146,9 @@ LIBRARIES = {
 #: How the names of transformers begin, as far as all of a family are such.
 _TRANSFORMERS = re.compile(
     r'(tiny_?|small_?|base_?|large_?)?(vit|deit3?|beit(v2)?|swin(v2|_v2)?|'
-    r'eva(02)?|cait|xcit|crossvit|(conv|cross|flexi|naflex|gc|max|sam|mobile|'
-    r'efficient)vit(_?v2)?|hiera|mvit(v2)?|mixer|gmixer|gmlp|resmlp|pvt(_v2)?|'
-    r'twins|tnt|nest|jx_nest|levit|volo|pit|coat(net|_lite)?|davit|visformer|'
+    r'eva(02)?|cait|xcit|crossvit|(conv|cross|flexi|naflex|gc|max|sam|mobile)'
+    r'vit(_?v2)?|hiera|mvit(v2)?|mixer|gmixer|gmlp|resmlp|pvt(_v2)?|'
+    r'twins|tnt|nest|jx_nest|levit|volo|pit|coat(net|_lite)?|davit|'
     r'efficientformer(v2)?|maxxvit(v2)?|sequencer2d|vision_?transformer|'
     r'vitamin|nextvit|dinov[23])([\d_-].*)?',
     re.IGNORECASE,

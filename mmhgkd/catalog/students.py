@@ -83,10 +83,9 @@ def student_name(name: str) -> str:
     library, slash, network = name.partition('/')
     if is_transformer(name) or is_transformer(network):
         raise ConfigError(
-            f'{name} is a transformer, and a student is a CNN, such as '
-            'resnet18, convnext_tiny or timm/regnety_002: attention mixes '
-            'the hidden with the visible; a ViT is a teacher, see `mmhgkd '
-            'teachers`'
+            f'{name} is a transformer, and a student is a CNN, or a hybrid of '
+            'CNN and attention, such as resnet18, convnext_tiny or '
+            'timm/efficientvit_b0; a ViT is a teacher, see `mmhgkd teachers`'
         )
     if slash:
         if library.lower() not in LIBRARIES:

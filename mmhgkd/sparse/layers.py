@@ -21,8 +21,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .batch_norm import DistributedBatchNorm, DistributedBatchNormAct
 from .sparse_feature import NoSparseForm, SparseFeature
+from .transposed import transposed_conv
 
-__all__ = ['NORM', 'SparseForm', 'apply_layer', 'norm_act', 'sparse_form']
+__all__ = [
+    'NORM',
+    'SparseForm',
+    'apply_layer',
+    'forward_class',
+    'norm_act',
+    'sparse_form',
+]
 
 
 class SparseForm(NamedTuple):
@@ -45,10 +53,13 @@ def sparse_form(module: nn.Module) -> SparseForm | None:
     The class that defines ``forward`` decides: a subclass that overrides it,
     such as a convolution with standardized weights, is another layer.
     """
-    for cls in type(module).__mro__:
-        if 'forward' in vars(cls):
-            return _FORMS.get(cls)
-    return None
+    return _FORMS.get(forward_class(module))
+
+
+def forward_class(module: nn.Module) -> type:
+    """Class that defines what a module computes."""
+    classes = type(module).__mro__
+    return next(cls for cls in classes if 'forward' in vars(cls))
 
 
 def apply_layer(feature: SparseFeature, module: nn.Module) -> SparseFeature:
@@ -145,6 +156,17 @@ def _group_norm(feature: SparseFeature, module: Any) -> SparseFeature:
     return feature.with_rows(values.transpose(1, 2).flatten(0, 1))
 
 
+def _rms_norm(feature: SparseFeature, module: Any) -> SparseFeature:
+    """Divide by the root mean square of the channels of each position."""
+
+    def normalize(values: Tensor) -> Tensor:
+        energy = values.square().mean(-1, keepdim=True)
+        values = values * (energy + module.eps).rsqrt()
+        return values if module.weight is None else values * module.weight
+
+    return feature.map_channels(normalize)
+
+
 def _drop_path(feature: SparseFeature, module: Any) -> SparseFeature:
     """Stochastic depth of mmcv or timm, over images."""
     factor = _kept_images(feature, module)
@@ -182,6 +204,7 @@ NORM = SparseForm(lambda feature, module: feature.norm(module))
 MAP = SparseForm(lambda feature, module: feature.map(module))
 LAYER_NORM = SparseForm(_layer_norm)
 GROUP_NORM = SparseForm(_group_norm)
+RMS_NORM = SparseForm(_rms_norm)
 DROP_PATH = SparseForm(_drop_path, 'any')
 
 _POINTWISE = (
@@ -217,6 +240,7 @@ _FORMS: dict[type, SparseForm] = {
     **dict.fromkeys(
         (nn.Conv2d, Conv2dAdaptivePadding, timm_layers.Conv2dSame), CONV
     ),
+    nn.ConvTranspose2d: SparseForm(transposed_conv),
     nn.Linear: SparseForm(
         lambda feature, module: feature.map_channels(module), 'last'
     ),
@@ -241,6 +265,8 @@ _FORMS: dict[type, SparseForm] = {
         GROUP_NORM,
     ),
     timm_layers.GroupNormAct: _activated(GROUP_NORM),
+    timm_layers.RmsNorm2d: RMS_NORM,
+    timm_layers.RmsNormAct2d: _activated(RMS_NORM),
     nn.MaxPool2d: SparseForm(lambda feature, module: feature.max_pool(module)),
     nn.AvgPool2d: SparseForm(lambda feature, module: feature.avg_pool(module)),
     nn.PReLU: MAP,

@@ -19,13 +19,12 @@ from .axes import (
     transpose,
     unbind,
 )
-from .layers import apply_layer, sparse_form
+from .map_layers import has_map_form, run_map_layer
+from .sets import run_set_layer, set_form
 from .sparse_feature import NoSparseForm
 from .sparse_map import SparseMap
-from .window import PaddedLayer
 from .windows import (
     avg_pool,
-    check_padded,
     convolve,
     interpolate,
     max_pool,
@@ -57,8 +56,9 @@ def check_form(target: Any, *args: Any) -> None:
     """
     if isinstance(target, nn.Module):
         known = (
-            isinstance(target, (*_GLOBAL_POOLS, nn.Upsample))
-            or sparse_form(target) is not None
+            isinstance(target, _GLOBAL_POOLS)
+            or has_map_form(target)
+            or set_form(target) is not None
         )
         name = type(target).__name__
     else:
@@ -80,8 +80,12 @@ def is_reduction(target: Any) -> bool:
 
 def run_layer(
     module: nn.Module, x: SparseMap, *args: Any, **kwargs: Any
-) -> SparseMap | Tensor:
+) -> Any:
     """Run a layer of a dense network on a sparse map.
+
+    Returns:
+        SparseMap or Tensor: A tensor for a pooling of all positions. Layers
+        of several results return a tuple.
 
     Raises:
         NoSparseForm: If the layer has no sparse form.
@@ -92,25 +96,9 @@ def run_layer(
         return _global_mean(x, module.output_size)
     if isinstance(module, nn.AdaptiveMaxPool2d):
         return _global_max(x, module.output_size)
-    if isinstance(module, nn.Upsample):
-        return interpolate(x, module.size, module.scale_factor, module.mode)
-    form = sparse_form(module)
-    assert form is not None
-    layout: str = form.layout
-    if layout == 'argument':
-        layout = _data_format(*args, **kwargs)
-    elif args or kwargs:
-        raise NoSparseForm('only the feature map can be its argument')
-    if layout != 'any' and (layout == 'last') != x.channels_last:
-        raise ValueError(f'it expects the channels {layout}')
-    if layout != 'any' and x.folds is not None:
-        raise NoSparseForm('a layer of a map with folded channels')
-    if x.padding is not None:
-        check_padded(module)
-        layer = PaddedLayer(module, *x.padding)
-        x = x._replace(padding=None)
-        return x._replace(feature=form.apply(x.feature, layer))
-    return x._replace(feature=apply_layer(x.feature, module))
+    if set_form(module) is not None:
+        return run_set_layer(module, x, *args, **kwargs)
+    return run_map_layer(module, x, *args, **kwargs)
 
 
 def run_operation(target: Any, *args: Any, **kwargs: Any) -> Any:
@@ -133,12 +121,8 @@ def run_operation(target: Any, *args: Any, **kwargs: Any) -> Any:
     return _OPERATIONS[target](*args, **given)
 
 
-def _data_format(data_format: str = 'channel_first') -> str:
-    return 'last' if data_format == 'channel_last' else 'first'
-
-
 def _binary(function: Callable[..., Tensor]) -> Callable[..., SparseMap]:
-    """An operation of two maps, or of a map and a value a channel."""
+    """An operation of two maps, or of a map and values of a tensor."""
 
     def run(a: Any, b: Any, **kwargs: Any) -> SparseMap:
         x = a if isinstance(a, SparseMap) else b
@@ -163,7 +147,7 @@ def _add(a: Any, b: Any, **kwargs: Any) -> SparseMap:
     if not isinstance(other, Tensor) or other.dim() == 0:
         return x._replace(feature=x.feature.map(lambda values: values + other))
     shift = x.operand(other)
-    if shift.size(0) > 1 or shift.size(2) != x.channels[0]:
+    if max(shift.shape[:2]) > 1 or shift.size(2) != x.channels[0]:
         return _sum_of_two(a, b)
     feature = x.feature.map_channels(lambda values: values + shift[0, 0])
     return x._replace(feature=feature)
@@ -175,9 +159,10 @@ def _multiply(a: Any, b: Any) -> SparseMap:
         return _product_of_two(a, b)
     if not isinstance(other, Tensor) or other.dim() == 0:
         return x._replace(feature=x.feature.map(lambda values: values * other))
-    factor = x.operand(other)[:, 0]
-    if factor.size(1) not in (1, x.channels[0]):
+    factor = x.operand(other)
+    if factor.size(1) > 1 or factor.size(2) not in (1, x.channels[0]):
         return _product_of_two(a, b)
+    factor = factor[:, 0]
     if factor.size(0) > 1:
         return x._replace(feature=x.feature.scale_images(factor))
     feature = x.feature.map_channels(lambda values: values * factor[0])

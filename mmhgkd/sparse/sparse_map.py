@@ -96,8 +96,8 @@ class SparseMap(NamedTuple):
         """What is combined with :meth:`positions` of this map.
 
         Args:
-            other (Any): A number, a map, or a tensor of one value a channel,
-                and image.
+            other (Any): A number, a map, or a tensor of one value a channel
+                and image, or of one a position, too.
 
         Raises:
             ValueError: If it fits no sparse map.
@@ -115,12 +115,26 @@ class SparseMap(NamedTuple):
             return other
         shape = (1,) * (rank - other.dim()) + tuple(other.shape)
         y, x = self.spatial_axes
-        if len(shape) != rank or (shape[y], shape[x]) != (1, 1):
+        places = shape[y : x + 1] if len(shape) == rank else None
+        if places == tuple(self.shape[y : x + 1]):
+            return self._at_visible(other.reshape(shape))
+        if places != (1, 1):
             raise ValueError(
                 f'a tensor of shape {tuple(other.shape)} is combined with a '
-                'feature map; it must hold one value a channel'
+                f'feature map of shape {tuple(self.shape)}; it must hold one '
+                'value a channel, or as many positions'
             )
         return other.reshape(shape[0], 1, *shape[1:y], *shape[x + 1 :])
+
+    def _at_visible(self, values: Tensor) -> Tensor:
+        """What a tensor of all positions has at the visible ones."""
+        y, x = self.spatial_axes
+        values = values.movedim((y, x), (1, 2)).flatten(1, 2)
+        places = self.feature.mask.positions(self.feature.stride)
+        if values.size(0) == 1:
+            return values[0, places]
+        images = torch.arange(len(places), device=places.device)
+        return values[images[:, None], places]
 
     def per_image(self, values: Tensor, keepdim: bool) -> Tensor:
         """What the dense network has for ``(B, *C)`` values."""

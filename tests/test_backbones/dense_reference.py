@@ -5,6 +5,7 @@ on dense maps that hides the masked positions. It knows no class of a network
 and nothing of the sparse features.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -14,7 +15,13 @@ from torch.overrides import TorchFunctionMode
 
 from mmhgkd.masks import UnitMask
 
-_WINDOWS = (F.conv2d, F.max_pool2d, F.avg_pool2d, F.pad)
+_WINDOWS = (
+    F.conv2d,
+    F.conv_transpose2d,
+    F.max_pool2d,
+    F.avg_pool2d,
+    F.pad,
+)
 _REDUCTIONS = {
     torch.mean: torch.mean,
     Tensor.mean: torch.mean,
@@ -22,6 +29,20 @@ _REDUCTIONS = {
     Tensor.amax: torch.amax,
 }
 _NORMS = (torch.norm, Tensor.norm)
+_PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
+_SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
+_SUMS = (torch.sum, Tensor.sum, F.normalize)
+
+
+class DoubleOnly(TorchFunctionMode):
+    """Lets layers that compute in float32 compute in float64."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is Tensor.float and args[0].dtype == torch.float64:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 class DenseReference(TorchFunctionMode):
@@ -41,7 +62,20 @@ class DenseReference(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         x = args[0] if args else None
-        if not isinstance(x, Tensor) or x.dim() != 4:
+        if not isinstance(x, Tensor):
+            return func(*args, **kwargs)
+        if func is F.scaled_dot_product_attention:
+            keys = self.seen_flat(args[1], -2)
+            assert keys is not None and not kwargs.get('dropout_p')
+            return func(*args[:3], attn_mask=keys[:, None, None])
+        if func in _PRODUCTS:
+            return func(self.hidden_flat(x, -1), *args[1:])
+        if func in _SUMS and isinstance(kwargs.get('dim'), int):
+            return func(self.hidden_flat(x, kwargs['dim']), **kwargs)
+        if func in _SOFTMAX:
+            dim = kwargs['dim'] if 'dim' in kwargs else args[1]
+            return func(self.hidden_flat(x, dim, -torch.inf), dim=dim)
+        if x.dim() != 4:
             return func(*args, **kwargs)
         if func in _WINDOWS or func is torch.max_pool2d:
             return func(self.hidden(x), *args[1:], **kwargs)
@@ -67,6 +101,28 @@ class DenseReference(TorchFunctionMode):
         if height < self.units.size(2) or self.size[0] % height:
             return None
         return F.interpolate(self.units, (height, width))[:, 0].bool()
+
+    def seen_flat(self, x: Tensor, axis: int) -> Tensor | None:
+        """Visible positions of a flattened map, ``(B, N)``.
+
+        None where the size of the axis is no number of positions: the sizes
+        of images and channels must not be alike.
+        """
+        units = self.units.shape[2] * self.units.shape[3]
+        side = math.isqrt(x.size(axis) // units)
+        if side * side * units != x.size(axis):
+            return None
+        height, width = (side * n for n in self.units.shape[2:])
+        return F.interpolate(self.units, (height, width)).flatten(1).bool()
+
+    def hidden_flat(self, x: Tensor, axis: int, fill: float = 0.0) -> Tensor:
+        """The values of flattened maps, ``fill`` where masked."""
+        seen = self.seen_flat(x, axis)
+        if seen is None:
+            return x
+        shape = [len(seen)] + [1] * (x.dim() - 1)
+        shape[axis] = -1
+        return x.masked_fill(~seen.view(shape), fill)
 
     def hidden(self, x: Tensor) -> Tensor:
         """The map, zero where masked."""
@@ -146,7 +202,7 @@ class DenseReference(TorchFunctionMode):
 def masked_dense(network: Any, images: Tensor, mask: UnitMask) -> list[Tensor]:
     """Maps of the dense network, zero where masked."""
     reference = DenseReference(mask)
-    with reference:
+    with DoubleOnly(), reference:
         maps = network(images)
     maps = maps.values() if isinstance(maps, dict) else maps
     return [reference.hidden(x) for x in maps]

@@ -12,7 +12,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from dense_reference import masked_dense
+from dense_reference import DoubleOnly, masked_dense
 from masked_reference import randomize
 from mmdet.models.backbones import CSPDarknet, CSPNeXt
 from torch import nn
@@ -27,12 +27,16 @@ CONVERTED = {
     'byobnet': 'test_byobnet',
     'convmixer': 'convmixer_768_32',
     'convnext': 'test_convnext',
+    'cpubone': 'cpubone_nano',
     'cspnet': 'cs3darknet_focus_s',
     'cspnext': 'cspnext_tiny',
     'densenet': 'densenet121',
     'dla': 'dla46x_c',
     'dpn': 'dpn48b',
+    'edgenext': 'edgenext_xx_small',
     'efficientnet': 'test_efficientnet',
+    'efficientvim': 'efficientvim_m1',
+    'efficientvit_mit': 'efficientvit_b0',
     'fasternet': 'fasternet_t0',
     'fastvit': 'fastvit_t8',
     'focalnet': 'focalnet_tiny_srf',
@@ -40,11 +44,14 @@ CONVERTED = {
     'hardcorenas': 'hardcorenas_b',
     'hgnet': 'hgnetv2_b0',
     'hrnet': 'hrnet_w18_small',
+    'iformer': 'iformer_t',
     'inception_next': 'inception_next_atto',
     'lcnetv2': 'lcnetv2_small',
+    'lowformer': 'lowformer_b0',
     'mambaout': 'test_mambaout',
     'metaformer': 'poolformerv2_s12',
     'mobilenetv3': 'mobilenetv3_small_050',
+    'mobilenetv5': 'mobilenetv5_base',
     'nfnet': 'test_nfnet',
     'rdnet': 'rdnet_tiny',
     'regnet': 'regnetx_002',
@@ -57,36 +64,42 @@ CONVERTED = {
     'rexnet': 'rexnet_100',
     'selecsls': 'selecsls42',
     'senet': 'legacy_seresnet18',
+    'shvit': 'shvit_s1',
     'sknet': 'skresnet18',
     'starnet': 'starnet_s050',
+    'swiftformer': 'swiftformer_xs',
     'vgg': 'vgg11',
+    'visformer': 'visformer_tiny',
     'vovnet': 'ese_vovnet19b_slim_dw',
     'xception_aligned': 'xception41p',
 }
+# They mix all positions, which the reference tells by their number.
+ATTENTION = (
+    'cpubone',
+    'edgenext',
+    'efficientvim',
+    'efficientvit_mit',
+    'iformer',
+    'lowformer',
+    'mobilenetv5',
+    'shvit',
+    'swiftformer',
+    'visformer',
+)
 # Their maps are those of all inner layers, which timm's getter returns.
 GETTER = ('mambaout', 'xception_aligned', 'inception_v4', 'nasnet')
-ATTENTION = 'attention mixes all positions'
+WINDOWS = 'attention in windows of fixed size, with biases of the position'
 UNPADDED = 'windows without padding: positions belong to no unit'
 # Network, what the refusal says, and why.
 REFUSED = {
-    'cpubone': ('cpubone_nano', 'ConvAttention', ATTENTION),
     'csatv2': ('csatv2', 'Dct', 'cosine transform of blocks of pixels'),
-    'edgenext': ('edgenext_xx_small', 'CrossCovarianceAttn', ATTENTION),
-    'efficientvim': ('efficientvim_m1', 'HSMSSD', ATTENTION),
-    'efficientvit_mit': ('efficientvit_b0', 'LiteMLA', ATTENTION),
-    'efficientvit_msra': ('efficientvit_m0', 'WindowAttention', ATTENTION),
-    'iformer': ('iformer_t', 'SHMA', ATTENTION),
+    'efficientvit_msra': ('efficientvit_m0', 'WindowAttention', WINDOWS),
     'inception_resnet_v2': ('inception_resnet_v2', 'whole number', UNPADDED),
     'inception_v3': ('inception_v3', 'whole number', UNPADDED),
     'inception_v4': ('inception_v4', 'whole number', UNPADDED),
-    'lowformer': ('lowformer_b0', 'ConvAttention', ATTENTION),
-    'mobilenetv5': ('mobilenetv5_base', 'MultiQueryAttention2d', ATTENTION),
     'nasnet': ('nasnetalarge', 'whole number', UNPADDED),
     'pnasnet': ('pnasnet5large', 'whole number', UNPADDED),
-    'shvit': ('shvit_s1', 'SHSA', ATTENTION),
-    'swiftformer': ('swiftformer_xs', 'AdditiveAttention', ATTENTION),
     'tresnet': ('tresnet_m', 'SpaceToDepth', 'reflected borders of blurs'),
-    'visformer': ('visformer_tiny', 'Attention', ATTENTION),
     'xception': ('legacy_xception', 'whole number', UNPADDED),
 }
 # Networks of each module of torchvision.
@@ -117,10 +130,13 @@ TORCHVISION_REFUSED = {
 # Smaller ones of the networks.
 OPTIONS: dict[str, dict[str, Any]] = {
     'convmixer': dict(out_indices=(0, 1)),
+    'cpubone': dict(proj_drop_rate=0.0),
+    'mobilenetv5': dict(channel_multiplier=0.25),
+    'visformer': dict(img_size=(96, 160)),
     'rdnet': dict(growth_rates=[16] * 7, num_blocks_list=[1] * 7),
 }
 HOOKED = ('nasnet', 'pnasnet', 'xception', 'visformer', 'mobilenetv5')
-LARGE = ('mobilenetv5', 'nasnet', 'pnasnet', 'inception_resnet_v2')
+LARGE = ('nasnet', 'pnasnet', 'inception_resnet_v2')
 
 
 def create(family: str, name: str) -> nn.Module:
@@ -133,7 +149,15 @@ def create(family: str, name: str) -> nn.Module:
     )
     if family == 'convmixer':
         del network.model.blocks[2:]
+    if family == 'mobilenetv5':
+        shorten(network)
     return network
+
+
+def shorten(network: nn.Module) -> None:
+    """One block of a kind in each stage of timm's MobileNetV5."""
+    for stage in network.model.blocks:
+        del stage[1:-2]
 
 
 def create_torchvision(name: str) -> nn.Module:
@@ -160,13 +184,17 @@ def create_torchvision(name: str) -> nn.Module:
     return network
 
 
-def assert_parity(network: nn.Module, across: int = 2) -> None:
+def assert_parity(
+    network: nn.Module, across: int = 2, down: int | None = None
+) -> None:
     """Maps and gradients of both backends equal those of masked dense.
 
     Args:
         network (nn.Module): The dense network.
-        across (int): Units along a side of the images. A batch norm of few
-            positions makes rounding large. Defaults to 2.
+        across (int): Units along the width of the images. A batch norm of
+            few positions makes rounding large. Defaults to 2.
+        down (int, optional): Units along the height. Defaults to None, which
+            means as many.
     """
     reference = randomize(network)
     for module in reference.modules():
@@ -174,23 +202,24 @@ def assert_parity(network: nn.Module, across: int = 2) -> None:
             module.drop_prob = 0.0
     student = sparsify(copy.deepcopy(reference))
     unit = max(student.feature_strides)
-    side = across * unit
-    mask = RandomUnitMask(unit=unit, seed=5)(2, side, side)
-    images = torch.randn(2, 3, side, side, dtype=torch.float64)
+    size = ((down or across) * unit, across * unit)
+    mask = RandomUnitMask(unit=unit, seed=5)(2, *size)
+    assert not torch.equal(*mask.ids)
+    images = torch.randn(2, 3, *size, dtype=torch.float64)
     expected = masked_dense(reference, images, mask)
     weights = [torch.randn_like(x) / x.detach().std() for x in expected]
 
     def gradients(network: nn.Module, maps: list[Any]) -> list[Any]:
         total = sum((x * w).sum() for x, w in zip(maps, weights, strict=True))
-        return torch.autograd.grad(
-            total, list(network.parameters()), allow_unused=True
-        )
+        trained = [x for x in network.parameters() if x.requires_grad]
+        return torch.autograd.grad(total, trained, allow_unused=True)
 
     truth = gradients(reference, expected)
     largest = max(x.abs().max() for x in truth if x is not None)
     for backend in ('masked', 'packed'):
         student.backend = backend
-        maps = [x.dense() for x in student(images, mask)]
+        with DoubleOnly():
+            maps = [x.dense() for x in student(images, mask)]
         for x, y in zip(maps, expected, strict=True):
             assert (x - y).abs().max() <= 1e-10 * y.abs().max()
         for x, y in zip(gradients(student, maps), truth, strict=True):
@@ -204,7 +233,8 @@ def assert_parity(network: nn.Module, across: int = 2) -> None:
 @pytest.mark.parametrize('family', CONVERTED)
 def test_family_equals_masked_dense(family: str) -> None:
     across = 4 if family == 'convmixer' else 2
-    assert_parity(create(family, CONVERTED[family]), across)
+    sides = (5, 3) if family in ATTENTION else (across, across)
+    assert_parity(create(family, CONVERTED[family]), *sides)
 
 
 @pytest.mark.parametrize('family', [x for x in REFUSED if x not in LARGE])

@@ -39,7 +39,13 @@ def test_names_are_listed_once_and_found() -> None:
 def test_no_student_is_taken_for_a_transformer() -> None:
     assert not list(filter(is_transformer, [*TIMM, *TORCHVISION, *MMPRETRAIN]))
     # The names are alike, the networks are not.
-    for name in ('repvit_m1', 'poolformerv2_s12', 'convmixer_768_32'):
+    for name in (
+        'repvit_m1',
+        'poolformerv2_s12',
+        'convmixer_768_32',
+        'efficientvit_b0',
+        'visformer_tiny',
+    ):
         assert not is_transformer(name)
     for name in ('vit_tiny_patch16_224', 'ViT-B', 'swin_t', 'mobilevit_s'):
         assert is_transformer(name)
