@@ -255,7 +255,7 @@ class Branch(nn.Module):
 @pytest.mark.parametrize(
     ('last', 'reason'),
     [
-        (nn.ConvTranspose2d(4, 4, 2, 2), '`last` .ConvTranspose2d.'),
+        (nn.LPPool2d(2, 3), '`last` .LPPool2d.'),
         (nn.AdaptiveAvgPool2d(1), 'output 0 is no feature map'),
         (nn.AdaptiveAvgPool2d(2), '`last` .AdaptiveAvgPool2d.'),
         (nn.Flatten(), '`last` .Flatten.'),
