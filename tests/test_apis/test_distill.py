@@ -191,7 +191,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (dict(student='vit_small_patch16_224'), 'is a transformer, and a student'),
     (dict(student='timm/regnety_003'), r'did you mean regnet'),
     (
-        dict(student='timm/edgenext_xx_small'),
+        dict(student='timm/tresnet_m'),
         'cannot be made sparse because of .* take another student',
     ),
     (dict(config='hgkd/r17'), 'there is no config'),
