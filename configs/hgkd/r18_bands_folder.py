@@ -16,12 +16,6 @@ model = dict(
 )
 train_pipeline = [
     dict(type='mmhgkd.LoadImage', bands=4),
-    dict(
-        type='mmhgkd.RandomResizedCrop',
-        scale=96,
-        crop_ratio_range=(0.67, 1.0),
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackInputs'),
+    *_base_.train_pipeline[1:],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

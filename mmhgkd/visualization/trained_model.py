@@ -94,13 +94,17 @@ def _build(record: RunRecord) -> HGKD:
             'teacher and student of mmhgkd.HGKD'
         )
     preflight.check_model_checkpoints(config)
-    settings = {
+    with known_types(source):
+        return MODELS.build(model_settings(config))
+
+
+def model_settings(config: Config) -> dict[str, Any]:
+    """The model of a config with its preprocessor, for a look at it."""
+    return {
         'data_preprocessor': config.get('data_preprocessor'),
         **config.model,
         'compile': False,
     }
-    with known_types(source):
-        return MODELS.build(settings)
 
 
 def load_trained_model(

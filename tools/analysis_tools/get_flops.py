@@ -13,7 +13,7 @@ from mmhgkd.registry import MODELS
 from mmhgkd.report import Complexity, model_complexity, to_markdown
 from mmhgkd.runner import command_line
 from mmhgkd.utils import ConfigError, load_config
-from mmhgkd.visualization.trained_model import image_size
+from mmhgkd.visualization.trained_model import image_size, model_settings
 
 
 def count(
@@ -35,11 +35,7 @@ def count(
             f'{path} holds no mmhgkd.HGKD; for other models '
             "use MMPretrain's tools/analysis_tools/get_flops.py"
         )
-    settings = {
-        'data_preprocessor': config.get('data_preprocessor'),
-        **settings,
-        'compile': False,
-    }
+    settings = model_settings(config)
     if 'checkpoint' in settings['teacher']:
         settings['teacher'] = {
             **settings['teacher'],
