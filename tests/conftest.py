@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import utils as config_utils
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from PIL import Image
 from yapf.yapflib import yapf_api
@@ -37,14 +38,17 @@ def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
 
 
 @pytest.fixture(autouse=True)
-def no_default_scope() -> Iterator[None]:
-    """Types are looked up in the scope that a runner has left behind.
+def nothing_of_earlier_runs() -> Iterator[None]:
+    """A runner leaves its scope behind, and its logger with its log file.
 
-    Runners of fixtures that many tests share leave one, too.
+    Types are looked up in the one, and lines are written to the other.
+    Runners of fixtures that many tests share leave them, too.
     """
-    DefaultScope._instance_dict = type(DefaultScope._instance_dict)()
+    for manager in (DefaultScope, MMLogger):
+        manager._instance_dict = type(manager._instance_dict)()
     yield
-    DefaultScope._instance_dict = type(DefaultScope._instance_dict)()
+    for manager in (DefaultScope, MMLogger):
+        manager._instance_dict = type(manager._instance_dict)()
 
 
 @pytest.fixture(scope='session')
