@@ -227,33 +227,54 @@ def test_a_peer_ends_with_the_study(scenes: Path, tmp_path: Path) -> None:
         pytest.fail('the peer goes on without its study')
 
 
-def test_detector(scenes: Path, tmp_path: Path) -> None:
-    elsewhere = str(write_scenes(tmp_path / 'det', 'det', 4, 2))
-    study = read_study(
-        write_study(
-            tmp_path / 'photos.yml',
-            judged(
-                scenes,
-                [arm('direct')],
-                detect=dict(
-                    config='detection/mask-rcnn_hgkd-r18_scenes',
-                    epochs=3,
-                    data_root=elsewhere,
-                    options={'model.backbone.base_channels': 8},
-                ),
+def test_detector(
+    tool: ModuleType,
+    scenes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    elsewhere = str(write_scenes(tmp_path / 'det', 'det', 8, 2))
+    path = write_study(
+        tmp_path / 'photos.yml',
+        judged(
+            scenes,
+            [arm('direct', epochs=1)],
+            detect=dict(
+                config='detection/mask-rcnn_hgkd-r18_scenes',
+                epochs=1,
+                data_root=elsewhere,
+                options={
+                    'model.backbone.stem_channels': 8,
+                    'model.backbone.base_channels': 8,
+                    'model.neck.in_channels': [8, 16, 32, 64],
+                },
             ),
-        )
+        ),
     )
+    study = read_study(path)
     cfg = detection_config(study, str(TEACHER), 4, tmp_path / 'd', 0)
     assert cfg.model.backbone.init_cfg.checkpoint == str(TEACHER)
     assert cfg.model.backbone.base_channels == 8
-    assert cfg.train_cfg.max_epochs == 3 and cfg.randomness.seed == 4
+    assert cfg.train_cfg.max_epochs == 1 and cfg.randomness.seed == 4
     # Not the photos: annotations and images lie elsewhere.
     assert cfg.val_evaluator.ann_file.startswith(elsewhere)
     assert elsewhere in str(cfg.train_dataloader.dataset)
     assert str(scenes) not in str(cfg.train_dataloader.dataset)
     cfg = detection_config(study, None, 4, tmp_path / 'd', 0)
     assert cfg.model.backbone.init_cfg is None
+
+    work_dir = tmp_path / 'work'
+    options = ['--work-dir', str(work_dir), '--workers', '0']
+    assert tool.main([path, *options]) == 0
+    assert (
+        '| arm | kNN | linear | 10 %, frozen | box AP | images/s | CPU s '
+        '| seeds |' in capsys.readouterr().out
+    )
+    result = json.loads((work_dir / 'results/direct_seed0.json').read_text())
+    assert 0 <= result['metrics']['detect'] <= 100
+    stage = work_dir / 'runs/direct_seed0/detect'
+    assert 'load backbone. in model' in next(stage.rglob('*.log')).read_text()
+    assert not list(stage.glob('*.pth'))
 
 
 def test_judged_arms_have_no_probes_of_their_own(

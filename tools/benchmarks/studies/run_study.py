@@ -129,7 +129,9 @@ def check_peers(python: str | None) -> None:
 
 def _build(where: str, cfg: Config) -> None:
     model = dict(cfg.model)
-    model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    # A detector has its own already.
+    if 'data_preprocessor' in cfg:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
         with (
             clear_build_errors(),
