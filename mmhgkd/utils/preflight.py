@@ -42,8 +42,9 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
     """
     settings = cfg.to_dict()
     check_kinds(settings)
-    check_settings(settings)
+    # Before types are looked up, which imports them, too.
     import_datasets(cfg.get('default_scope'))
+    check_settings(settings)
     check_layers(cfg)
     check_data_roots(cfg, sections)
     check_load_from(cfg)

@@ -53,17 +53,21 @@ def test_module_of_the_quick_start() -> None:
     assert 'OneDL' not in process.stdout
 
 
-@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
-def test_data_sets_of_the_neighbors(scope: str) -> None:
-    code = (
-        'import mmhgkd.transfer; from mmhgkd.utils import preflight; '
-        f'preflight.import_datasets({scope!r}); '
-        f'import sys; assert {scope!r} + ".datasets" in sys.modules'
+@pytest.mark.parametrize(
+    'config',
+    [
+        'detection/mask-rcnn_scratch-r18_scenes.py',
+        'segmentation/upernet_scratch-r18_scenes.py',
+    ],
+)
+def test_data_sets_of_the_neighbors(config: str, tmp_path: Path) -> None:
+    process = run_script(
+        TRAIN,
+        str(TRAIN.parents[1] / 'configs' / config),
+        *('--cfg-options', f'data_root={tmp_path / "none"}'),
     )
-    process = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True
-    )
-    assert process.returncode == 0, process.stderr
+    assert process.returncode == 2
+    assert process.stderr.startswith('error: the data folder')
     assert 'OneDL' not in process.stdout
 
 
