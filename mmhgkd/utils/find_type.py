@@ -1,3 +1,7 @@
+import io
+from contextlib import redirect_stdout
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from mmengine.registry import Registry
@@ -20,8 +24,23 @@ def find_type(registry: Registry, kind: Any, scope: str | None = None) -> Any:
     """
     if not isinstance(kind, str):
         return kind
+    import_datasets(scope)
     with registry.switch_scope_and_registry(scope) as node:
         return node.get(kind)
+
+
+def import_datasets(scope: str | None) -> None:
+    """Import the data sets of MMDetection or MMSegmentation.
+
+    They print that a package of their makers is not there, and all types of
+    MMDetection import them.
+
+    Args:
+        scope (str, optional): Scope of the config.
+    """
+    if scope in ('mmdet', 'mmseg') and find_spec(scope) is not None:
+        with redirect_stdout(io.StringIO()):
+            import_module(f'{scope}.datasets')
 
 
 def type_name(kind: Any) -> str:

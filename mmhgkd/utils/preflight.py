@@ -5,13 +5,9 @@ a dataset, ends here in one ConfigError with the option that mends it.
 """
 
 import inspect
-import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from mmengine.config import Config
@@ -23,7 +19,7 @@ from .classification_checks import check_classification
 from .config_options import find_key
 from .detection_checks import check_detection
 from .errors import ConfigError
-from .find_type import find_type
+from .find_type import find_type, import_datasets
 from .run_checks import check_kinds, check_settings
 from .segmentation_checks import check_segmentation
 from .value_checks import find
@@ -54,19 +50,6 @@ def check_config(cfg: Config, sections: Sequence[str]) -> None:
     check_detection(cfg, sections)
     check_segmentation(cfg, sections)
     check_writing(cfg)
-
-
-def import_datasets(scope: str | None) -> None:
-    """Import the data sets of MMDetection or MMSegmentation.
-
-    They print that a package of their makers is not there.
-
-    Args:
-        scope (str, optional): Scope of the config.
-    """
-    if scope in ('mmdet', 'mmseg') and find_spec(scope) is not None:
-        with redirect_stdout(io.StringIO()):
-            import_module(f'{scope}.datasets')
 
 
 def require(cfg: Config, sections: Sequence[str]) -> None:
