@@ -6,6 +6,10 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
+# Those of students are flat, and have no decay anyway.
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(mask_token=dict(decay_mult=0.0)))
+)
 param_scheduler = [
     dict(
         type='LinearLR',

@@ -118,7 +118,23 @@ def test_builds_model_and_optimizer(name: str) -> None:
         for group in wrapper.param_groups
         for parameter in group['params']
     }
-    assert trained >= {id(p) for p in model.parameters() if p.requires_grad}
+    parameters = dict(model.named_parameters())
+    assert trained >= {id(p) for p in parameters.values() if p.requires_grad}
+    for key in wrapper_config.get('paramwise_cfg', {}).get('custom_keys', ()):
+        assert any(key in parameter for parameter in parameters), key
+    if model_config.type not in ('mmhgkd.HGKD', 'MAE'):
+        return  # nothing is masked
+    decayed = {
+        id(parameter)
+        for group in wrapper.param_groups
+        for parameter in group['params']
+        if group['weight_decay']
+    }
+    assert not {
+        parameter
+        for parameter, value in parameters.items()
+        if id(value) in decayed and 'mask_token' in parameter
+    }
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -15,7 +15,6 @@ optim_wrapper = dict(
         bias_decay_mult=0.0,
         norm_decay_mult=0.0,
         flat_decay_mult=0.0,
-        custom_keys=dict(mask_token=dict(decay_mult=0.0)),
     ),
 )
 
