@@ -24,6 +24,7 @@ from mmhgkd.utils import ConfigError, RunError, RunStopped
 from mmhgkd.utils.build_errors import building, check_type, clear_build_errors
 from mmhgkd.utils.safe_files import safe_loading
 
+from .empty_words import without_empty_warnings
 from .resumable_runner import ResumableRunner
 from .without_gpu import leave_gpu_settings_out, set_up_cpu_distributed
 
@@ -119,7 +120,11 @@ def run_tool(body: Callable[[], None]) -> int:
         130 for one that Ctrl-C has ended before there was anything to save.
     """
     try:
-        with safe_loading(), clear_build_errors():
+        with (
+            without_empty_warnings(),
+            safe_loading(),
+            clear_build_errors(),
+        ):
             body()
     except Exception as error:
         fault = _mendable(error)

@@ -1,4 +1,3 @@
-import logging
 import os.path as osp
 import uuid
 from functools import partial
@@ -31,6 +30,7 @@ from .degenerate import (
     check_named_modules,
     warn_of_unused_keys,
 )
+from .empty_words import is_for_users
 from .find_checkpoint import find_checkpoint, read_checkpoint
 from .first_sample import check_first_sample
 from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
@@ -39,8 +39,6 @@ from .run_lock import claimed
 from .seeding import seed_samples
 from .without_gpu import time_out_words, words_without_gpu
 
-#: Classes that its own hooks use, and of which they warn at each start.
-_EMPTY = ('"FileClient" will be', '"HardDiskBackend" is the alias')
 _LOOPS = {
     EpochBasedTrainLoop: ResumableEpochLoop,
     IterBasedTrainLoop: ResumableIterLoop,
@@ -87,7 +85,7 @@ class ResumableRunner(Runner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build the logger."""
         logger = super().build_logger(*args, **kwargs)
-        logger.addFilter(_is_for_users)
+        logger.addFilter(is_for_users)
         return logger
 
     def train(self) -> nn.Module:
@@ -320,8 +318,3 @@ class ResumableRunner(Runner):
                 )
             self._randomness_cfg['seed'] = seed
             self.set_randomness(**self._randomness_cfg)
-
-
-def _is_for_users(record: logging.LogRecord) -> bool:
-    """Whether a line tells more than that MMEngine will change itself."""
-    return not str(record.msg).startswith(_EMPTY)
