@@ -8,7 +8,6 @@ from mmengine.dist import get_rank
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
@@ -49,10 +48,6 @@ class HGKD(BaseSelfSupervisor):
             <https://arxiv.org/abs/2212.07525>`_: each time with a mask of its
             own, and every second time mirrored, with the tokens. Worth it
             where the teacher costs more than the student. Defaults to 1.
-        norm_eval (bool): Whether the norms of the student keep their running
-            statistics, as those of detectors do. For students that go on from
-            given weights, which a change of the statistics can ruin. Defaults
-            to False.
         compile (bool or dict): Whether to compile teacher, backbone and
             decoder by ``torch.compile``, each on its own, at their first
             call; a dict is passed on as its options, such as
@@ -79,7 +74,6 @@ class HGKD(BaseSelfSupervisor):
         mask: dict | None = None,
         data_preprocessor: dict | None = None,
         views: int = 1,
-        norm_eval: bool = False,
         compile: bool | dict = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -105,7 +99,6 @@ class HGKD(BaseSelfSupervisor):
         mean, std = _image_norm(self.data_preprocessor, max(bands) + 1)
         self.teacher.set_image_norm(mean, std)
         self.views = views
-        self.norm_eval = norm_eval
         self._check_parts()
         if not isinstance(compile, (bool, dict)):
             raise ConfigError(
@@ -116,15 +109,6 @@ class HGKD(BaseSelfSupervisor):
         self._largest: dict[tuple, int] = {}
         if compile is not False:
             self._compile_parts({} if compile is True else compile)
-
-    def train(self, mode: bool = True) -> 'HGKD':
-        """Set training or evaluation mode, of norms as ``norm_eval`` says."""
-        super().train(mode)
-        if mode and self.norm_eval:
-            for module in self.backbone.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
 
     def extract_feat(
         self, inputs: Tensor, stage: str = 'backbone'

@@ -459,53 +459,6 @@ def test_direct_loss_equals_its_parts_wired_by_hand() -> None:
         assert torch.allclose(sample.student_tokens, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize('mask_ratio', [0.0, 0.5])
-@pytest.mark.parametrize('norm_eval', [False, True])
-def test_norms_keep_their_statistics(
-    norm_eval: bool, mask_ratio: float
-) -> None:
-    model = build(
-        norm_eval=norm_eval,
-        head=direct_head(),
-        mask=dict(type='mmhgkd.RandomUnitMask', mask_ratio=mask_ratio),
-    ).double()
-    for name, buffer in model.backbone.named_buffers():
-        if 'running' in name:
-            buffer.uniform_(0.5, 2.0)
-    # What the loops do before the first epoch and after an evaluation.
-    model.eval()
-    model.train()
-    before = copy.deepcopy(model.backbone.state_dict())
-    x = images().double()
-    mask = model.mask.draw(4, 64, 64, 0)
-    together = model.backbone(x, mask)[-1].dense()
-    together.square().sum().backward()
-    wanted = [p.grad.clone() for p in model.backbone.parameters()]
-    same = all(
-        torch.equal(before[name], buffer)
-        for name, buffer in model.backbone.named_buffers()
-    )
-    assert same == norm_eval
-
-    # Only with fixed statistics no image depends on the others.
-    model.zero_grad()
-    apart = torch.cat(
-        [
-            model.backbone(x[[index]], mask._replace(ids=mask.ids[[index]]))[
-                -1
-            ].dense()
-            for index in range(4)
-        ]
-    )
-    apart.square().sum().backward()
-    assert torch.allclose(together, apart) == norm_eval
-    if norm_eval:
-        for expected, parameter in zip(
-            wanted, model.backbone.parameters(), strict=True
-        ):
-            assert torch.allclose(expected, parameter.grad)
-
-
 def test_losses_without_tokens_draw_no_picture() -> None:
     model = build(head=direct_head(direct_loss=None))
     with pytest.raises(ValueError, match='no tokens to draw'):
