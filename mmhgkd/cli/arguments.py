@@ -38,14 +38,30 @@ class Parser(argparse.ArgumentParser):
         namespace: Any = None,
     ) -> argparse.Namespace:
         """Parse; an unknown flag ends the program with a question."""
-        found, rest = self.parse_known_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        # A misspelt flag that is required is not called missing.
+        for word in words:
+            if word == '--':
+                break
+            if word.startswith('--') and not self._may_mean(word):
+                self._refuse(word)
+        found, rest = self.parse_known_args(words, namespace)
         if rest:
-            name = rest[0].split('=')[0]
-            question = ''
-            if name.startswith('-'):
-                question = suggest(name, self._option_string_actions)
-            self.error(f'there is no argument {rest[0]!r}{question}')
+            self._refuse(rest[0])
         return found
+
+    def _may_mean(self, word: str) -> bool:
+        """Whether a word is a flag or, as argparse allows, begins one."""
+        name = word.split('=')[0]
+        flags = self._option_string_actions
+        return any(flag.startswith(name) for flag in flags)
+
+    def _refuse(self, word: str) -> NoReturn:
+        name = word.split('=')[0]
+        question = ''
+        if name.startswith('-'):
+            question = suggest(name, self._option_string_actions)
+        self.error(f'there is no argument {word!r}{question}')
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, without the usage, and end the program."""

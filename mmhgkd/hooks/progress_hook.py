@@ -13,6 +13,9 @@ from rich.console import Console
 
 from mmhgkd.registry import HOOKS
 
+#: Columns of a terminal from which the bar shows all that it can.
+WIDE = 130
+
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
@@ -20,8 +23,9 @@ class ProgressHook(Hook):
 
     With iterations, images a second over all ranks, the share of the time in
     which this rank waited for data, loss, memory, and the time that has
-    passed and is left. Where the output is no terminal it shows nothing, as
-    the log has the figures, or plain lines.
+    passed and is left; in a narrow terminal those that fit. Where the output
+    is no terminal it shows nothing, as the log has the figures, or plain
+    lines.
 
     Args:
         interval (int): Iterations between two looks at the loss; each makes
@@ -60,17 +64,7 @@ class ProgressHook(Hook):
                 self._ready = time.perf_counter()
             return
         self._progress = progress.Progress(
-            progress.TextColumn('epoch {task.fields[epoch]}'),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn('{task.fields[rate]:.1f} images/s'),
-            progress.TextColumn('data {task.fields[waiting]:.0%}'),
-            progress.TextColumn('loss {task.fields[loss]}'),
-            progress.TextColumn('{task.fields[memory]:.2f} GiB'),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-            progress.TextColumn('left'),
-            console=console,
+            *_columns(console.width >= WIDE), console=console
         )
         self._progress.add_task(
             'train',
@@ -149,6 +143,23 @@ class ProgressHook(Hook):
             self._progress.stop()
             _print_to(runner, sys.stdout)
             self._progress = None
+
+
+def _columns(is_wide: bool) -> list[progress.ProgressColumn]:
+    """What the bar shows; rich would cut the ends off where it is too long."""
+    columns = [
+        progress.TextColumn('epoch {task.fields[epoch]}'),
+        progress.BarColumn(40 if is_wide else 8),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn('{task.fields[rate]:.1f} images/s'),
+        progress.TextColumn('data {task.fields[waiting]:.0%}'),
+        progress.TextColumn('loss {task.fields[loss]}'),
+        progress.TextColumn('{task.fields[memory]:.2f} GiB'),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn('left'),
+    ]
+    return columns if is_wide else [*columns[:4], columns[5], *columns[8:]]
 
 
 class _PlainLines:

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import re
 from contextlib import suppress
 from functools import cached_property
@@ -8,8 +9,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmhgkd.catalog.configs import config_folder
 from mmhgkd.runner.without_gpu import GPUS, PROCESSES
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.config_options import find_key
 from mmhgkd.utils.stored_config import parse_config
 
 PICTURES = ('.png', '.jpg', '.jpeg', '.webp')
@@ -57,14 +60,23 @@ class RunRecord:
 
     @cached_property
     def config(self) -> Config:
-        """The config of the last start; it is parsed, not run."""
+        """The config of the last start; it is parsed, not run.
+
+        Weights of this project or of the work folder are found again where
+        either is another one than in the training.
+        """
         path = self.logs[-1].with_name('config.py')
         if not path.is_file():
             raise ConfigError(
                 f'{self.folder} holds no config ({path} is missing)'
             )
         text = path.read_text(encoding='utf-8', errors='replace')
-        return Config(parse_config(text, str(path)))
+        config = Config(parse_config(text, str(path)))
+        for _, part in find_key(config.get('model'), 'checkpoint', 'model'):
+            part['checkpoint'] = self._find_again(
+                part['checkpoint'], config.get('work_dir')
+            )
+        return config
 
     @property
     def by_epoch(self) -> bool:
@@ -178,6 +190,19 @@ class RunRecord:
                 if key in row
             ]
         return [x for x, _ in rows], [y for _, y in rows]
+
+    def _find_again(self, path: Any, work_dir: Any) -> Any:
+        if not isinstance(path, str) or '://' in path or os.path.exists(path):
+            return path
+        places = []
+        # It may lead to the configs by way of another folder of these.
+        whole = Path(os.path.normpath(path)).as_posix()
+        _, configs, name = whole.rpartition('/configs/')
+        if configs:
+            places.append(config_folder() / name)
+        if isinstance(work_dir, str):
+            places.append(self.folder / os.path.relpath(path, work_dir))
+        return next((str(x) for x in places if x.is_file()), path)
 
     def _add(self, rows: list[dict[str, Any]]) -> None:
         """Append the log of one start."""

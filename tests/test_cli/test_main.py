@@ -33,6 +33,8 @@ QUICK = [
     (['distill', 'no', '--out', 'out'], 2, 'there is no folder no'),
     (['distill', '.', '--out', 'out'], 2, 'no photo lies in .'),
     (['distill', '.'], 2, 'required: --out'),
+    (['distill', '.', '--outt=o'], 2, "'--outt=o'; did you mean --out"),
+    (['distill', 'no', '--ou', 'o'], 2, 'there is no folder no'),
     (['distill', '.', '--out', 'o', '--techer', 'x'], 2, 'mean --teacher'),
     (
         ['distill', '.', '--out', 'o', '--student', 'resnet51'],

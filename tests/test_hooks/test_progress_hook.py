@@ -4,20 +4,21 @@ import re
 import time
 from types import SimpleNamespace
 
+import pytest
 import torch
 from rich.console import Console
 
 from mmhgkd.hooks import ProgressHook
 
 
-def train(console: Console, plain: bool = False) -> None:
+def train(console: Console, plain: bool = False, max_iters: int = 8) -> None:
     hook = ProgressHook(interval=1, console=console, plain=plain)
     runner = SimpleNamespace(
         rank=0,
         world_size=2,
         iter=0,
         epoch=0,
-        max_iters=8,
+        max_iters=max_iters,
         max_epochs=4,
         logger=logging.getLogger('progress'),
     )
@@ -46,11 +47,21 @@ def train(console: Console, plain: bool = False) -> None:
 
 
 def test_shows_the_state_of_the_run() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    console = Console(file=io.StringIO(), force_terminal=True, width=130)
     train(console)
     text = console.file.getvalue()
     for part in ('epoch 1', '2/8', 'images/s', 'data ', 'loss 1.2500', 'GiB'):
         assert part in text
+
+
+@pytest.mark.parametrize('width', [80, 130])
+def test_nothing_is_cut_off(width: int) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=width)
+    train(console, max_iters=312_500)
+    text = console.file.getvalue()
+    assert '2/312500' in re.sub(r'\x1b\[[\d;?]*[A-Za-z]', '', text)
+    assert ':' in text and 'left' in text
+    assert '…' not in text
 
 
 def test_shows_nothing_where_there_is_no_terminal() -> None:

@@ -152,3 +152,29 @@ def test_bad_folders(write_run: Write, tmp_path: Path) -> None:
     folder = write_run('broken', [training_row(10, 1)], config='model = (')
     with pytest.raises(ConfigError, match='cannot read the config'):
         _ = RunRecord(folder).config
+
+
+@pytest.mark.parametrize(
+    ('stored', 'found'),
+    [
+        ('/gone/configs/_base_/models/../../{shipped}', 'configs/{shipped}'),
+        ('/gone/out/teacher/teacher.pth', 'run/teacher/teacher.pth'),
+        ('/gone/teacher/teacher.pth', None),
+        ('/gone/configs/mae/other.pth', None),
+    ],
+)
+def test_weights_of_a_run_that_was_moved(
+    write_run: Write, stored: str, found: str | None
+) -> None:
+    shipped = 'mae/vit-micro_scenes.safetensors'
+    stored = stored.format(shipped=shipped)
+    config = "work_dir = '/gone/out'\nmodel = dict(teacher=dict(checkpoint="
+    folder = write_run('run', [], config=f'{config}{stored!r}))')
+    (folder / 'teacher').mkdir()
+    (folder / 'teacher' / 'teacher.pth').touch()
+    path = RunRecord(folder).config.model.teacher.checkpoint
+    if found is None:
+        assert path == stored
+    else:
+        assert path.endswith(found.format(shipped=shipped))
+        assert Path(path).is_file()

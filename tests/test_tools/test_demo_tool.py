@@ -181,6 +181,8 @@ def test_server_answers_the_page(explorer: Explorer, url: str) -> None:
     assert 'http://' not in page and 'https://' not in page
     assert 'name="viewport"' in page and 'prefers-color-scheme: dark' in page
     assert '@media (max-width: 600px)' in page
+    # Without hidden parts there are no others to hide.
+    assert "get('draw').disabled = !Number(get('ratio').value)" in page
     with urlopen(f'{url}/settings') as response:
         assert json.load(response) == dict(
             mask_ratio=0.5, num_samples=8, has_decoder=True

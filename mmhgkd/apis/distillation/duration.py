@@ -1,6 +1,7 @@
 """How long a training takes, before it begins."""
 
 import copy
+import math
 import time
 from typing import Any
 
@@ -13,13 +14,16 @@ from .plan import Plan
 
 #: Most images of the steps that are timed.
 IMAGES = 8
+#: Steps that are timed.
+STEPS = 3
 
 
 def guess_duration(model: Any, plan: Plan) -> str:
     """Time that a training takes where loading photos does not hold it up.
 
-    Two steps with a few images of noise are computed on a copy; the second
-    one counts.
+    A few steps with a few images of noise are computed on a copy. The
+    quickest counts: the first allocates, and others may have been held up by
+    what else the machine does.
 
     Args:
         model (BaseModel): What is trained, on its device.
@@ -33,16 +37,16 @@ def guess_duration(model: Any, plan: Plan) -> str:
     number = min(plan.batch_size, IMAGES)
     place = next(twin.parameters()).device
     side = plan.image_size
-    seconds = 0.0
+    seconds = math.inf
     with torch.random.fork_rng(devices=[]):
         inputs = torch.randn(number, 3, side, side).to(place)
         samples = [DataSample().set_gt_label(0).to(place) for _ in inputs]
-        for _ in range(2):
+        for _ in range(STEPS):
             start = time.perf_counter()
             total, _ = twin.parse_losses(twin.loss(inputs, samples))
             total.backward()
             if place.type == 'cuda':
                 torch.cuda.synchronize()
-            seconds = time.perf_counter() - start
+            seconds = min(seconds, time.perf_counter() - start)
     images = plan.steps * plan.batch_size
     return f'about {read_time(seconds * images / number)}'

@@ -1,4 +1,6 @@
+import io
 import logging
+from contextlib import redirect_stdout
 from typing import Any
 
 from mmengine.logging import MMLogger
@@ -27,3 +29,10 @@ class QuietRunner(ResumableRunner):
             else:
                 handler.setLevel(logging.ERROR)
         return logger
+
+    def load_checkpoint(
+        self, filename: str, *args: Any, **kwargs: Any
+    ) -> dict:
+        """Load a checkpoint; MMEngine prints how, with its log or without."""
+        with redirect_stdout(io.StringIO()):
+            return super().load_checkpoint(filename, *args, **kwargs)
