@@ -152,6 +152,8 @@ def distill(
     )
     check_numbers({**asked, 'workers': workers})
     folder, old = check_folder(out, resume, asked)
+    if resume and old is None:
+        tell(f'{folder} holds nothing to go on with; a new run begins')
     photos = find_photos(images, folder / 'images', folder)
     check_options(options)
     names = twin_names(compare, photos, old.compare if old else ())

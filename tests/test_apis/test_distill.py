@@ -159,6 +159,20 @@ def test_a_folder_is_used_once(result: Distillation, scenes: Path) -> None:
     assert again.report.read_text() == page
 
 
+def test_nothing_to_go_on_with(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(ConfigError, match='there is no folder'):
+        distill(
+            str(tmp_path / 'no'),
+            tmp_path / 'out',
+            resume=True,
+            say=said.append,
+        )
+    assert said == [
+        f'{tmp_path / "out"} holds nothing to go on with; a new run begins'
+    ]
+
+
 def test_photos_in_memory_with_a_teacher_of_their_own(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
