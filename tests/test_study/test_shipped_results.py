@@ -15,9 +15,11 @@ FOLDERS = {
     'clothing_fresh': ROOT / 'docs' / 'study' / 'clothing',
     'photos': ROOT / 'docs' / 'study' / 'photos',
     'direct': ROOT / 'docs' / 'study' / 'direct',
+    'students': ROOT / 'docs' / 'study' / 'students',
+    'scenes': ROOT / 'docs' / 'study' / 'scenes',
 }
 #: Studies of which not all arms and seeds have been run.
-PARTIAL = ('photos', 'direct')
+PARTIAL = ('photos', 'direct', 'students', 'scenes')
 PAGE = (ROOT / 'docs' / 'study.md').read_text(encoding='utf-8')
 
 
