@@ -1,6 +1,7 @@
 import random
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,25 @@ def untrained_model(record: RunRecord, seed: int = 0) -> HGKD:
     Raises:
         ConfigError: If the run is no distillation.
     """
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')  # else each weight is told
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = _build(record)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _build(record)
+        with _without_weights_told():
             model.init_weights()
-    finally:
-        logger.setLevel(level)
     model.eval()
     return model
+
+
+@contextmanager
+def _without_weights_told() -> Iterator[None]:
+    """Else MMEngine tells how each weight was drawn."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _build(record: RunRecord) -> HGKD:
@@ -94,7 +102,8 @@ def _build(record: RunRecord) -> HGKD:
             'teacher and student of mmhgkd.HGKD'
         )
     preflight.check_model_checkpoints(config)
-    with known_types(source):
+    # A teacher without a checkpoint draws its weights at once.
+    with known_types(source), _without_weights_told():
         return MODELS.build(model_settings(config))
 
 

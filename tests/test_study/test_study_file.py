@@ -17,6 +17,8 @@ from studies.study_file import read_study
 sys.path.append(str(Path(__file__).parent))
 from tiny_study import content, write_study
 
+from mmhgkd.datasets.scenes import write_scenes
+
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / 'configs' / 'study').glob('*.yml'))
 
@@ -187,7 +189,10 @@ def test_shipped_study(
 
 @pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
 def test_shipped_arms_build(
-    path: Path, class_folders: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    class_folders: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from torch import nn
     from torch.nn.modules.conv import _ConvNd
@@ -202,6 +207,9 @@ def test_shipped_arms_build(
     study.data_root = str(class_folders)
     if study.finetune:  # the networks are the same in all arms
         study.options['model.neck.width'] = 16
+    if study.detect:
+        scenes = write_scenes(tmp_path / 'det', 'det', 2, 2)
+        study.detect.data_root = str(scenes)
     check_arms(study, study.arms, 2)
 
 

@@ -228,6 +228,9 @@ def _finish(
     cfg.resume = 'auto'
     # MMEngine takes runs that start in the same second for one.
     cfg.experiment_name = f'{work_dir.name}_{uuid.uuid4().hex}'
+    # One of the same name would go on writing to the folder of another run.
+    if cfg.get('visualizer'):
+        cfg.visualizer.name = cfg.experiment_name
     fall_back_to_full_precision(cfg)
     preflight.check_config(cfg, _LOADERS)
     return cfg
