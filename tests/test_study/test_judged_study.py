@@ -256,6 +256,8 @@ def test_detector(
     assert cfg.model.backbone.init_cfg.checkpoint == str(TEACHER)
     assert cfg.model.backbone.base_channels == 8
     assert cfg.train_cfg.max_epochs == 1 and cfg.randomness.seed == 4
+    # Else the next detector of this process would draw into its folder.
+    assert cfg.visualizer.name == cfg.experiment_name
     # Not the photos: annotations and images lie elsewhere.
     assert cfg.val_evaluator.ann_file.startswith(elsewhere)
     assert elsewhere in str(cfg.train_dataloader.dataset)
