@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mmengine.logging import MMLogger
+
 #: Parts of lines of the log.
 _LOGGED = (
     # Classes that MMEngine's own hooks use.
@@ -44,3 +46,15 @@ def without_empty_warnings() -> Iterator[None]:
         for words in _WARNED:
             warnings.filterwarnings('ignore', words)
         yield
+
+
+@contextmanager
+def without_weights_told() -> Iterator[None]:
+    """Leave out what MMEngine logs about how each weight is drawn."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,7 +1,6 @@
 import random
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
-from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
@@ -20,6 +18,7 @@ from mmhgkd.datasets.decode_image import BACKGROUND
 from mmhgkd.masks import RandomUnitMask
 from mmhgkd.registry import MODELS
 from mmhgkd.report import RunRecord
+from mmhgkd.runner.empty_words import without_weights_told
 from mmhgkd.runner.seeding import kept_random_states
 from mmhgkd.teachers.checkpoint import read_state_dict
 from mmhgkd.utils import ConfigError, preflight
@@ -72,22 +71,10 @@ def untrained_model(record: RunRecord, seed: int = 0) -> HGKD:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _build(record)
-        with _without_weights_told():
+        with without_weights_told():
             model.init_weights()
     model.eval()
     return model
-
-
-@contextmanager
-def _without_weights_told() -> Iterator[None]:
-    """Else MMEngine tells how each weight was drawn."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _build(record: RunRecord) -> HGKD:
@@ -103,7 +90,7 @@ def _build(record: RunRecord) -> HGKD:
         )
     preflight.check_model_checkpoints(config)
     # A teacher without a checkpoint draws its weights at once.
-    with known_types(source), _without_weights_told():
+    with known_types(source), without_weights_told():
         return MODELS.build(model_settings(config))
 
 

@@ -9,15 +9,13 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from mmengine.logging import MMLogger
 
 from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.report import to_markdown
@@ -254,18 +252,6 @@ def render(
                 row[heading] = format(numbers[key], digits)
         rows.append(row)
     return to_markdown(rows)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Leave out what mmengine logs about every parameter of a model."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def save(args: argparse.Namespace, **report: Any) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import cv2
 import mmcv
 import torch
-from common import Numbers, medians, quiet
+from common import Numbers, medians
 from mmengine.dataset import BaseDataset
 from torchvision.io import ImageReadMode, decode_image
 
 from mmhgkd.datasets.scenes import SceneGenerator
 from mmhgkd.datasets.scenes.writers import write_image
 from mmhgkd.registry import DATASETS
+from mmhgkd.runner.empty_words import without_weights_told
 
 TORCHVISION = 'torchvision'
 KINDS = dict(decode='decode, images/s', pipeline='whole pipeline, images/s')
@@ -71,7 +72,7 @@ def build_dataset(
         'data_root': data_root,
         'pipeline': [{**load, **load_options}, *rest],
     }
-    with quiet():
+    with without_weights_told():
         return DATASETS.build(config)
 
 

@@ -23,6 +23,7 @@ from mmpretrain import get_model
 from mmhgkd.apis import build_student, load_student
 from mmhgkd.report import to_markdown
 from mmhgkd.runner.command_line import report
+from mmhgkd.runner.empty_words import without_weights_told
 from mmhgkd.teachers.checkpoint import (
     find_differences,
     read_state_dict,
@@ -201,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     rows: dict[str, Row] = {}
     try:
-        with common.quiet():
+        with without_weights_told():
             students = {x: read_backbone(x, args) for x in args.checkpoints}
             first = next(iter(students.values()), None) or new_student(args)
             for seed in args.untrained:

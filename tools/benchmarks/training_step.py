@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import autocast, quiet
+from common import autocast
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
 from mmhgkd.algorithms import HGKD
 from mmhgkd.registry import MODELS
+from mmhgkd.runner.empty_words import without_weights_told
 
 
 class TrainingStep:
@@ -36,7 +37,7 @@ class TrainingStep:
             **wrapper['optimizer'],
             '_scope_': 'mmpretrain',
         }
-        with quiet():
+        with without_weights_told():
             self.model: HGKD = MODELS.build(model).to(args.device)
             self.optim_wrapper = build_optim_wrapper(self.model, wrapper)
         self.model.train()

@@ -3,12 +3,12 @@
 import argparse
 from typing import Any
 
-import common
 import torch
 from torch import Tensor
 
 from mmhgkd.backbones import SparseResNet
 from mmhgkd.masks import RandomUnitMask
+from mmhgkd.runner.empty_words import without_weights_told
 
 from . import steps
 from .kernels import relative_error
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, results: Results) -> None:
         net: Any = SparseResNet(
             args.depth, backend=backend, **steps.widths(args)
         )
-        with common.quiet():
+        with without_weights_told():
             net.init_weights()
         net.to(args.device, dtype).train()
         rows = [x.rows() for x in net(images.to(dtype), mask)]

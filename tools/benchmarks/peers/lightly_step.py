@@ -10,11 +10,12 @@ from unittest import mock
 
 import torch
 from adapters import StudentWrapper, TeacherAdapter
-from common import autocast, quiet
+from common import autocast
 from mmpretrain.models import ResNet
 from torch import Tensor, nn
 
 from mmhgkd.registry import MODELS
+from mmhgkd.runner.empty_words import without_weights_told
 
 
 class LightlyStep:
@@ -36,7 +37,7 @@ class LightlyStep:
         torch.manual_seed(0)
         self.args = args
         config = {**model['teacher'], 'input': 'full', 'target_norm': 'none'}
-        with quiet():
+        with without_weights_told():
             teacher = TeacherAdapter(MODELS.build(config).eval())
         self.student = StudentWrapper(ResNet(args.depth))
         optimizer = distillationv2.DistillationV2LARSArgs()
