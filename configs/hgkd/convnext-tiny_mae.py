@@ -8,5 +8,5 @@ model = dict(
         arch='tiny',
         drop_path_rate=0.05,
     ),
-    head=dict(direct_loss=dict(in_channels=768)),
+    head=dict(direct_loss=dict(in_channels=[384, 768])),
 )

@@ -17,5 +17,5 @@ model = dict(
             out_indices=(2, 3, 4),
         ),
     ),
-    head=dict(direct_loss=dict(in_channels=384)),
+    head=dict(direct_loss=dict(in_channels=[192, 384])),
 )

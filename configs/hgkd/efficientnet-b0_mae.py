@@ -3,5 +3,5 @@ _base_ = 'r50_mae.py'
 
 model = dict(
     backbone=dict(_delete_=True, type='mmhgkd.SparseEfficientNet', arch='b0'),
-    head=dict(direct_loss=dict(in_channels=1280)),
+    head=dict(direct_loss=dict(in_channels=[112, 1280])),
 )

@@ -5,5 +5,5 @@ model = dict(
     backbone=dict(
         _delete_=True, type='mmhgkd.SparseMobileNetV3', arch='large'
     ),
-    head=dict(direct_loss=dict(in_channels=960)),
+    head=dict(direct_loss=dict(in_channels=[112, 960])),
 )

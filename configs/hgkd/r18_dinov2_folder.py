@@ -13,6 +13,7 @@ model = dict(
         model_name='vit_small_patch14_dinov2.lvd142m',
         checkpoint=teacher_checkpoint,
         target_norm='whiten',
+        precision='auto',
         input_size=84,
     ),
     head=dict(direct_loss=dict(out_channels=384)),

@@ -3,5 +3,5 @@ _base_ = 'r50_mae.py'
 
 model = dict(
     backbone=dict(depth=18),
-    head=dict(direct_loss=dict(in_channels=512)),
+    head=dict(direct_loss=dict(in_channels=[256, 512])),
 )

@@ -1,11 +1,11 @@
 # The run of tools/quickstart.py: a narrow student, a few minutes on two cores.
-# All is visible, and the last stage imitates the teacher's tokens: see
+# All is visible, and the last two stages imitate the teacher's tokens: see
 # hgkd_r18_mae-micro.py.
 _base_ = 'r18_scenes.py'
 
 model = dict(
     backbone=dict(stem_channels=32, base_channels=32),
-    head=dict(direct_loss=dict(in_channels=256)),
+    head=dict(direct_loss=dict(in_channels=[128, 256])),
 )
 train_dataloader = dict(
     batch_size=32, dataset=dict(data_root='data/quickstart')

@@ -1,3 +1,4 @@
+import torch
 from torch import Tensor, nn
 
 from mmhgkd.masks import UnitMask
@@ -66,6 +67,9 @@ class SparseNetwork(nn.Module):
             return self.sparse_forward(
                 BACKENDS[self.backend].from_images(x, mask)
             )
+        if mask is not None:
+            # Convolutions of the whole image are faster in this layout.
+            x = x.contiguous(memory_format=torch.channels_last)
         maps = self.dense_forward(x)
         maps = maps.values() if isinstance(maps, dict) else maps
         maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)

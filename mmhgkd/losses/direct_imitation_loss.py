@@ -25,15 +25,17 @@ class DirectImitationLoss(BaseModule):
     of this project.
 
     Args:
-        in_channels (int or Sequence[int]): Channels of each stage.
-            Defaults to 2048.
+        in_channels (int or Sequence[int]): Channels of each stage; a number
+            alone means one stage. Defaults to (1024, 2048).
         out_channels (int): Width of the teacher's tokens, ``D``.
             Defaults to 768.
-        stages (Sequence[int]): Features of the backbone, counted from the
-            last, which is -1. Each has a projection of its own, and their
-            losses are averaged. Defaults to (-1, ).
-        strides (int or Sequence[int]): Pixels between two positions of each
-            stage. Defaults to 32.
+        stages (Sequence[int], optional): Features of the backbone, counted
+            from the last, which is -1. Each has a projection of its own, and
+            their losses are averaged. Defaults to None, which means the last
+            ones, as many as ``in_channels`` has.
+        strides (int or Sequence[int], optional): Pixels between two
+            positions of each stage. Defaults to None, which means 32 for the
+            last stage, and half as many for each one before.
         out_stride (int): Pixels between two tokens. Defaults to 16.
         projector (str): 'linear' or 'mlp', see :class:`GridProjection`.
             Defaults to 'linear'.
@@ -46,10 +48,10 @@ class DirectImitationLoss(BaseModule):
 
     def __init__(
         self,
-        in_channels: int | Sequence[int] = 2048,
+        in_channels: int | Sequence[int] = (1024, 2048),
         out_channels: int = 768,
-        stages: Sequence[int] = (-1,),
-        strides: int | Sequence[int] = 32,
+        stages: Sequence[int] | None = None,
+        strides: int | Sequence[int] | None = None,
         out_stride: int = 16,
         projector: str = 'linear',
         distance: str = 'mse',
@@ -58,6 +60,15 @@ class DirectImitationLoss(BaseModule):
         super().__init__(dict(type='TruncNormal', layer='Linear', std=0.02))
         if isinstance(in_channels, int):
             in_channels = (in_channels,)
+        if stages is None:
+            stages = range(-len(in_channels), 0)
+        if max(stages, default=-1) >= 0:
+            raise ConfigError(
+                'direct_loss `stages` counts from the last feature, -1, -2 '
+                f'and so on, got {list(stages)}'
+            )
+        if strides is None:
+            strides = [64 >> -stage for stage in stages]
         if isinstance(strides, int):
             strides = (strides,)
         if not stages or not len(stages) == len(in_channels) == len(strides):
@@ -65,11 +76,6 @@ class DirectImitationLoss(BaseModule):
                 'direct_loss `stages`, `in_channels` and `strides` must name '
                 f'the same stages, at least one, got {list(stages)}, '
                 f'{list(in_channels)} and {list(strides)}'
-            )
-        if max(stages) >= 0:
-            raise ConfigError(
-                'direct_loss `stages` counts from the last feature, -1, -2 '
-                f'and so on, got {list(stages)}'
             )
         one_of('direct_loss `distance`', distance, DISTANCES)
         self.stages = tuple(stages)

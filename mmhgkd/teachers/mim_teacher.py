@@ -49,6 +49,7 @@ class MIMTeacher(BaseTeacher):
         combine (str): As above. Defaults to 'concat'.
         group_size (int): As above. Defaults to 16.
         bands (Sequence[int], optional): As above. Defaults to None.
+        precision (str): As above. Defaults to 'training'.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 
@@ -71,6 +72,7 @@ class MIMTeacher(BaseTeacher):
         combine: str = 'concat',
         group_size: int = 16,
         bands: Sequence[int] | None = None,
+        precision: str = 'training',
         allow_random: bool = False,
     ) -> None:
         require_checkpoint(checkpoint, allow_random)
@@ -122,6 +124,7 @@ class MIMTeacher(BaseTeacher):
             combine=combine,
             group_size=group_size,
             bands=bands,
+            precision=precision,
         )
         if checkpoint is None:
             network.init_weights()

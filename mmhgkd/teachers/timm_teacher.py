@@ -59,6 +59,7 @@ class TimmTeacher(BaseTeacher):
         combine (str): As above. Defaults to 'concat'.
         group_size (int): As above. Defaults to 16.
         bands (Sequence[int], optional): As above. Defaults to None.
+        precision (str): As above. Defaults to 'training'.
         allow_random (bool): Whether a teacher without checkpoint is wanted.
             Defaults to False.
 
@@ -83,6 +84,7 @@ class TimmTeacher(BaseTeacher):
         combine: str = 'concat',
         group_size: int = 16,
         bands: Sequence[int] | None = None,
+        precision: str = 'training',
         allow_random: bool = False,
     ) -> None:
         require_checkpoint(checkpoint, allow_random)
@@ -134,6 +136,7 @@ class TimmTeacher(BaseTeacher):
             combine=combine,
             group_size=group_size,
             bands=bands,
+            precision=precision,
         )
         if checkpoint is not None:
             load_network(network, checkpoint)

@@ -137,7 +137,8 @@ def test_schedule_and_photos(result: Distillation, scenes: Path) -> None:
     ends = [schedule.end for schedule in cfg.param_scheduler]
     assert ends == [1, 4] and not cfg.param_scheduler[0].by_epoch
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-3 * 6 / 64)
-    assert cfg.model.head.direct_loss.in_channels == 128
+    loss = cfg.model.head.direct_loss
+    assert loss.in_channels == [64, 128] and loss.strides == [16, 32]
     listed = Path(cfg.train_dataloader.dataset.ann_file).read_text()
     assert len(listed.splitlines()) == 12
     assert all(Path(name).is_file() for name in listed.splitlines())

@@ -288,7 +288,7 @@ def test_students_go_on_from_given_weights() -> None:
     images = torch.randn(1, 3, 64, 64)
     full = RandomUnitMask(mask_ratio=0)(1, 64, 64)
     for x, y in zip(student(images, full), given(images), strict=True):
-        assert torch.equal(x.dense(), y)
+        assert torch.allclose(x.dense(), y, rtol=1e-4, atol=1e-4)
     student(images, RandomUnitMask()(1, 64, 64))[-1].rows().sum().backward()
     assert student.state_dict().keys() == given.state_dict().keys()
 

@@ -244,4 +244,5 @@ def test_nothing_hidden_is_the_dense_network(backend: str) -> None:
     ):
         assert ours.stride == packed.stride
         assert torch.allclose(ours.rows(), packed.rows(), atol=1e-10)
-        assert torch.equal(ours.dense(), dense)
+        # In another memory layout, so that sums have another order.
+        assert torch.allclose(ours.dense(), dense, rtol=0, atol=1e-12)

@@ -246,3 +246,56 @@ def test_says_which_masks_do_not_fit() -> None:
         mask = UnitMask(ids, 12 // unit, 12 // unit, unit)
         with pytest.raises(ValueError, match='3x3 patches of the teacher are'):
             teacher(images, mask)
+
+
+def test_bfloat16_is_of_the_network_alone() -> None:
+    torch.manual_seed(0)
+    reference = ConvTeacher(target_norm='whiten')
+    images = torch.randn(8, 3, 32, 32)
+    exact = convolve(reference.double(), images.double())
+    teacher = ConvTeacher(target_norm='whiten', precision='bfloat16')
+    teacher.load_state_dict(reference.float().state_dict())
+    seen = []
+    teacher.layer.register_forward_hook(lambda *x: seen.append(x[-1].dtype))
+    actual = teacher(images)
+    assert seen == [torch.bfloat16] and actual.dtype == torch.float32
+    expected = normalize_target(exact, 'whiten', 16)
+    error = (actual - expected).norm() / expected.norm()
+    # Below half a unit in the last place, 2**-9, and not exact.
+    assert 1e-5 < error < 2**-7
+    rounded = normalize_target(exact.bfloat16().float(), 'whiten', 16)
+    assert torch.allclose(actual, rounded, atol=0.05)
+
+
+def test_automatic_precision_follows_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: dict[str, bool] = {}
+    monkeypatch.setattr(
+        torch.cpu, 'get_capabilities', lambda: found, raising=False
+    )
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    for name, expected in (
+        ('avx2', torch.float32),
+        ('avx512_bf16', torch.bfloat16),
+    ):
+        found[name] = True
+        teacher = ConvTeacher(precision='auto')
+        seen = []
+        teacher.layer.register_forward_hook(
+            lambda *x, seen=seen: seen.append(x[-1].dtype)
+        )
+        teacher(torch.randn(1, 3, 8, 8))
+        assert seen == [expected]
+
+
+def test_full_precision_is_what_is_set_outside() -> None:
+    teacher = ConvTeacher()
+    seen = []
+    teacher.layer.register_forward_hook(lambda *x: seen.append(x[-1].dtype))
+    teacher(torch.randn(1, 3, 8, 8))
+    with torch.autocast('cpu', torch.bfloat16):
+        teacher(torch.randn(1, 3, 8, 8))
+    assert seen == [torch.float32, torch.bfloat16]
+    with pytest.raises(ValueError, match=r'teacher\.precision'):
+        ConvTeacher(precision='half')

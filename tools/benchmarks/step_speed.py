@@ -156,7 +156,7 @@ def adapt(cfg: Config, row: str, args: argparse.Namespace) -> Config:
             model.head.embedding.update(in_channels=width, out_channels=width)
             model.head.queue.embed_dims = width
     if 'direct_loss' in model.head:
-        model.head.direct_loss.in_channels = channels[-1]
+        model.head.direct_loss.in_channels = channels[-2:]
     if 'neck' in model:
         model.neck.in_channels = channels
     if args.mask_ratio is not None:

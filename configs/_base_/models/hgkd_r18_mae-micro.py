@@ -19,6 +19,7 @@ model = dict(
         ),
         checkpoint=teacher_checkpoint,
         target_norm='whiten',
+        precision='auto',
     ),
     mask=dict(type='mmhgkd.RandomUnitMask', unit=32, mask_ratio=0.0),
     backbone=dict(type='mmhgkd.SparseResNet', depth=18),
@@ -26,7 +27,7 @@ model = dict(
         type='mmhgkd.DistillationHead',
         direct_loss=dict(
             type='mmhgkd.DirectImitationLoss',
-            in_channels=512,
+            in_channels=[256, 512],
             out_channels=192,
         ),
     ),

@@ -11,7 +11,7 @@ from mmhgkd.utils.shortcuts import set_epochs
 
 from ..configs import find_config, load_config
 from .plan import Plan
-from .student import backbone_of, last_feature
+from .student import backbone_of, stages
 from .teacher import Teacher
 
 RECIPE = 'hgkd/r18_scenes'
@@ -38,7 +38,7 @@ def distillation_config(
         teacher (Teacher): The teacher.
         out (Path): The work folder.
         recipe (str or Path, optional): The config to begin with, by name or
-            file; its losses read the last stage only. Defaults to None,
+            file; its loss reads stages of the student. Defaults to None,
             which means ``RECIPE``.
         options (dict, optional): Changes by dotted key. Defaults to None.
 
@@ -54,10 +54,10 @@ def distillation_config(
             'student and teacher: it needs `head.direct_loss` alone; run '
             f'`mmhgkd train {recipe}` instead'
         )
-    target_norm = model.teacher.get('target_norm', 'layer_norm')
+    kept = ('target_norm', 'precision')
     model.teacher = {
         **teacher.for_images(plan.image_size),
-        'target_norm': target_norm,
+        **{key: model.teacher[key] for key in kept if key in model.teacher},
     }
     model.backbone = backbone_of(plan.student)
     model.views = plan.views
@@ -75,10 +75,8 @@ def distillation_config(
         ),
     ]
     cfg.merge_from_dict(options or {})
-    channels, stride = last_feature(cfg.model.backbone)
-    cfg.model.head.direct_loss.update(
-        in_channels=channels, out_channels=teacher.width, strides=stride
-    )
+    _fit_loss(cfg.model.head.direct_loss, stages(cfg.model.backbone))
+    cfg.model.head.direct_loss.out_channels = teacher.width
     return cfg
 
 
@@ -166,6 +164,19 @@ def _set_up_run(cfg: Config, plan: Plan, photos: Photos, out: Path) -> None:
             _resize(cfg[name], plan.image_size)
     _resize(cfg.train_dataloader.dataset.pipeline, plan.image_size)
     set_photos(cfg, plan, photos.training)
+
+
+def _fit_loss(loss: dict[str, Any], found: list[tuple[int, int]]) -> None:
+    """Let ``L_direct`` read as many stages as before, of another student."""
+    wanted = loss.get('stages')
+    if wanted is None:
+        channels = loss.get('in_channels', (1024, 2048))
+        wanted = range(-1 if isinstance(channels, int) else -len(channels), 0)
+    # A network of one map has no stage before the last.
+    kept = [stage for stage in wanted if -stage <= len(found)]
+    loss['stages'] = kept
+    loss['in_channels'] = [found[stage][0] for stage in kept]
+    loss['strides'] = [found[stage][1] for stage in kept]
 
 
 def _resize(pipeline: list[dict[str, Any]], size: int) -> None:

@@ -43,11 +43,6 @@ def _build(backbone: dict[str, Any]) -> Any:
     return network
 
 
-def last_feature(backbone: dict[str, Any]) -> tuple[int, int]:
-    """Channels and stride of the last stage of a student."""
-    return stages(backbone)[-1]
-
-
 def backbone_of(student: str) -> dict[str, Any]:
     """Config of the backbone of a student.
 

@@ -39,7 +39,7 @@ def build(
     cfg.model.compile = compile
     cfg.model.backbone.update({**widths(args), **backbone})
     if args.quick:
-        cfg.model.head.direct_loss.in_channels = 64
+        cfg.model.head.direct_loss.in_channels = [32, 64]
     step = TrainingStep(cfg.model, cfg.optim_wrapper, chosen)
     side = args.image_size
     generator = torch.Generator().manual_seed(0)

@@ -152,7 +152,8 @@ def run_config(
     cfg.model.teacher.backbone.update(arch=arch, img_size=args.image_size)
     cfg.model.backbone.depth = args.depth
     cfg.model.head.direct_loss.update(
-        in_channels=512 if args.depth < 50 else 2048, out_channels=width
+        in_channels=[256, 512] if args.depth < 50 else [1024, 2048],
+        out_channels=width,
     )
     for transform in cfg.train_pipeline:
         if 'scale' in transform:
