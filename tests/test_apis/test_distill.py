@@ -130,6 +130,41 @@ def test_evaluate_says_no_more_than_it_has_to(
     assert 'nearest photos found, % (higher is better)' in text
 
 
+@pytest.mark.parametrize(
+    ('channels', 'out_indices', 'expected'),
+    [
+        ([1, 2], (0, 1, 2, 3), ([-2, -1], [256, 512], [16, 32])),
+        (3, (0, 1, 2, 3), ([-1], [512], [32])),
+        ([1, 2], (3,), ([-1], [512], [32])),
+    ],
+)
+def test_the_loss_fits_the_student(
+    channels: Any,
+    out_indices: tuple[int, ...],
+    expected: tuple[list[int], ...],
+    result: Distillation,
+    tmp_path: Path,
+) -> None:
+    """As many stages as the recipe has, or as there are."""
+    recipe = tmp_path / 'recipe.py'
+    recipe.write_text(
+        "_base_ = 'mmhgkd::hgkd/r18_scenes.py'\n"
+        f'model = dict(head=dict(direct_loss=dict(in_channels={channels})))\n'
+    )
+    content = json.loads((result.folder / 'plan.json').read_text())
+    cfg = distillation_config(
+        Plan(**{**content, 'student': 'resnet18'}),
+        Photos('x', ['a.png']),
+        choose_teacher('shipped'),
+        tmp_path,
+        recipe,
+        {'model.backbone.out_indices': out_indices},
+    )
+    loss = cfg.model.head.direct_loss
+    assert (loss.stages, loss.in_channels, loss.strides) == expected
+    assert cfg.model.teacher.precision == 'auto'
+
+
 def test_schedule_and_photos(result: Distillation, scenes: Path) -> None:
     config = read_student(str(result.checkpoint))
     assert config.backbone['base_channels'] == 16

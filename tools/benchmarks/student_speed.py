@@ -4,9 +4,9 @@ The neighbors are the same dense network of MMPretrain, which sees the whole
 image, and for a ResNet MMPretrain's sparse one. A step is a forward and a
 backward pass. Images and weights are random: only the speed means anything.
 
-Every network runs in a process of its own. The processes take turns, one
-step each, so that a machine that slows down slows all of them, and the table
-has the median of their steps. With several mask ratios there is a line a
+Every network runs in a process of its own. The processes take turns, so that
+a machine that slows down slows all of them, and the table has the median of
+their steps. With several mask ratios there is a line a
 ratio; the ideal is the time of the dense network times the share of the image
 that is visible.
 """

@@ -136,6 +136,8 @@ def read_config(args: argparse.Namespace) -> Config:
     _require(cfg, args.config, 'teacher', 'backbone')
     if args.teacher and not args.teacher.endswith('.py'):
         cfg.model.teacher.checkpoint = args.teacher
+    # What the peer trains in is its own affair.
+    cfg.model.teacher.pop('precision', None)
     cfg.train_dataloader.dataset.data_root = args.data
     cfg.train_dataloader.batch_size = args.batch_size
     return cfg

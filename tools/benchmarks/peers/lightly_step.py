@@ -36,7 +36,12 @@ class LightlyStep:
 
         torch.manual_seed(0)
         self.args = args
-        config = {**model['teacher'], 'input': 'full', 'target_norm': 'none'}
+        config = {
+            **model['teacher'],
+            'input': 'full',
+            'target_norm': 'none',
+            'precision': 'training',
+        }
         with without_weights_told():
             teacher = TeacherAdapter(MODELS.build(config).eval())
         self.student = StudentWrapper(ResNet(args.depth))

@@ -90,6 +90,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'method, which scales it by the batch size',
     )
     parser.add_argument(
+        '--precision',
+        choices=('32-true', 'bf16-mixed'),
+        default='32-true',
+        help='by default that which it chooses itself on a CPU',
+    )
+    parser.add_argument(
         '--no-mixup', action='store_true', help='do not mix images'
     )
     parser.add_argument(
@@ -245,7 +251,7 @@ def _pretrain(
             num_workers=0,
             accelerator='cpu',
             devices=1,
-            precision='32-true',
+            precision=args.precision,
             float32_matmul_precision='highest',
             seed=args.seed,
             optim=args.optimizer,
