@@ -68,7 +68,7 @@ class DirectImitationLoss(BaseModule):
                 f'and so on, got {list(stages)}'
             )
         if strides is None:
-            strides = [64 >> -stage for stage in stages]
+            strides = [max(64 >> -stage, 1) for stage in stages]
         if isinstance(strides, int):
             strides = (strides,)
         if not stages or not len(stages) == len(in_channels) == len(strides):

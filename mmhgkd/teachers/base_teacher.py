@@ -260,12 +260,12 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             visible = self._visible_patches(mask, height, width, grid)
         images = self.prepare(images)
         with compute_in(self.bfloat16_devices, images.device):
-            found_layers = self.extract_tokens(images, visible)
-        if images.device.type in self.bfloat16_devices:
-            found_layers = [tokens.to(images.dtype) for tokens in found_layers]
+            outputs = self.extract_tokens(images, visible)
         layers = [
-            normalize_target(tokens, self.target_norm, self.group_size)
-            for tokens in found_layers
+            normalize_target(
+                tokens.to(images.dtype), self.target_norm, self.group_size
+            )
+            for tokens in outputs
         ]
         found = layers[0].size(1)
         if visible is None and found != grid[0] * grid[1]:

@@ -26,8 +26,7 @@ def bfloat16_devices(precision: str) -> frozenset[str]:
     if precision == 'bfloat16':
         return frozenset(('cpu', 'cuda'))
     found = set()
-    # PyTorch 2.11 may have no such function.
-    capabilities = getattr(torch.cpu, 'get_capabilities', dict)()
+    capabilities = torch.cpu.get_capabilities()
     if any(capabilities.get(name) for name in _CPU_PRODUCTS):
         found.add('cpu')
     if torch.cuda.is_available() and torch.cuda.is_bf16_supported(

@@ -14,12 +14,23 @@ FOLDERS = {
     'clothing': ROOT / 'docs' / 'study' / 'clothing',
     'clothing_fresh': ROOT / 'docs' / 'study' / 'clothing',
     'photos': ROOT / 'docs' / 'study' / 'photos',
+    'photos_fresh': ROOT / 'docs' / 'study' / 'photos',
+    'photos_long': ROOT / 'docs' / 'study' / 'photos_long',
+    'imagenette_photos': ROOT / 'docs' / 'study' / 'imagenette_photos',
     'direct': ROOT / 'docs' / 'study' / 'direct',
     'students': ROOT / 'docs' / 'study' / 'students',
     'scenes': ROOT / 'docs' / 'study' / 'scenes',
 }
 #: Studies of which not all arms and seeds have been run.
-PARTIAL = ('photos', 'direct', 'students', 'scenes')
+PARTIAL = (
+    'photos',
+    'photos_fresh',
+    'photos_long',
+    'imagenette_photos',
+    'direct',
+    'students',
+    'scenes',
+)
 PAGE = (ROOT / 'docs' / 'study.md').read_text(encoding='utf-8')
 
 

@@ -271,9 +271,7 @@ def test_automatic_precision_follows_the_processor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found: dict[str, bool] = {}
-    monkeypatch.setattr(
-        torch.cpu, 'get_capabilities', lambda: found, raising=False
-    )
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: found)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     for name, expected in (
         ('avx2', torch.float32),

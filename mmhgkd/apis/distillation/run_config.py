@@ -54,10 +54,11 @@ def distillation_config(
             'student and teacher: it needs `head.direct_loss` alone; run '
             f'`mmhgkd train {recipe}` instead'
         )
-    kept = ('target_norm', 'precision')
+    own = model.teacher
     model.teacher = {
         **teacher.for_images(plan.image_size),
-        **{key: model.teacher[key] for key in kept if key in model.teacher},
+        'target_norm': own.get('target_norm', 'layer_norm'),
+        'precision': own.get('precision', 'training'),
     }
     model.backbone = backbone_of(plan.student)
     model.views = plan.views
