@@ -12,6 +12,7 @@ model = dict(
             type='mmpretrain.TIMMBackbone', model_name='tf_efficientnet_lite0'
         ),
     ),
+    # It returns its last map alone.
     head=dict(direct_loss=dict(in_channels=1280)),
     views=1,
 )

@@ -193,8 +193,8 @@ class HGKD(BaseSelfSupervisor):
             list[DataSample]: Each with ``student_tokens`` and
             ``teacher_tokens`` ``(h, w, D)``, and ``visible``, the visible
             tokens ``(h, w)`` bool. Without a decoder the student's tokens
-            are those of the last stage of ``L_direct``, zero where nothing
-            was seen.
+            are those of the stage that ``L_direct`` names last, zero where
+            nothing was seen.
 
         Raises:
             ConfigError: If the losses give no tokens of the student.

@@ -36,6 +36,7 @@ class SparseNetwork(nn.Module):
         """
         check_backend(backend, self)
         self.backend = backend
+        self.channels_last = not _harmed_by_channels_last(self)
         self._record()
         synchronize_norms(self, nn.SyncBatchNorm)
 
@@ -67,8 +68,10 @@ class SparseNetwork(nn.Module):
             return self.sparse_forward(
                 BACKENDS[self.backend].from_images(x, mask)
             )
-        if mask is not None:
-            # Convolutions of the whole image are faster in this layout.
+        if mask is not None and x.is_cpu and self.channels_last:
+            # A CPU is faster in this layout. On GPUs it is not measured, and
+            # there DistributedDataParallel wants gradients laid out as the
+            # weights are.
             x = x.contiguous(memory_format=torch.channels_last)
         maps = self.dense_forward(x)
         maps = maps.values() if isinstance(maps, dict) else maps
@@ -85,3 +88,18 @@ class SparseNetwork(nn.Module):
         self.sparse_graph = SparseGraph(self, 'dense_forward')
         self.feature_channels = self.sparse_graph.channels
         self.feature_strides = self.sparse_graph.strides
+
+
+def _harmed_by_channels_last(network: nn.Module) -> bool:
+    """Whether oneDNN#6035 would spoil the gradients of a layer.
+
+    In this layout the gradient of a strided 1x1 convolution of fewer than 16
+    channels (with AVX-512; else 8) is written past its memory.
+    """
+    return any(
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and max(layer.stride) > 1
+        and layer.in_channels // layer.groups < 16
+        for layer in network.modules()
+    )

@@ -65,10 +65,11 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             teacher sees as red, green and blue, such as (0, 0, 0) of grey
             images. Defaults to None, which means images of these three.
         precision (str): In which its network computes: 'training', what the
-            training computes in, 'bfloat16', or 'auto', bfloat16 where the
-            GPU or an x86 processor has products of it, where it is two to
-            three times as fast and changes a token by less than a percent.
-            Normalization is not affected. Defaults to 'training'.
+            training computes in, 'bfloat16' (on a CPU or a CUDA GPU), or
+            'auto', bfloat16 where the GPU or an x86 processor has products
+            of it, with which a processor is two to three times as fast; a
+            token changes by less than a percent. Normalization is not
+            affected. Defaults to 'training'.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -263,7 +264,9 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             outputs = self.extract_tokens(images, visible)
         layers = [
             normalize_target(
-                tokens.to(images.dtype), self.target_norm, self.group_size
+                tokens.to(torch.promote_types(tokens.dtype, images.dtype)),
+                self.target_norm,
+                self.group_size,
             )
             for tokens in outputs
         ]

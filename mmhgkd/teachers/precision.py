@@ -39,7 +39,12 @@ def bfloat16_devices(precision: str) -> frozenset[str]:
 def compute_in(
     devices: frozenset[str], device: torch.device
 ) -> AbstractContextManager[None]:
-    """Autocast to bfloat16 on one of ``devices``, else what is set outside."""
+    """Autocast to bfloat16 on one of ``devices``, else what is set outside.
+
+    Args:
+        devices (frozenset[str]): Of :func:`bfloat16_devices`.
+        device (torch.device): Where the images are.
+    """
     if device.type not in devices:
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)

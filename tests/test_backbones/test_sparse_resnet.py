@@ -246,3 +246,17 @@ def test_nothing_hidden_is_the_dense_network(backend: str) -> None:
         assert torch.allclose(ours.rows(), packed.rows(), atol=1e-10)
         # In another memory layout, so that sums have another order.
         assert torch.allclose(ours.dense(), dense, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(('width', 'channels_last'), [(8, False), (16, True)])
+def test_layout_of_the_whole_image(width: int, channels_last: bool) -> None:
+    """Not that in which oneDNN#6035 would spoil the gradient of a shortcut."""
+    model = SparseResNet(18, stem_channels=width, base_channels=width)
+    seen = []
+    model.layer2[0].downsample[0].register_forward_hook(
+        lambda _, inputs, __: seen.append(
+            inputs[0].is_contiguous(memory_format=torch.channels_last)
+        )
+    )
+    model(torch.randn(2, 3, 64, 64), RandomUnitMask(mask_ratio=0.0)(2, 64, 64))
+    assert seen == [channels_last]

@@ -208,7 +208,7 @@ def test_pixel_baseline_has_the_student_of_its_twin(name: str) -> None:
     }[name]
     theirs = load(twin)
     assert ours.model.backbone == theirs.model.backbone
-    # Pixels need a mask; the quick start hides less from the other student.
+    # Pixels need a mask; the quick start hides nothing from the other.
     if name != 'spark/r18_pixels_quickstart.py':
         assert ours.model.mask == theirs.model.mask
     assert ours.model.mask.mask_ratio == 0.6

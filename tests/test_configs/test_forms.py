@@ -38,6 +38,9 @@ def test_recommended(name: str) -> None:
     assert 'neck' not in model
     assert (model.views, model.teacher.get('input', 'full')) == (2, 'full')
     assert model.teacher.target_norm == 'whiten'
+    assert model.teacher.precision == 'auto'
+    assert model.mask.mask_ratio == 0
+    assert len(model.head.direct_loss.in_channels) == 2
     # The rate is for 4096 views.
     assert model.views * cfg.auto_scale_lr.base_batch_size == 4096
     assert cfg.data_preprocessor.non_blocking

@@ -2,10 +2,10 @@
 
 A step is the teacher's forward pass, the student's encoder, the decoder, the
 losses with a full queue, the backward pass, clipping and the optimizer of
-``configs/hgkd/r50_mae.py``. The neighbors are the same step with MMPretrain's
-SparseResNet as the encoder, and with a dense encoder of the same size that
-sees the whole image. Images and weights are random: only the speed means
-anything.
+``configs/hgkd/r50_mae_paper.py``. The neighbors are the same step with
+MMPretrain's SparseResNet as the encoder, and with a dense encoder of the same
+size that sees the whole image. Images and weights are random: only the speed
+means anything.
 
 Every row runs in a process of its own. The processes take turns, so that a
 machine that slows down slows all of them, and the table has the median of
@@ -94,7 +94,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--config',
         choices=['hgkd/r50_mae', 'hgkd/r50_mae_paper'],
-        default='hgkd/r50_mae',
+        default='hgkd/r50_mae_paper',
         help='whose losses and decoder',
     )
     add(

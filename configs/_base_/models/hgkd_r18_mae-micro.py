@@ -1,5 +1,5 @@
 # A student for 96 px images on a laptop, in the recommended form, see
-# hgkd_r50_mae-base.py. Trainings are short here, so nothing is hidden.
+# hgkd_r50_mae-base.py.
 teacher_checkpoint = '{{ fileDirname }}/../../mae/vit-micro_scenes.safetensors'
 
 model = dict(

@@ -160,7 +160,8 @@ def make_plan(
         ratio = teacher.multiply_adds(image_size) / cost
         views = 2 if ratio >= DEARER else 1
         reasons['views'] = (
-            f'the teacher costs {ratio:.1f} times what the student does'
+            f'the teacher has {ratio:.1f} times the multiply-adds of the '
+            'student'
         )
     if batch_size is None:
         batch_size = max(BATCH_SIZE // views, 8)

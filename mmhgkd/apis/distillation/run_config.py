@@ -168,13 +168,22 @@ def _set_up_run(cfg: Config, plan: Plan, photos: Photos, out: Path) -> None:
 
 
 def _fit_loss(loss: dict[str, Any], found: list[tuple[int, int]]) -> None:
-    """Let ``L_direct`` read as many stages as before, of another student."""
+    """Let ``L_direct`` read as many stages as before, of another student.
+
+    Raises:
+        ConfigError: If it names none that the student has.
+    """
     wanted = loss.get('stages')
     if wanted is None:
         channels = loss.get('in_channels', (1024, 2048))
         wanted = range(-1 if isinstance(channels, int) else -len(channels), 0)
     # A network of one map has no stage before the last.
-    kept = [stage for stage in wanted if -stage <= len(found)]
+    kept = [stage for stage in wanted if -len(found) <= stage < 0]
+    if not kept:
+        raise ConfigError(
+            f'direct_loss `stages` names {list(wanted)}, and the student has '
+            f'{len(found)}, counted from the last, -1; set it to [-1]'
+        )
     loss['stages'] = kept
     loss['in_channels'] = [found[stage][0] for stage in kept]
     loss['strides'] = [found[stage][1] for stage in kept]

@@ -12,7 +12,7 @@ import student_speed
 from common import DENSE, PEERS
 
 from .results import Results
-from .steps import options
+from .steps import SPARSE, options
 
 TITLE = 'Speed in bf16'
 SECONDS = 210
@@ -74,6 +74,7 @@ def run(args: argparse.Namespace, results: Results) -> None:
         more += ['--rows', *rows_of(tool, args)]
         more += ['--repeats', '1' if args.quick else '5']
         more += ['--compile'] if compiled else []
+        more += SPARSE if tool == 'step' else ()
         if args.device.startswith('cuda') and tool != 'recipe':
             more.append('--busy')
         if args.quick and tool != 'encoder':
