@@ -83,10 +83,11 @@ def test_distilled_trained_evaluated_and_exported(trained: Path) -> None:
     ]
     assert all(changed)
 
-    # Else all scores are those of the prior, and their order is chance.
+    # Else all scores are close to those of the prior, and their order is
+    # chance.
     for key, value in after['state_dict'].items():
         if '.rtm_cls.' in key and value.dim() > 1:
-            value.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+            value.normal_(0, 30, generator=torch.Generator().manual_seed(0))
     torch.save(after, 'detected/epoch_1.pth')
     export = export_onnx('detected/epoch_1.pth', Path('rtmdet.onnx'))
     assert export.differences['boxes'] < 1e-3
