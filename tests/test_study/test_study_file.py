@@ -169,8 +169,9 @@ def test_shipped_study(
         cfg = pretraining_config(study, arm, 1, TeacherFiles(), 2, tmp_path, 0)
         assert cfg.train_cfg.max_epochs == (arm.epochs or study.epochs)
         # A warm-up, where the study asks for one, is not rounded away. Peers
-        # have one of their own.
-        if 'param_scheduler.0.end' in study.options and not arm.peer:
+        # have one of their own, and random weights need none.
+        trains = not arm.peer and arm.method != 'scratch'
+        if 'param_scheduler.0.end' in study.options and trains:
             assert [x.begin for x in cfg.param_scheduler] == [0, 1]
             assert cfg.param_scheduler[0].end == 1
         assert cfg.randomness.seed == 1
