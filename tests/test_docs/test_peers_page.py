@@ -28,12 +28,9 @@ def test_table_and_picture_agree(name: str) -> None:
     cells = [cell.strip() for cell in line.split('|')[2:5]]
     content = json.loads((DOCS / 'peers' / 'photos.json').read_text())
     seeds = next(x['seeds'] for x in content['rows'] if x['name'] == name)
-    one = 'one seed' in line
-    assert len(seeds) == (1 if one else 3)
+    assert len(seeds) == 3
     for task, cell in zip(('knn', 'linear', 'few'), cells, strict=True):
         values = [seed[task] for seed in seeds]
         shown = [float(x) for x in re.findall(r'[\d.]+', cell)]
-        expected = [statistics.mean(values)]
-        if not one:
-            expected.append(statistics.stdev(values))
+        expected = [statistics.mean(values), statistics.stdev(values)]
         assert shown == pytest.approx(expected, abs=0.051)
