@@ -73,16 +73,24 @@ class SparseNetwork(nn.Module):
             # there DistributedDataParallel wants gradients laid out as the
             # weights are.
             x = x.contiguous(memory_format=torch.channels_last)
-        maps = self.dense_forward(x)
-        maps = maps.values() if isinstance(maps, dict) else maps
-        maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
-        if mask is None:
-            return maps
-        # Nothing is hidden, so there is nothing that a table could skip.
+        if mask is not None:
+            # There is nothing that a table could skip.
+            return self.whole_forward(x, mask)
+        return self._maps(x)
+
+    def whole_forward(
+        self, x: Tensor, mask: UnitMask
+    ) -> tuple[SparseFeature, ...]:
+        """Forward of the dense network, where a mask hides nothing."""
         return tuple(
             MaskedFeature(values, mask, x.size(2) // values.size(2))
-            for values in maps
+            for values in self._maps(x)
         )
+
+    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        maps = self.dense_forward(x)
+        maps = maps.values() if isinstance(maps, dict) else maps
+        return (maps,) if isinstance(maps, Tensor) else tuple(maps)
 
     def _record(self) -> None:
         self.sparse_graph = SparseGraph(self, 'dense_forward')

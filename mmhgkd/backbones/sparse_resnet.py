@@ -1,9 +1,11 @@
 from typing import Any
 
 from mmpretrain.models.backbones import ResNet
+from torch import Tensor
 
+from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
-from mmhgkd.sparse import SparseFeature
+from mmhgkd.sparse import SparseFeature, ZeroFilledFeature
 from mmhgkd.sparse.layers import apply_layer, norm_act
 
 from .sparse_blocks import SparseBasicBlock, SparseBottleneck
@@ -75,6 +77,13 @@ class SparseResNet(SparseNetwork, ResNet):
             if index in self.out_indices:
                 features.append(feature)
         return tuple(features)
+
+    def whole_forward(
+        self, x: Tensor, mask: UnitMask
+    ) -> tuple[SparseFeature, ...]:
+        """Forward of the dense network, where a mask hides nothing."""
+        # Its layers, with drop path and sum of a block in one step.
+        return self.sparse_forward(ZeroFilledFeature(x, mask))
 
     def _record(self: Any) -> None:
         # Its blocks are written by hand, with steps that may be fused.

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.build_errors import building, check_type
 from mmhgkd.utils.find_type import find_type
+from mmhgkd.utils.kept_memory import keep_freed_memory
 from mmhgkd.utils.safe_files import safe_loading
 
 from .data_record import record_data
@@ -96,6 +97,8 @@ class ResumableRunner(Runner):
         check_named_modules(self)
         if self.world_size > 1:
             self.logger.info(time_out_words(self.cfg))
+        if get_device() == 'cpu':
+            keep_freed_memory()
         with safe_loading(), claimed(self.work_dir):
             if self._resume:
                 self._choose_checkpoint()

@@ -170,6 +170,9 @@ def _load_from_local(filename: str, map_location: Any) -> Any:
     path = os.path.expanduser(filename)
     if not os.path.isfile(path):
         return load_from_local(filename, map_location)
+    if path.endswith('.safetensors'):
+        # Which PyTorch itself reads in recent versions only.
+        return read_checkpoint(path)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:

@@ -1,5 +1,7 @@
 """The sparse ResNet against a masked dense network written here."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -246,6 +248,56 @@ def test_nothing_hidden_is_the_dense_network(backend: str) -> None:
         assert torch.allclose(ours.rows(), packed.rows(), atol=1e-10)
         # In another memory layout, so that sums have another order.
         assert torch.allclose(ours.dense(), dense, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_drop_path_where_nothing_is_hidden(depth: int) -> None:
+    """Whole blocks of an image are left out, the others count for them."""
+    torch.manual_seed(0)
+    net = SparseResNet(
+        depth, stem_channels=16, base_channels=16, drop_path_rate=0.4
+    ).double()
+    net.init_weights()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    plain = copy.deepcopy(net)
+    x = torch.randn(6, 3, 64, 64, dtype=torch.float64)
+    torch.manual_seed(1)
+    features = net(x, RandomUnitMask(mask_ratio=0.0)(6, 64, 64))
+
+    torch.manual_seed(1)
+    outs, y = [], plain.maxpool(plain.norm1(plain.conv1(x)).relu())
+    for name in plain.res_layers:
+        for block in getattr(plain, name):
+            branch, shortcut = y, y
+            if block.downsample is not None:
+                shortcut = block.downsample(y)
+            last = 3 if depth == 50 else 2
+            for index in range(1, last + 1):
+                branch = getattr(block, f'conv{index}')(branch)
+                branch = getattr(block, f'norm{index}')(branch)
+                branch = branch.relu() if index < last else branch
+            keep = 1 - getattr(block.drop_path, 'drop_prob', 0.0)
+            if keep < 1:
+                factor = (torch.rand(6) < keep) / keep
+                branch = branch * factor.double().view(-1, 1, 1, 1)
+            y = (shortcut + branch).relu()
+        outs.append(y)
+
+    total = expected = torch.zeros((), dtype=torch.float64)
+    for feature, out in zip(features, outs, strict=True):
+        torch.testing.assert_close(feature.dense(), out, rtol=0, atol=1e-10)
+        total = total + feature.dense().square().mean()
+        expected = expected + out.square().mean()
+    total.backward()
+    expected.backward()
+    for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(
+            ours.grad, theirs.grad, rtol=1e-6, atol=1e-10
+        )
+    for ours, theirs in zip(net.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(('width', 'channels_last'), [(8, False), (16, True)])

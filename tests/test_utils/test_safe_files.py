@@ -10,6 +10,7 @@ import torch
 from mmengine.fileio.handlers import file_handlers
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import CheckpointLoader, load_checkpoint
+from safetensors.torch import save_file
 from torch import nn
 
 from mmhgkd.runner import find_checkpoint, safe_loading
@@ -60,6 +61,22 @@ def test_checkpoint_runs_nothing(checkpoint: Path, trap: Path) -> None:
         with pytest.raises(pickle.UnpicklingError):
             torch.load(checkpoint, weights_only=False)
     assert not trap.exists()
+
+
+def test_safetensors_are_read_without_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose `torch.load` knows them in recent versions only."""
+    path = tmp_path / 'weights.safetensors'
+    source, layer = nn.Linear(2, 3), nn.Linear(2, 3)
+    save_file(source.state_dict(), path)
+    with safe_loading():
+        monkeypatch.delattr(torch, 'load')
+        load_checkpoint(layer, str(path), strict=True)
+        assert torch.equal(layer.weight, source.weight)
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(ConfigError, match=f'{path}: cannot be read'):
+            load_checkpoint(layer, str(path))
 
 
 def test_resumed_checkpoint_runs_nothing(checkpoint: Path, trap: Path) -> None:

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.report import to_markdown
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.kept_memory import keep_freed_memory
 
 GIB = 2**30
 START_METHOD = 'spawn'
@@ -169,6 +170,9 @@ def _serve(
     build: Build, row: str, args: argparse.Namespace, pipe: Connection
 ) -> None:
     torch.set_num_threads(args.threads)
+    if args.device == 'cpu':
+        # As a training of this project does; others get the same.
+        keep_freed_memory()
     before = peak_memory(args.device)
     step = build(row, args)
     while pipe.recv():
