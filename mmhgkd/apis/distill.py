@@ -13,6 +13,7 @@ from mmhgkd.catalog import (
 )
 from mmhgkd.catalog.teachers import SHIPPED
 from mmhgkd.runner import safe_loading
+from mmhgkd.utils.preflight import is_mixed_precision
 
 from .distillation import (
     Distillation,
@@ -214,18 +215,29 @@ def distill(
     result = Distillation(folder, folder / CHECKPOINT)
     is_trained = old is not None and result.checkpoint.is_file()
     durations = {}
+    bfloat16 = is_mixed_precision(cfg)
     with quiet():
         model = judge.build_model()
         if not resume:
-            durations['distilled'] = guess_duration(model, plan)
+            durations['distilled'] = guess_duration(model, plan, bfloat16)
         for twin in twins:
             if not twin.checkpoint.is_file():
                 network = build_training(twin.config).to(judge.device)
-                durations[twin.name] = guess_duration(network, twin.plan)
+                durations[twin.name] = guess_duration(
+                    network, twin.plan, bfloat16
+                )
     millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
     rate = cfg.optim_wrapper.optimizer.lr
     for line in introduce(
-        plan, photos, chosen, reasons, folder, millions, rate, durations
+        plan,
+        photos,
+        chosen,
+        reasons,
+        folder,
+        millions,
+        rate,
+        bfloat16,
+        durations,
     ):
         tell(line)
     with quiet():

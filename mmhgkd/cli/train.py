@@ -111,7 +111,11 @@ def merge_args(cfg: 'Config', args: argparse.Namespace) -> None:
 
 
 def set_mixed_precision(cfg: 'Config') -> None:
-    """Train with mixed precision, of the kind of the config if it has one."""
+    """Train with mixed precision, of the kind of the config if it has one.
+
+    Without a GPU it is the one kind that a CPU has.
+    """
+    from mmengine.device import get_device
     from mmengine.optim import AmpOptimWrapper
     from mmengine.registry import OPTIM_WRAPPERS
 
@@ -121,6 +125,8 @@ def set_mixed_precision(cfg: 'Config') -> None:
     wrapper = cfg.optim_wrapper
     if not preflight.is_mixed_precision(cfg):
         wrapper.type = 'AmpOptimWrapper'
+        if get_device() == 'cpu':
+            wrapper.type = f'mmhgkd.{preflight.BFLOAT16}'
     scope = cfg.get('default_scope')
     if find_type(OPTIM_WRAPPERS, wrapper.type, scope) is AmpOptimWrapper:
         wrapper.setdefault('loss_scale', 'dynamic')

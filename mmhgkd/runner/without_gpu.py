@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from torch import distributed
 
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.preflight import is_mixed_precision
+from mmhgkd.utils.preflight import computes_bfloat16, is_mixed_precision
 
 #: Name of the number of processes in MMEngine's log, and the one without GPU.
 GPUS, PROCESSES = 'GPU number', 'Number of processes'
@@ -23,14 +23,21 @@ GPUS, PROCESSES = 'GPU number', 'Number of processes'
 def fall_back_to_full_precision(cfg: Config) -> None:
     """Let a config that asks for mixed precision train without a GPU.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to work on a CPU, and half
-    precision saves no time on most.
+    MMEngine's ``AmpOptimWrapper`` refuses to work on a CPU. What is for
+    bfloat16 alone stays where the processor has products of it; on others
+    half precision saves no time.
 
     Args:
         cfg (Config): The config; changed in place.
     """
     wrapper = cfg.get('optim_wrapper')
     if not is_mixed_precision(cfg) or get_device() != 'cpu':
+        return
+    if computes_bfloat16(cfg):
+        print_log(
+            'No GPU found: training in bfloat16, of which this processor has '
+            'products.'
+        )
         return
     wrapper.type = 'OptimWrapper'
     for option in ('dtype', 'loss_scale', 'use_fsdp'):

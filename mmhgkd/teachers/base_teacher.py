@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mmhgkd.masks import UnitMask
 from mmhgkd.utils import ConfigError, one_of
 
-from .precision import bfloat16_devices, compute_in
+from .precision import computes_bfloat16, in_bfloat16, round_weights
 from .target_norm import TARGET_NORMS, normalize_target
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -66,10 +66,10 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             images. Defaults to None, which means images of these three.
         precision (str): In which its network computes: 'training', what the
             training computes in, 'bfloat16' (on a CPU or a CUDA GPU), or
-            'auto', bfloat16 where the GPU or an x86 processor has products
-            of it, with which a processor is two to three times as fast; a
-            token changes by less than a percent. Normalization is not
-            affected. Defaults to 'training'.
+            'auto', bfloat16 where the GPU, or else an x86 processor, has
+            products of it, with which a processor is two to three times as
+            fast; a token changes by less than a percent. Normalization is
+            not affected. Defaults to 'training'.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -126,7 +126,7 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
                 '`teacher.input_size` must be a multiple of the patch size '
                 f'of {patch_size} px, or two of them, got {input_size}'
             )
-        self.bfloat16_devices = bfloat16_devices(precision)
+        self.in_bfloat16 = computes_bfloat16(precision)
         self.combine = combine
         self.group_size = group_size
         #: Width of a target token, ``D``.
@@ -151,8 +151,10 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         self.renormalize = False
 
     def freeze(self) -> None:
-        """Take all parameters out of training."""
+        """Take all parameters out of training; they have their values."""
         self.requires_grad_(False)
+        if self.in_bfloat16:
+            round_weights(self)
         self.eval()
 
     def train(self, mode: bool = True) -> 'BaseTeacher':
@@ -259,16 +261,9 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
         visible = None
         if self.input == 'visible':
             visible = self._visible_patches(mask, height, width, grid)
-        images = self.prepare(images)
-        with compute_in(self.bfloat16_devices, images.device):
-            outputs = self.extract_tokens(images, visible)
         layers = [
-            normalize_target(
-                tokens.to(torch.promote_types(tokens.dtype, images.dtype)),
-                self.target_norm,
-                self.group_size,
-            )
-            for tokens in outputs
+            normalize_target(tokens, self.target_norm, self.group_size)
+            for tokens in self.raw_tokens(images, visible)
         ]
         found = layers[0].size(1)
         if visible is None and found != grid[0] * grid[1]:
@@ -287,6 +282,28 @@ class BaseTeacher(nn.Module, metaclass=ABCMeta):
             tokens.size(0), grid[0] * grid[1], self.embed_dims
         )
         return full.scatter(1, visible[..., None].expand_as(tokens), tokens)
+
+    def raw_tokens(
+        self, images: Tensor, visible: Tensor | None = None
+    ) -> list[Tensor]:
+        """Patch tokens of each layer, before they are normalized.
+
+        Args:
+            images (Tensor): As of :meth:`forward`.
+            visible (Tensor, optional): As of :meth:`extract_tokens`.
+                Defaults to None.
+
+        Returns:
+            list[Tensor]: As of :meth:`extract_tokens`, at least as precise
+            as the images.
+        """
+        images = self.prepare(images)
+        with in_bfloat16(self.in_bfloat16, images.device):
+            outputs = self.extract_tokens(images, visible)
+        return [
+            tokens.to(torch.promote_types(tokens.dtype, images.dtype))
+            for tokens in outputs
+        ]
 
     def choose_bands(self, images: Tensor) -> Tensor:
         """Red, green and blue as the teacher sees them, ``(B, 3, H, W)``.

@@ -3,16 +3,17 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from mmengine.device import get_device
+from torch import nn
 
 from mmhgkd.utils import one_of
+from mmhgkd.utils.bfloat16 import multiplies_bfloat16
 
 PRECISIONS = ('training', 'bfloat16', 'auto')
-#: Capabilities of x86 processors with products of bfloat16.
-_CPU_PRODUCTS = ('avx512_bf16', 'amx_bf16')
 
 
-def bfloat16_devices(precision: str) -> frozenset[str]:
-    """Types of devices on which a teacher computes in bfloat16.
+def computes_bfloat16(precision: str) -> bool:
+    """Whether a teacher computes in bfloat16, whatever the training does.
 
     Args:
         precision (str): One of ``PRECISIONS``.
@@ -21,30 +22,31 @@ def bfloat16_devices(precision: str) -> frozenset[str]:
         ConfigError: If it is none of these.
     """
     one_of('`teacher.precision`', precision, PRECISIONS)
-    if precision == 'training':
-        return frozenset()
-    if precision == 'bfloat16':
-        return frozenset(('cpu', 'cuda'))
-    found = set()
-    capabilities = torch.cpu.get_capabilities()
-    if any(capabilities.get(name) for name in _CPU_PRODUCTS):
-        found.add('cpu')
-    if torch.cuda.is_available() and torch.cuda.is_bf16_supported(
-        including_emulation=False
-    ):
-        found.add('cuda')
-    return frozenset(found)
+    if precision == 'auto':
+        return multiplies_bfloat16(get_device())
+    return precision == 'bfloat16'
 
 
-def compute_in(
-    devices: frozenset[str], device: torch.device
+def in_bfloat16(
+    enabled: bool, device: torch.device
 ) -> AbstractContextManager[None]:
-    """Autocast to bfloat16 on one of ``devices``, else what is set outside.
+    """Autocast to bfloat16, or what is set outside.
 
     Args:
-        devices (frozenset[str]): Of :func:`bfloat16_devices`.
+        enabled (bool): Whether to do it.
         device (torch.device): Where the images are.
     """
-    if device.type not in devices:
+    if not enabled:
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def round_weights(network: nn.Module) -> None:
+    """Keep the weights of products in bfloat16.
+
+    Autocast rounds those of a frozen network anew in each step. The result is
+    the same, in half the memory.
+    """
+    for layer in network.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            layer.to(torch.bfloat16)

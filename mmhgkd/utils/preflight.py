@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, OPTIM_WRAPPERS
 
+from .bfloat16 import multiplies_bfloat16
 from .build_errors import check_type
 from .classification_checks import check_classification
 from .config_options import find_key
@@ -24,8 +25,10 @@ from .run_checks import check_kinds, check_settings
 from .segmentation_checks import check_segmentation
 from .value_checks import find
 
+#: Optimizer wrapper that computes in bfloat16, on any device.
+BFLOAT16 = 'AutocastOptimWrapper'
 #: Optimizer wrappers that compute in half precision.
-MIXED_PRECISION = ('AmpOptimWrapper', 'AutocastOptimWrapper')
+MIXED_PRECISION = ('AmpOptimWrapper', BFLOAT16)
 
 
 def check_config(cfg: Config, sections: Sequence[str]) -> None:
@@ -148,18 +151,30 @@ def _check_writing(folder: str, option: str) -> None:
 
 def is_mixed_precision(cfg: Config) -> bool:
     """Whether the optimizer wrapper computes in half precision."""
-    kind = (cfg.get('optim_wrapper') or {}).get('type')
-    found = find_type(OPTIM_WRAPPERS, kind, cfg.get('default_scope'))
-    return getattr(found, '__name__', '') in MIXED_PRECISION
+    return _wrapper_name(cfg) in MIXED_PRECISION
+
+
+def computes_bfloat16(cfg: Config) -> bool:
+    """Whether a CPU computes in half precision, and saves time by it."""
+    return _wrapper_name(cfg) == BFLOAT16 and multiplies_bfloat16('cpu')
 
 
 def check_mixed_precision(cfg: Config) -> None:
     """Mixed precision has a device that it is for."""
-    if is_mixed_precision(cfg) and get_device() == 'cpu':
+    if not is_mixed_precision(cfg) or get_device() != 'cpu':
+        return
+    if not computes_bfloat16(cfg):
         raise ConfigError(
-            'mixed precision training needs a GPU; leave `--amp` out, or add '
+            'mixed precision training needs a GPU, or a processor with '
+            'products of bfloat16; leave `--amp` out, or add '
             '`--cfg-options optim_wrapper.type=OptimWrapper`'
         )
+
+
+def _wrapper_name(cfg: Config) -> str:
+    kind = (cfg.get('optim_wrapper') or {}).get('type')
+    found = find_type(OPTIM_WRAPPERS, kind, cfg.get('default_scope'))
+    return getattr(found, '__name__', '')
 
 
 def _is_missing(path: Any) -> bool:

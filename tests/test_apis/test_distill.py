@@ -165,6 +165,35 @@ def test_the_loss_fits_the_student(
     assert cfg.model.teacher.precision == 'auto'
 
 
+@pytest.mark.parametrize('found', [{}, dict(avx512_bf16=True)])
+def test_precision_follows_the_processor(
+    found: dict[str, bool],
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: found)
+    lines: list[str] = []
+    made = distill(
+        scenes / 'train',
+        tmp_path / 'out',
+        teacher='shipped',
+        epochs=1,
+        batch_size=6,
+        workers=0,
+        export=False,
+        say=lines.append,
+    )
+    (line,) = (x for x in lines if x.startswith('device'))
+    assert line.startswith(f'device   CPU, {"in bfloat16, " * bool(found)}0')
+    cfg = Config.fromfile(next(made.folder.glob('*/vis_data/config.py')))
+    kind = cfg.optim_wrapper.get('type')
+    assert kind == ('mmhgkd.AutocastOptimWrapper' if found else None)
+    state = torch.load(made.checkpoint, weights_only=True)['state_dict']
+    assert all(x.dtype != torch.bfloat16 for x in state.values())
+
+
 def test_schedule_and_photos(result: Distillation, scenes: Path) -> None:
     config = read_student(str(result.checkpoint))
     assert config.backbone['base_channels'] == 16
@@ -343,9 +372,7 @@ def test_batches_without_a_readable_photo() -> None:
         for index, row in enumerate(rows)
     ]
     judge.workers = 0
-    teacher = SimpleNamespace(
-        prepare=lambda x: x, extract_tokens=lambda x, _: [x[:, None]]
-    )
+    teacher = SimpleNamespace(raw_tokens=lambda x: [x[:, None]])
     model: Any = SimpleNamespace(
         data_preprocessor=lambda batch: batch,
         extract_feat=lambda x: (x[:, :, None, None],),

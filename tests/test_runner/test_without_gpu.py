@@ -65,16 +65,34 @@ def config(kind: str = TYPES[0]) -> Config:
     )
 
 
-@pytest.mark.parametrize('kind', TYPES)
-def test_cpu_trains_in_fp32(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def set_processor(monkeypatch: pytest.MonkeyPatch, **found: bool) -> None:
     monkeypatch.setattr(without_gpu, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: found)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'has_products'),
+    [(TYPES[0], False), (TYPES[0], True), (TYPES[1], False)],
+)
+def test_cpu_trains_in_fp32(
+    kind: str, has_products: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_processor(monkeypatch, avx2=True, avx512_bf16=has_products)
     cfg = config(kind)
     without_gpu.fall_back_to_full_precision(cfg)
     assert cfg.optim_wrapper == dict(
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1)
     )
+
+
+@pytest.mark.parametrize('name', ['avx512_bf16', 'amx_bf16'])
+def test_cpu_with_products_of_bfloat16_trains_in_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_processor(monkeypatch, **{name: True})
+    cfg = config(TYPES[1])
+    without_gpu.fall_back_to_full_precision(cfg)
+    assert cfg.optim_wrapper == config(TYPES[1]).optim_wrapper
 
 
 def test_gpu_keeps_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -287,6 +287,22 @@ def test_automatic_precision_follows_the_processor(
         assert seen == [expected]
 
 
+def test_weights_of_products_are_kept_in_bfloat16() -> None:
+    """To which autocast would round them."""
+    torch.manual_seed(0)
+    reference = ConvTeacher(target_norm='none')
+    teacher = ConvTeacher(target_norm='none', precision='bfloat16')
+    teacher.load_state_dict(reference.state_dict())
+    dtypes = [x.layer.weight.dtype for x in (reference, teacher)]
+    assert dtypes == [torch.float32, torch.bfloat16]
+    images = torch.randn(8, 3, 32, 32)
+    with torch.autocast('cpu', torch.bfloat16):
+        expected = reference(images)
+    assert torch.equal(teacher(images), expected)
+    (raw,) = teacher.raw_tokens(images)
+    assert raw.dtype == torch.float32 and torch.equal(raw, expected)
+
+
 def test_full_precision_is_what_is_set_outside() -> None:
     teacher = ConvTeacher()
     seen = []

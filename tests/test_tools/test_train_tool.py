@@ -87,7 +87,10 @@ def test_options_are_merged(train: ModuleType, toy: Path) -> None:
     assert cfg.model.new == [1, 2]
 
 
-def test_amp(train: ModuleType, toy: Path) -> None:
+def test_amp(
+    train: ModuleType, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cuda')
     wrapper = merged(train, str(toy), '--amp').optim_wrapper
     assert wrapper.type == 'AmpOptimWrapper'
     assert wrapper.loss_scale == 'dynamic'
@@ -108,6 +111,21 @@ def test_amp(train: ModuleType, toy: Path) -> None:
     )
     assert bfloat16.optim_wrapper.type == 'mmhgkd.AutocastOptimWrapper'
     assert 'loss_scale' not in bfloat16.optim_wrapper
+
+
+@pytest.mark.parametrize('optimizer', ['', 'AmpOptimWrapper'])
+def test_amp_on_a_cpu(
+    optimizer: str,
+    train: ModuleType,
+    toy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MMEngine's own kind is for GPUs, and stays where it is asked for."""
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
+    options = [f'optim_wrapper.type={optimizer}'] if optimizer else []
+    argv = ['--amp', *(['--cfg-options', *options] if options else [])]
+    wrapper = merged(train, str(toy), *argv).optim_wrapper
+    assert wrapper.type == (optimizer or 'mmhgkd.AutocastOptimWrapper')
 
 
 def test_auto_scale_lr(train: ModuleType, toy: Path) -> None:

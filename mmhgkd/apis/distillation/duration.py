@@ -18,7 +18,7 @@ IMAGES = 8
 STEPS = 3
 
 
-def guess_duration(model: Any, plan: Plan) -> str:
+def guess_duration(model: Any, plan: Plan, bfloat16: bool = False) -> str:
     """Time that a training takes where loading photos does not hold it up.
 
     A few steps with a few images of noise are computed on a copy. The
@@ -28,6 +28,7 @@ def guess_duration(model: Any, plan: Plan) -> str:
     Args:
         model (BaseModel): What is trained, on its device.
         plan (Plan): How much of it.
+        bfloat16 (bool): Whether it computes in that. Defaults to False.
 
     Returns:
         str: Such as 'about 3 min'.
@@ -43,7 +44,8 @@ def guess_duration(model: Any, plan: Plan) -> str:
         samples = [DataSample().set_gt_label(0).to(place) for _ in inputs]
         for _ in range(STEPS):
             start = time.perf_counter()
-            total, _ = twin.parse_losses(twin.loss(inputs, samples))
+            with torch.autocast(place.type, torch.bfloat16, bfloat16):
+                total, _ = twin.parse_losses(twin.loss(inputs, samples))
             total.backward()
             if place.type == 'cuda':
                 torch.cuda.synchronize()

@@ -15,6 +15,7 @@ def introduce(
     folder: Path,
     millions: float,
     rate: float,
+    bfloat16: bool,
     durations: Mapping[str, str],
 ) -> list[str]:
     """What is going to happen, in at most nine lines.
@@ -29,6 +30,7 @@ def introduce(
         folder (Path): Folder of everything that is written.
         millions (float): Parameters of the student.
         rate (float): Learning rate.
+        bfloat16 (bool): Whether the training computes in that.
         durations (Mapping[str, str]): How long the trainings that are left
             take, 'distilled' and keys of ``TWINS``.
     """
@@ -59,6 +61,7 @@ def introduce(
         f'{plan.views} view{"s" if plan.views > 1 else ""} of each photo'
         f'{why("views")}, learning rate {rate:.2g}',
         f'device   {"GPU" if plan.device == "cuda" else "CPU"}, '
+        f'{"in bfloat16, " if bfloat16 else ""}'
         f'{plan.workers} process{"es" if plan.workers != 1 else ""} for '
         'loading photos' + took('distilled'),
         f'folder   {folder} (the log in it has everything else)',

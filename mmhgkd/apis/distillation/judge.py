@@ -144,7 +144,7 @@ class Judge:
             rows = [global_embedding(model.extract_feat(inputs))]
             if with_teacher:
                 teacher = model.teacher
-                layers = teacher.extract_tokens(teacher.prepare(inputs), None)
+                layers = teacher.raw_tokens(inputs)
                 rows.append(torch.cat([x.mean(1) for x in layers], -1))
             places = torch.tensor(read)
             embeddings = embeddings or [[] for _ in rows]

@@ -7,6 +7,8 @@ from mmengine.config import Config
 
 from mmhgkd.catalog import Photos
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.bfloat16 import multiplies_bfloat16
+from mmhgkd.utils.preflight import BFLOAT16
 from mmhgkd.utils.shortcuts import set_epochs
 
 from ..configs import find_config, load_config
@@ -154,7 +156,7 @@ def set_photos(
 
 
 def _set_up_run(cfg: Config, plan: Plan, photos: Photos, out: Path) -> None:
-    """Photos, sizes, folder, seed and log; nothing is evaluated."""
+    """Photos, sizes, precision, folder, seed and log; no evaluation."""
     for section in ('val', 'test'):
         for part in ('dataloader', 'cfg', 'evaluator'):
             cfg[f'{section}_{part}'] = None
@@ -164,6 +166,9 @@ def _set_up_run(cfg: Config, plan: Plan, photos: Photos, out: Path) -> None:
         if name in cfg:
             _resize(cfg[name], plan.image_size)
     _resize(cfg.train_dataloader.dataset.pipeline, plan.image_size)
+    wrapper = cfg.optim_wrapper
+    if 'type' not in wrapper and multiplies_bfloat16(plan.device):
+        wrapper.type = f'mmhgkd.{BFLOAT16}'
     set_photos(cfg, plan, photos.training)
 
 
