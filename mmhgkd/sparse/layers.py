@@ -98,15 +98,16 @@ def norm_act(
         drop_path (nn.Module, optional): Stochastic depth of what is
             normalized, without the residual. Defaults to None.
     """
-    factor = None
+    kept = None
     if drop_path is not None and not isinstance(drop_path, nn.Identity):
-        factor = _kept_images(feature, drop_path)
+        kept, scale = _kept_images(feature, drop_path)
+    factor = None if kept is None else kept * scale
     fused = feature.fused_norm_act(norm, act, residual, factor)
     if fused is not None:
         return fused
     feature = apply_layer(feature, norm)
-    if factor is not None:
-        feature = feature.scale_images(factor, residual)
+    if kept is not None:
+        feature = feature.scale_images(kept, residual, scale)
     elif residual is not None:
         feature = feature.add(residual)
     return apply_layer(feature, act)
@@ -169,19 +170,20 @@ def _rms_norm(feature: SparseFeature, module: Any) -> SparseFeature:
 
 def _drop_path(feature: SparseFeature, module: Any) -> SparseFeature:
     """Stochastic depth of mmcv or timm, over images."""
-    factor = _kept_images(feature, module)
-    return feature if factor is None else feature.scale_images(factor)
+    kept, scale = _kept_images(feature, module)
+    return feature if kept is None else feature.scale_images(kept, None, scale)
 
 
-def _kept_images(feature: SparseFeature, module: Any) -> Tensor | None:
-    """Factor of each image that stochastic depth draws, float32."""
+def _kept_images(
+    feature: SparseFeature, module: Any
+) -> tuple[Tensor | None, float]:
+    """Which images stochastic depth keeps, None for all, and their factor."""
     if not module.training or module.drop_prob == 0:
-        return None
+        return None, 1.0
     keep = 1 - module.drop_prob
     ids = feature.mask.ids
     kept = torch.rand(ids.size(0), device=ids.device) < keep
-    scale = keep if getattr(module, 'scale_by_keep', True) else 1
-    return kept / scale
+    return kept, 1 / keep if getattr(module, 'scale_by_keep', True) else 1.0
 
 
 def _activated(norm: SparseForm) -> SparseForm:

@@ -60,11 +60,14 @@ class MaskedFeature(SparseFeature):
 
     @override
     def scale_images(
-        self, factor: Tensor, residual: SparseFeature | None = None
+        self,
+        factor: Tensor,
+        residual: SparseFeature | None = None,
+        scale: float = 1.0,
     ) -> Self:
         factor = factor.view(factor.size(0), -1, 1, 1)
         added = None if residual is None else residual.values
-        return self._with(scaled(self.values, factor, added))
+        return self._with(scaled(self.values, factor, added, scale))
 
     @override
     def with_rows(self, rows: Tensor, stride: int | None = None) -> Self:

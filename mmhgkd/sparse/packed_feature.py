@@ -149,13 +149,17 @@ class PackedFeature(SparseFeature):
 
     @override
     def scale_images(
-        self, factor: Tensor, residual: SparseFeature | None = None
+        self,
+        factor: Tensor,
+        residual: SparseFeature | None = None,
+        scale: float = 1.0,
     ) -> Self:
         images = (factor.size(0), -1)
         values = scaled(
             self.values.unflatten(0, images),
             factor.view(factor.size(0), 1, -1),
             None if residual is None else residual.values.unflatten(0, images),
+            scale,
         )
         return self._with(values.flatten(0, 1))
 

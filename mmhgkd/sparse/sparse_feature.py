@@ -95,15 +95,21 @@ class SparseFeature(ABC):
 
     @abstractmethod
     def scale_images(
-        self, factor: Tensor, residual: 'SparseFeature | None' = None
+        self,
+        factor: Tensor,
+        residual: 'SparseFeature | None' = None,
+        scale: float = 1.0,
     ) -> Self:
         """Multiply every image by its own factor.
 
         Args:
-            factor (Tensor): ``(B, )`` or ``(B, C)``. It is not rounded to
-                the precision of the values, which would bias their mean.
+            factor (Tensor): ``(B, )`` or ``(B, C)``. One of floating point is
+                not rounded to the precision of the values, which would bias
+                their mean; one of truth values says which are kept.
             residual (SparseFeature, optional): Feature that is added.
                 Defaults to None.
+            scale (float): Factor of all images, not rounded either.
+                Defaults to 1.
         """
 
     @abstractmethod
@@ -172,9 +178,14 @@ class SparseFeature(ABC):
         return rows.view(self.mask.ids.size(0), -1, rows.size(1))
 
 
-def scaled(values: Tensor, factor: Tensor, residual: Tensor | None) -> Tensor:
-    """Values times a factor that broadcasts, plus a residual."""
+def scaled(
+    values: Tensor, factor: Tensor, residual: Tensor | None, scale: float
+) -> Tensor:
+    """Values times a factor that broadcasts and a scale, plus a residual."""
     if residual is None:
-        return (values * factor).to(values.dtype)
+        return (values * (factor * scale)).to(values.dtype)
     dtype = torch.promote_types(values.dtype, residual.dtype)
-    return torch.addcmul(residual, values, factor).to(dtype)
+    if factor.dtype == torch.bool:
+        # A factor of another precision would have all values copied to it.
+        factor = factor.to(values.dtype)
+    return torch.addcmul(residual, values, factor, value=scale).to(dtype)

@@ -280,8 +280,8 @@ def test_drop_path_where_nothing_is_hidden(depth: int) -> None:
                 branch = branch.relu() if index < last else branch
             keep = 1 - getattr(block.drop_path, 'drop_prob', 0.0)
             if keep < 1:
-                factor = (torch.rand(6) < keep) / keep
-                branch = branch * factor.double().view(-1, 1, 1, 1)
+                kept = (torch.rand(6) < keep).double()
+                branch = branch * kept.view(-1, 1, 1, 1) / keep
             y = (shortcut + branch).relu()
         outs.append(y)
 

@@ -250,6 +250,14 @@ def test_factors_keep_the_mean_in_half_precision(
         # In bfloat16 the factor would be 1.0547.
         mean = out.double().mean() / feature.rows().double().mean()
         assert abs(mean - 1 / 0.95) < 2e-4
+        kept = torch.tensor([True, False, True])
+        out = feature.scale_images(kept, added, 1 / 0.95)
+        assert out.rows().dtype == torch.bfloat16
+        first, second, third = out.by_image().double()
+        assert not second.any()
+        for image, found in ((0, first), (2, third)):
+            mean = found.mean() / feature.by_image()[image].double().mean()
+            assert abs(mean - 1 / 0.95) < 5e-4
 
 
 def test_concatenate(feature: SparseFeature) -> None:
