@@ -16,6 +16,7 @@ from mmhgkd.teachers import BaseTeacher
 from mmhgkd.utils import ConfigError, one_of
 
 from .check_backbone import check_backbone, check_channels
+from .check_teacher import check_grids, check_teacher
 
 
 @MODELS.register_module()
@@ -99,7 +100,8 @@ class HGKD(BaseSelfSupervisor):
         mean, std = _image_norm(self.data_preprocessor, max(bands) + 1)
         self.teacher.set_image_norm(mean, std)
         self.views = views
-        self._check_parts()
+        check_teacher(self.teacher, self.neck, losses, views)
+        check_backbone(self.backbone, self.neck, losses, self.mask.unit)
         if not isinstance(compile, (bool, dict)):
             raise ConfigError(
                 '`model.compile` must be True, False or a dict '
@@ -257,11 +259,11 @@ class HGKD(BaseSelfSupervisor):
     def _distill(
         self, inputs: Tensor, mask: UnitMask, views: int = 1
     ) -> tuple[Tensor, Tensor | None, Any]:
-        self._check_grid(*inputs.shape[2:])
+        size = inputs.shape[2:]
+        grid = check_grids(self.teacher, self.neck, self.head, *size)
         with self._begin_step(inputs, 'tokens'):
             target = self.teacher(inputs, mask)
             if views > 1:
-                grid = self.teacher.grid(*inputs.shape[2:])
                 mirrored = target.unflatten(1, grid).flip(2).flatten(1, 2)
                 target = _alternate(target, mirrored, views)
                 inputs = _alternate(inputs, inputs.flip(3), views)
@@ -310,67 +312,6 @@ class HGKD(BaseSelfSupervisor):
                 if isinstance(rate, np.floating):
                     module.drop_prob = float(rate)
             part.compile(**options)
-
-    def _check_parts(self) -> None:
-        teacher, head = self.teacher, self.head
-        if type(self.views) is not int or self.views < 1:
-            raise ConfigError(
-                f'`model.views` must be a positive integer, got {self.views!r}'
-            )
-        if self.views > 1 and teacher.input == 'visible':
-            raise ConfigError(
-                "a teacher with `input='visible'` sees what one mask leaves, "
-                'and each view has its own: set `model.views=1`, or '
-                "`teacher.input='full'`"
-            )
-        if self.neck is None and not head.reads_last_stage:
-            raise ConfigError(
-                'no loss reaches the last stage of the student: add -1 to '
-                '`head.direct_loss.stages`, or a loss that reads the decoder'
-            )
-        widths = dict(head.widths)
-        if self.neck is not None:
-            widths['neck.out_channels'] = self.neck.out_channels
-        for option, width in widths.items():
-            if width != teacher.embed_dims:
-                raise ConfigError(
-                    f'the teacher has tokens of {teacher.embed_dims} '
-                    f'channels, `{option}` is {width}; set '
-                    f'`{option}={teacher.embed_dims}`'
-                )
-        check_backbone(self.backbone, self.neck, head, self.mask.unit)
-        if teacher.input != 'visible':
-            return
-        if head.similarity_loss and head.embedding.source == 'tokens':
-            raise ConfigError(
-                "a teacher with `input='visible'` has no tokens at masked "
-                "places; set `head.embedding.source='decoder'` or "
-                "'encoder', or `teacher.input='full'`"
-            )
-        if head.feature_loss and head.feature_loss.region != 'visible':
-            raise ConfigError(
-                "a teacher with `input='visible'` has no tokens at masked "
-                "places; set `head.feature_loss.region='visible'`, or "
-                "`teacher.input='full'`"
-            )
-
-    def _check_grid(self, height: int, width: int) -> None:
-        teacher = self.teacher.grid(height, width)
-        for option, part in (
-            ('neck', self.neck),
-            ('head.direct_loss', self.head.direct_loss),
-        ):
-            if part is None:
-                continue
-            student = (height // part.out_stride, width // part.out_stride)
-            if student != teacher:
-                raise ConfigError(
-                    f'for {height}x{width} px the teacher has a '
-                    f'{teacher[0]}x{teacher[1]} grid of tokens, '
-                    f'the student {student[0]}x{student[1]}; set '
-                    f"`{option}.out_stride` to the teacher's patch size, or "
-                    '`teacher.input_size` so that the grids agree'
-                )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> 'HGKD':
         # The averaged model of EMAHook needs no second teacher.
