@@ -177,7 +177,9 @@ def test_shipped_study(
         assert cfg.randomness.seed == 1
         if arm.method == 'pretrain':
             assert cfg.model.mask.seed == 1
-            parts = cfg.model, cfg.data_preprocessor
+            # The wrapper of the config itself depends on the processor.
+            wrapper = arm.options.get('optim_wrapper.type')
+            parts = cfg.model, cfg.data_preprocessor, wrapper
             models[arm.name] = repr(parts)
             if trained and cfg.model.teacher.type == 'mmhgkd.MIMTeacher':
                 # The arms are taught by the network that is trained.
