@@ -13,7 +13,7 @@ from mmhgkd.catalog import (
 )
 from mmhgkd.catalog.teachers import SHIPPED
 from mmhgkd.runner import safe_loading
-from mmhgkd.utils.preflight import is_mixed_precision
+from mmhgkd.utils.preflight import computes_bfloat16
 
 from .distillation import (
     Distillation,
@@ -195,6 +195,7 @@ def distill(
         workers,
         kept('seed', seed) or 0,
         kept('views', views),
+        kept('bfloat16', None),
     )
     cfg = distillation_config(plan, photos, chosen, folder, config, options)
     started = folder / START_WEIGHTS
@@ -215,7 +216,7 @@ def distill(
     result = Distillation(folder, folder / CHECKPOINT)
     is_trained = old is not None and result.checkpoint.is_file()
     durations = {}
-    bfloat16 = is_mixed_precision(cfg)
+    bfloat16 = computes_bfloat16(cfg)
     with quiet():
         model = judge.build_model()
         if not resume:

@@ -1,6 +1,6 @@
 """Residual blocks of mmpretrain's ResNet that also take sparse features."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -33,10 +33,15 @@ class _SparseBlock(nn.Module):
         self: Any, x: Tensor | SparseFeature
     ) -> Tensor | SparseFeature:
         """Transform ``x``; dense in gives dense out, sparse gives sparse."""
-        dense = isinstance(x, Tensor)
-        run = super().forward if dense else self._sparse_forward
+        if isinstance(x, Tensor):
+            return self._run(super().forward, x)
+        # What draws random numbers again does it on the devices of the
+        # tensors that it is given.
+        return self._run(lambda y: self._sparse_forward(x._with(y)), x.values)
+
+    def _run(self: Any, function: Callable[[Tensor], Any], x: Tensor) -> Any:
         if not (self.recomputed and torch.is_grad_enabled()):
-            return run(x)
+            return function(x)
 
         def contexts() -> Any:
             return nullcontext(), _own_buffers_kept(self)
@@ -44,7 +49,7 @@ class _SparseBlock(nn.Module):
         # A compiler does not repeat what changes the buffers.
         compiled = torch.compiler.is_compiling()
         return checkpoint(
-            run,
+            function,
             x,
             use_reentrant=False,
             context_fn=noop_context_fn if compiled else contexts,

@@ -6,7 +6,7 @@ from torch import Tensor
 from mmhgkd.masks import UnitMask
 from mmhgkd.registry import MODELS
 from mmhgkd.sparse import SparseFeature, ZeroFilledFeature
-from mmhgkd.sparse.layers import apply_layer, norm_act
+from mmhgkd.sparse.layers import apply_layer, norm_act, sparse_form
 
 from .sparse_blocks import SparseBasicBlock, SparseBottleneck
 from .sparse_network import SparseNetwork
@@ -82,10 +82,14 @@ class SparseResNet(SparseNetwork, ResNet):
         self, x: Tensor, mask: UnitMask
     ) -> tuple[SparseFeature, ...]:
         """Forward of the dense network, where a mask hides nothing."""
+        if not self.has_sparse_forms:
+            return super().whole_forward(x, mask)
         # Its layers, with drop path and sum of a block in one step.
         return self.sparse_forward(ZeroFilledFeature(x, mask))
 
     def _record(self: Any) -> None:
+        layers = (x for x in self.modules() if not any(x.children()))
+        self.has_sparse_forms = all(map(sparse_form, layers))
         # Its blocks are written by hand, with steps that may be fused.
         channels, strides, stride = [], [], 4
         for index, name in enumerate(self.res_layers):

@@ -123,10 +123,12 @@ def set_mixed_precision(cfg: 'Config') -> None:
     from mmhgkd.utils.find_type import find_type
 
     wrapper = cfg.optim_wrapper
-    if not preflight.is_mixed_precision(cfg):
+    if get_device() == 'cpu' and not preflight.computes_bfloat16(cfg):
+        wrapper.type = f'mmhgkd.{preflight.BFLOAT16}'
+        for option in ('dtype', 'loss_scale'):
+            wrapper.pop(option, None)
+    elif not preflight.is_mixed_precision(cfg):
         wrapper.type = 'AmpOptimWrapper'
-        if get_device() == 'cpu':
-            wrapper.type = f'mmhgkd.{preflight.BFLOAT16}'
     scope = cfg.get('default_scope')
     if find_type(OPTIM_WRAPPERS, wrapper.type, scope) is AmpOptimWrapper:
         wrapper.setdefault('loss_scale', 'dynamic')

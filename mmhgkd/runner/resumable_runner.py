@@ -1,5 +1,6 @@
 import os.path as osp
 import uuid
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader
 from mmhgkd.utils import ConfigError
 from mmhgkd.utils.build_errors import building, check_type
 from mmhgkd.utils.find_type import find_type
-from mmhgkd.utils.kept_memory import keep_freed_memory
+from mmhgkd.utils.kept_memory import freed_memory_kept
 from mmhgkd.utils.safe_files import safe_loading
 
 from .data_record import record_data
@@ -97,9 +98,8 @@ class ResumableRunner(Runner):
         check_named_modules(self)
         if self.world_size > 1:
             self.logger.info(time_out_words(self.cfg))
-        if get_device() == 'cpu':
-            keep_freed_memory()
-        with safe_loading(), claimed(self.work_dir):
+        keep = freed_memory_kept if get_device() == 'cpu' else nullcontext
+        with safe_loading(), claimed(self.work_dir), keep():
             if self._resume:
                 self._choose_checkpoint()
             return super().train()

@@ -194,7 +194,7 @@ class BaseTeacher(ImageInput, metaclass=ABCMeta):
     def extract_tokens(
         self, images: Tensor, visible: Tensor | None
     ) -> Sequence[Tensor]:
-        """Run the network.
+        """Run the network, in the context of the teacher's precision.
 
         Args:
             images (Tensor): Images as the teacher was trained on.

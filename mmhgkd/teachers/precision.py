@@ -6,6 +6,7 @@ import torch
 from mmengine.device import get_device
 from torch import nn
 
+from mmhgkd.sparse.layers import forward_class
 from mmhgkd.utils import one_of
 from mmhgkd.utils.bfloat16 import multiplies_bfloat16
 
@@ -45,8 +46,9 @@ def round_weights(network: nn.Module) -> None:
     """Keep the weights of products in bfloat16.
 
     Autocast rounds those of a frozen network anew in each step. The result is
-    the same, in half the memory.
+    the same, in half the memory. Layers that change their weights before they
+    use them stay as they are.
     """
     for layer in network.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+        if forward_class(layer) in (nn.Linear, nn.Conv2d):
             layer.to(torch.bfloat16)

@@ -155,8 +155,10 @@ def is_mixed_precision(cfg: Config) -> bool:
 
 
 def computes_bfloat16(cfg: Config) -> bool:
-    """Whether a CPU computes in half precision, and saves time by it."""
-    return _wrapper_name(cfg) == BFLOAT16 and multiplies_bfloat16('cpu')
+    """Whether a run computes in bfloat16, on a CPU only if that saves time."""
+    if _wrapper_name(cfg) != BFLOAT16:
+        return False
+    return get_device() != 'cpu' or multiplies_bfloat16('cpu')
 
 
 def check_mixed_precision(cfg: Config) -> None:

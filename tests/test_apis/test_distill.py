@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,33 +166,100 @@ def test_the_loss_fits_the_student(
     assert cfg.model.teacher.precision == 'auto'
 
 
-@pytest.mark.parametrize('found', [{}, dict(avx512_bf16=True)])
-def test_precision_follows_the_processor(
-    found: dict[str, bool],
-    scenes: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+BFLOAT16 = dict(avx512_bf16=True)
+
+
+def trained_in(
+    out: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> tuple[str, str | None]:
+    """What is said of the device, and the type of the optimizer wrapper."""
+    found = options.pop('found')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: found)
     lines: list[str] = []
     made = distill(
         scenes / 'train',
-        tmp_path / 'out',
-        teacher='shipped',
-        epochs=1,
-        batch_size=6,
-        workers=0,
-        export=False,
-        say=lines.append,
+        out,
+        **dict(
+            student='resnet18',
+            teacher='shipped',
+            epochs=1,
+            batch_size=6,
+            workers=0,
+            export=False,
+            say=lines.append,
+        )
+        | options,
     )
-    (line,) = (x for x in lines if x.startswith('device'))
-    assert line.startswith(f'device   CPU, {"in bfloat16, " * bool(found)}0')
-    cfg = Config.fromfile(next(made.folder.glob('*/vis_data/config.py')))
-    kind = cfg.optim_wrapper.get('type')
-    assert kind == ('mmhgkd.AutocastOptimWrapper' if found else None)
     state = torch.load(made.checkpoint, weights_only=True)['state_dict']
     assert all(x.dtype != torch.bfloat16 for x in state.values())
+    (line,) = (x for x in lines if x.startswith('device   CPU, '))
+    path = max(made.folder.glob('*/vis_data/config.py'))
+    kind = Config.fromfile(path).optim_wrapper.get('type')
+    return line.removeprefix('device   CPU, '), kind
+
+
+@pytest.mark.parametrize(
+    ('found', 'student', 'kind', 'words', 'wrapper'),
+    [
+        ({}, 'resnet18', None, '0 processes', None),
+        (BFLOAT16, 'resnet18', None, 'in bfloat16, 0', True),
+        # Depthwise convolutions take longer by it.
+        (BFLOAT16, 'mobilenet_v3_small', None, '0 processes', None),
+        (BFLOAT16, 'resnet18', 'OptimWrapper', '0 processes', False),
+        # Which a CPU does without.
+        (BFLOAT16, 'resnet18', 'AmpOptimWrapper', '0 processes', False),
+        ({}, 'resnet18', 'mmhgkd.AutocastOptimWrapper', '0 process', False),
+    ],
+)
+def test_precision_follows_the_processor(
+    found: dict[str, bool],
+    student: str,
+    kind: str | None,
+    words: str,
+    wrapper: bool | None,
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = {'optim_wrapper.type': kind} if kind else None
+    said, actual = trained_in(
+        tmp_path / 'out',
+        scenes,
+        monkeypatch,
+        found=found,
+        student=student,
+        options=options,
+    )
+    assert said.startswith(words)
+    names = {
+        None: None,
+        True: 'mmhgkd.AutocastOptimWrapper',
+        False: 'OptimWrapper',
+    }
+    assert actual == names[wrapper]
+
+
+@pytest.mark.parametrize('begun', [{}, BFLOAT16])
+def test_resumed_run_keeps_its_precision(
+    begun: dict[str, bool],
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch:
+        module = sys.modules[distill_function.__module__]
+        patch.setattr(module, 'train', lambda *_: pytest.fail('stopped'))
+        with pytest.raises(pytest.fail.Exception):
+            trained_in(out, scenes, patch, found=begun)
+    other = {} if begun else BFLOAT16
+    said, kind = trained_in(out, scenes, monkeypatch, found=other, resume=True)
+    if begun:
+        assert said.startswith('in single precision instead of bfloat16, 0')
+        assert kind == 'OptimWrapper'
+    else:
+        assert said.startswith('0 processes') and kind is None
 
 
 def test_schedule_and_photos(result: Distillation, scenes: Path) -> None:
@@ -241,7 +309,7 @@ def test_nothing_to_go_on_with(tmp_path: Path) -> None:
 def test_photos_in_memory_with_a_teacher_of_their_own(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = __import__('sys').modules[distill_function.__module__]
+    module = sys.modules[distill_function.__module__]
     monkeypatch.setattr(module, 'TEACHER_EPOCHS', (1, 1))
     images = [Image.open(path) for path in sorted(scenes.rglob('*.png'))]
     said: list[str] = []
@@ -338,8 +406,15 @@ def test_choices_follow_the_number_of_photos(
     assert few.learning_rate == pytest.approx(2.5e-4)
     assert (many.student, many.image_size) == ('resnet18', 96)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    many = plan_of(200_000)
-    assert (many.student, many.image_size) == ('resnet50', 224)
+    for old_gpu in (False, True):
+        monkeypatch.setattr(
+            torch.cuda,
+            'is_bf16_supported',
+            lambda including_emulation, old_gpu=old_gpu: not old_gpu,
+        )
+        many = plan_of(200_000)
+        assert (many.student, many.image_size) == ('resnet50', 224)
+        assert many.bfloat16 is not old_gpu
     assert plan_of(200_000, fixed=96).image_size == 96
     single = plan_of(8, epochs=1)
     assert (single.steps, single.warmup) == (1, 0)

@@ -1,6 +1,7 @@
 """The sparse ResNet against a masked dense network written here."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from mmpretrain.models import ResNet
 from torch import Tensor, nn
 
-from mmhgkd.backbones import SparseResNet
+from mmhgkd.backbones import SparseResNet, sparse_blocks
 from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.masks import RandomUnitMask, UnitMask
 
@@ -298,6 +299,41 @@ def test_drop_path_where_nothing_is_hidden(depth: int) -> None:
         )
     for ours, theirs in zip(net.buffers(), plain.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize('backend', [*BACKENDS, 'whole'])
+def test_recomputation_knows_the_device(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or drop path is drawn anew, as its random numbers are not restored."""
+    seen = []
+
+    def record(function: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(args)
+        return function(*args)
+
+    monkeypatch.setattr(sparse_blocks, 'checkpoint', record)
+    if backend == 'spconv':
+        pytest.importorskip('spconv')
+    ratio, backend = (0, 'packed') if backend == 'whole' else (0.5, backend)
+    net = SparseResNet(18, with_cp=True, backend=backend, **SMALL)
+    net(torch.randn(2, 3, 96, 64), RandomUnitMask(mask_ratio=ratio)(2, 96, 64))
+    assert len(seen) == 8
+    assert all(isinstance(args[0], Tensor) for args in seen)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [dict(conv_cfg=dict(type='ConvWS')), dict(norm_cfg=dict(type='IN'))],
+)
+def test_layers_without_sparse_form_where_nothing_is_hidden(
+    options: dict[str, Any],
+) -> None:
+    net = SparseResNet(18, **options, **SMALL)
+    x = torch.randn(2, 3, 64, 64)
+    features = net(x, RandomUnitMask(mask_ratio=0.0)(2, 64, 64))
+    for feature, dense in zip(features, net(x), strict=True):
+        assert torch.allclose(feature.dense(), dense, atol=1e-5)
 
 
 @pytest.mark.parametrize(('width', 'channels_last'), [(8, False), (16, True)])

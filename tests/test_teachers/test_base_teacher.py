@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from ranks import run_ranks
 from scipy import linalg
+from timm.layers import StdConv2d
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
 from mmhgkd.masks import RandomUnitMask, UnitMask
 from mmhgkd.teachers import BaseTeacher
+from mmhgkd.teachers.precision import round_weights
 from mmhgkd.teachers.target_norm import normalize_target
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -299,6 +301,11 @@ def test_weights_of_products_are_kept_in_bfloat16() -> None:
     with torch.autocast('cpu', torch.bfloat16):
         expected = reference(images)
     assert torch.equal(teacher(images), expected)
+    # Standardized weights are rounded after that.
+    network = nn.Sequential(StdConv2d(3, 4, 3), nn.Conv2d(4, 4, 1))
+    round_weights(network)
+    dtypes = [layer.weight.dtype for layer in network]
+    assert dtypes == [torch.float32, torch.bfloat16]
     (raw,) = teacher.raw_tokens(images)
     assert raw.dtype == torch.float32 and torch.equal(raw, expected)
 

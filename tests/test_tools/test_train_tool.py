@@ -113,19 +113,31 @@ def test_amp(
     assert 'loss_scale' not in bfloat16.optim_wrapper
 
 
-@pytest.mark.parametrize('optimizer', ['', 'AmpOptimWrapper'])
+@pytest.mark.parametrize('kind', ['', 'AmpOptimWrapper'])
 def test_amp_on_a_cpu(
-    optimizer: str,
+    kind: str,
     train: ModuleType,
     toy: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """MMEngine's own kind is for GPUs, and stays where it is asked for."""
-    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
-    options = [f'optim_wrapper.type={optimizer}'] if optimizer else []
-    argv = ['--amp', *(['--cfg-options', *options] if options else [])]
-    wrapper = merged(train, str(toy), *argv).optim_wrapper
-    assert wrapper.type == (optimizer or 'mmhgkd.AutocastOptimWrapper')
+    """MMEngine's own kind is for GPUs."""
+    for module in ('mmengine.device', 'mmhgkd.utils.preflight'):
+        monkeypatch.setattr(f'{module}.get_device', lambda: 'cpu')
+    monkeypatch.setattr(
+        'torch.cpu.get_capabilities', lambda: dict(avx512_bf16=True)
+    )
+    options = []
+    if kind:
+        options = [
+            '--cfg-options',
+            f'optim_wrapper.type={kind}',
+            'optim_wrapper.dtype=float16',
+            'optim_wrapper.loss_scale=dynamic',
+        ]
+    wrapper = merged(train, str(toy), '--amp', *options).optim_wrapper
+    assert wrapper.pop('type') == 'mmhgkd.AutocastOptimWrapper'
+    assert set(wrapper) == {'optimizer'}
+    assert train.main([str(toy), '--amp', '--no-validate', *options]) == 0
 
 
 def test_auto_scale_lr(train: ModuleType, toy: Path) -> None:

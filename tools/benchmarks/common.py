@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 from mmhgkd.backbones.backends import BACKENDS
 from mmhgkd.report import to_markdown
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.kept_memory import keep_freed_memory
+from mmhgkd.utils.kept_memory import freed_memory_kept
 
 GIB = 2**30
 START_METHOD = 'spawn'
@@ -166,25 +167,28 @@ def take_turns(
     return {row: numbers[1:] for row, numbers in steps.items()}
 
 
+def memory_of_training(device: str) -> AbstractContextManager[Any]:
+    """Keep memory as a training of this project does, for its peers, too."""
+    return freed_memory_kept() if device == 'cpu' else nullcontext()
+
+
 def _serve(
     build: Build, row: str, args: argparse.Namespace, pipe: Connection
 ) -> None:
     torch.set_num_threads(args.threads)
-    if args.device == 'cpu':
-        # As a training of this project does; others get the same.
-        keep_freed_memory()
     before = peak_memory(args.device)
-    step = build(row, args)
-    while pipe.recv():
-        # A training runs step after step; this one finds the caches of the
-        # processor as another process has left them.
-        step()
-        numbers = step()
-        peak = (peak_memory(args.device) - before) / GIB
-        if args.busy and args.device.startswith('cuda'):
-            # Not in the step that is timed, which the profiler slows down.
-            numbers['busy'] = busy_share(step)
-        pipe.send({**numbers, 'peak_gib': peak})
+    with memory_of_training(args.device):
+        step = build(row, args)
+        while pipe.recv():
+            # A training runs step after step; this one finds the caches of
+            # the processor as another process has left them.
+            step()
+            numbers = step()
+            peak = (peak_memory(args.device) - before) / GIB
+            if args.busy and args.device.startswith('cuda'):
+                # Not in the step that is timed, which the profiler slows down.
+                numbers['busy'] = busy_share(step)
+            pipe.send({**numbers, 'peak_gib': peak})
 
 
 def busy_share(step: Callable[[], object]) -> float:

@@ -201,7 +201,8 @@ def run(args: argparse.Namespace) -> None:
         with data_loading.image_folder(
             args.data_root, args.images, SOURCE_SIZE[1], SOURCE_SIZE[0]
         ) as data_root:
-            parts = measure(cfg, data_root, args)
+            with common.memory_of_training(args.device):
+                parts = measure(cfg, data_root, args)
             loading = data_loading.measure(
                 cfg.train_dataloader.dataset,
                 data_root,

@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmhgkd.catalog import TWINS, Photos
+from mmhgkd.utils.bfloat16 import multiplies_bfloat16
 
 from .plan import Plan
 from .teacher import Teacher
@@ -41,6 +42,10 @@ def introduce(
     def took(name: str, more: str = '') -> str:
         return f', {durations[name]}{more}' if name in durations else ''
 
+    precision = 'in bfloat16, ' if bfloat16 else ''
+    if plan.bfloat16 and not multiplies_bfloat16(plan.device):
+        # The run has begun elsewhere.
+        precision = 'in single precision instead of bfloat16, '
     lines = [f'photos   {photos.describe()}']
     if photos.classes:
         lines[0] += (
@@ -61,8 +66,8 @@ def introduce(
         f'{plan.views} view{"s" if plan.views > 1 else ""} of each photo'
         f'{why("views")}, learning rate {rate:.2g}',
         f'device   {"GPU" if plan.device == "cuda" else "CPU"}, '
-        f'{"in bfloat16, " if bfloat16 else ""}'
-        f'{plan.workers} process{"es" if plan.workers != 1 else ""} for '
+        f'{precision}{plan.workers} '
+        f'process{"es" if plan.workers != 1 else ""} for '
         'loading photos' + took('distilled'),
         f'folder   {folder} (the log in it has everything else)',
     ]

@@ -8,8 +8,9 @@ import torch
 
 from mmhgkd.catalog import Photos, check_numbers, student_name
 from mmhgkd.utils import ConfigError
+from mmhgkd.utils.bfloat16 import multiplies_bfloat16
 
-from .student import backbone_of, multiply_adds
+from .student import backbone_of, has_grouped_convolutions, multiply_adds
 from .teacher import Teacher
 
 FILE = 'plan.json'
@@ -42,6 +43,7 @@ class Plan:
     seed: int
     views: int = 1  #: of each photo, for one pass of the teacher
     compare: list[str] = field(default_factory=list)  #: keys of `TWINS`
+    bfloat16: bool = False  #: what the training computes in
 
     @property
     def epoch_length(self) -> int:
@@ -89,6 +91,7 @@ def make_plan(
     workers: int | None = None,
     seed: int = 0,
     views: int | None = None,
+    bfloat16: bool | None = None,
 ) -> tuple[Plan, dict[str, str]]:
     """Choose what was left open.
 
@@ -111,6 +114,9 @@ def make_plan(
         views (int, optional): How often the student sees a photo for one pass
             of the teacher. Defaults to None: twice where the teacher costs
             at least ``DEARER`` times what the student does.
+        bfloat16 (bool, optional): Whether the training computes in that.
+            Defaults to None: where the device has products of it. A CPU takes
+            longer by it for grouped convolutions.
 
     Returns:
         tuple[Plan, dict[str, str]]: The plan, and why, by the name of what
@@ -155,8 +161,9 @@ def make_plan(
             else 'enough for this many photos'
         )
     student = student_name(student)
+    network = backbone_of(student)
     if views is None:
-        cost = multiply_adds(backbone_of(student), image_size)
+        cost = multiply_adds(network, image_size)
         ratio = teacher.multiply_adds(image_size) / cost
         views = 2 if ratio >= DEARER else 1
         reasons['views'] = (
@@ -188,6 +195,10 @@ def make_plan(
     steps = epochs * max(1, number // batch_size)
     # A twentieth, but long enough for the running averages of the optimizer.
     warmup = min(max(ceil(steps / 20), 20), steps // 4, 2000)
+    if bfloat16 is None:
+        bfloat16 = multiplies_bfloat16(device) and (
+            device == 'cuda' or not has_grouped_convolutions(network)
+        )
     plan = Plan(
         number,
         student,
@@ -200,5 +211,6 @@ def make_plan(
         workers,
         seed,
         views,
+        bfloat16=bfloat16,
     )
     return plan, reasons

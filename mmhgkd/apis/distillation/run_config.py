@@ -7,7 +7,6 @@ from mmengine.config import Config
 
 from mmhgkd.catalog import Photos
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.bfloat16 import multiplies_bfloat16
 from mmhgkd.utils.preflight import BFLOAT16
 from mmhgkd.utils.shortcuts import set_epochs
 
@@ -167,7 +166,7 @@ def _set_up_run(cfg: Config, plan: Plan, photos: Photos, out: Path) -> None:
             _resize(cfg[name], plan.image_size)
     _resize(cfg.train_dataloader.dataset.pipeline, plan.image_size)
     wrapper = cfg.optim_wrapper
-    if 'type' not in wrapper and multiplies_bfloat16(plan.device):
+    if plan.bfloat16 and 'type' not in wrapper:
         wrapper.type = f'mmhgkd.{BFLOAT16}'
     set_photos(cfg, plan, photos.training)
 

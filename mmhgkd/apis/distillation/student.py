@@ -63,6 +63,14 @@ def backbone_of(student: str) -> dict[str, Any]:
     return student_backbone(student)
 
 
+def has_grouped_convolutions(backbone: dict[str, Any]) -> bool:
+    """Whether convolutions of a student leave out some channels."""
+    return any(
+        isinstance(layer, nn.Conv2d) and layer.groups > 1
+        for layer in _build(backbone).modules()
+    )
+
+
 def multiply_adds(backbone: dict[str, Any], size: int) -> float:
     """Millions of multiply-adds of a student for one image.
 
