@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from torch import distributed
 
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.preflight import computes_bfloat16, is_mixed_precision
+from mmhgkd.utils.preflight import computes_bfloat16, is_mixed_precision, is_plain
 
 #: Name of the number of processes in MMEngine's log, and the one without GPU.
 GPUS, PROCESSES = 'GPU number', 'Number of processes'
@@ -31,6 +31,9 @@ def fall_back_to_full_precision(cfg: Config) -> None:
         cfg (Config): The config; changed in place.
     """
     wrapper = cfg.get('optim_wrapper')
+    if is_plain(cfg):
+        # Of the base of a config whose `type` somebody has changed.
+        _leave_options_out(wrapper)
     if not is_mixed_precision(cfg) or get_device() != 'cpu':
         return
     if computes_bfloat16(cfg):
@@ -40,9 +43,14 @@ def fall_back_to_full_precision(cfg: Config) -> None:
         )
         return
     wrapper.type = 'OptimWrapper'
+    _leave_options_out(wrapper)
+    print_log('No GPU found: training in fp32 instead of mixed precision.')
+
+
+def _leave_options_out(wrapper: Config) -> None:
+    """Leave out what only mixed precision has."""
     for option in ('dtype', 'loss_scale', 'use_fsdp'):
         wrapper.pop(option, None)
-    print_log('No GPU found: training in fp32 instead of mixed precision.')
 
 
 def leave_gpu_settings_out(cfg: Config) -> None:

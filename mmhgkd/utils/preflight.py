@@ -154,6 +154,11 @@ def is_mixed_precision(cfg: Config) -> bool:
     return _wrapper_name(cfg) in MIXED_PRECISION
 
 
+def is_plain(cfg: Config) -> bool:
+    """Whether the optimizer wrapper is the one for full precision."""
+    return _wrapper_name(cfg) == 'OptimWrapper'
+
+
 def computes_bfloat16(cfg: Config) -> bool:
     """Whether a run computes in bfloat16, on a CPU only if that saves time."""
     if _wrapper_name(cfg) != BFLOAT16:

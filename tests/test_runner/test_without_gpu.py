@@ -95,6 +95,19 @@ def test_cpu_with_products_of_bfloat16_trains_in_it(
     assert cfg.optim_wrapper == config(TYPES[1]).optim_wrapper
 
 
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_options_of_mixed_precision_go_with_it(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `optim_wrapper.type=OptimWrapper` on the command line asks for."""
+    monkeypatch.setattr(without_gpu, 'get_device', lambda: device)
+    cfg = config('OptimWrapper')
+    without_gpu.fall_back_to_full_precision(cfg)
+    assert cfg.optim_wrapper == dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=1)
+    )
+
+
 def test_gpu_keeps_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(without_gpu, 'get_device', lambda: 'cuda')
     cfg = config()

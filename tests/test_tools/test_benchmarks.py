@@ -167,7 +167,8 @@ def test_ratio_is_to_the_faster_peer(step_speed: ModuleType) -> None:
 
 def test_recipe_speed(tmp_path: Path) -> None:
     out = tmp_path / 'out.json'
-    rows = ['recommended', 'float32', 'one view', 'grid decoder', 'mmpretrain']
+    grid = ['grid decoder', 'grid decoder, two views']
+    rows = ['recommended', 'float32', 'one view', *grid, 'mmpretrain']
     size = ['--depth', '18', '--image-size', '64', '--teacher', 'vit-s']
     [table] = tables(
         run('recipe_speed', *size, '--json', str(out), '--rows', *rows)

@@ -11,6 +11,7 @@ projection, the loss, the backward pass, clipping and the optimizer.
 - `one view`: `float32` with each image once.
 - `grid decoder`: each image once, and a generative decoder on the teacher's
   grid that predicts the tokens of the hidden 60 % of an image.
+- `grid decoder, two views`: that with each image twice.
 - `paper`: `configs/hgkd/r50_mae_paper.py` as it is.
 - `mmpretrain`: that with MMPretrain's SparseResNet as the encoder.
 - `lightly-train`: its `distillationv2` on whole images, where it is
@@ -43,7 +44,8 @@ sys.path.append(str(Path(__file__).parent / 'peers'))
 CHANNELS_LAST = ' channels_last'
 PEERS = ('mmpretrain', 'lightly-train')
 #: Changes of the recommended recipe, with a teacher as precise as the rest.
-CHANGED = ('float32', 'one view', 'grid decoder')
+GRID, TWO_VIEWS = 'grid decoder', ', two views'
+CHANGED = ('float32', 'one view', GRID, GRID + TWO_VIEWS)
 OURS = ('recommended', *CHANGED, 'paper')
 CONFIGS = {
     'paper': 'hgkd/r50_mae_paper',
@@ -90,8 +92,8 @@ def recipe(row: str, args: argparse.Namespace) -> Config:
         cfg.model.teacher.precision = 'training'
     if row == 'one view':
         cfg.model.views = 1
-    if row == 'grid decoder':
-        cfg.model.views = 1
+    if row.startswith(GRID):
+        cfg.model.views = 2 if row.endswith(TWO_VIEWS) else 1
         ratio = 0.6
         cfg.model.neck = dict(type='mmhgkd.GridNeck')
         cfg.model.head.feature_loss = dict(type='mmhgkd.FeatureImitationLoss')
