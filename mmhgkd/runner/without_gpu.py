@@ -14,7 +14,11 @@ from mmengine.logging import print_log
 from torch import distributed
 
 from mmhgkd.utils import ConfigError
-from mmhgkd.utils.preflight import computes_bfloat16, is_mixed_precision, is_plain
+from mmhgkd.utils.preflight import (
+    computes_bfloat16,
+    is_mixed_precision,
+    is_plain,
+)
 
 #: Name of the number of processes in MMEngine's log, and the one without GPU.
 GPUS, PROCESSES = 'GPU number', 'Number of processes'

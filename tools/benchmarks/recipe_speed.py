@@ -43,8 +43,8 @@ sys.path.append(str(Path(__file__).parent / 'peers'))
 
 CHANNELS_LAST = ' channels_last'
 PEERS = ('mmpretrain', 'lightly-train')
-#: Changes of the recommended recipe, with a teacher as precise as the rest.
 GRID, TWO_VIEWS = 'grid decoder', ', two views'
+#: Changes of the recommended recipe, with a teacher as precise as the rest.
 CHANGED = ('float32', 'one view', GRID, GRID + TWO_VIEWS)
 OURS = ('recommended', *CHANGED, 'paper')
 CONFIGS = {
