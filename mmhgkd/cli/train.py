@@ -119,14 +119,14 @@ def set_mixed_precision(cfg: 'Config') -> None:
     from mmengine.optim import AmpOptimWrapper
     from mmengine.registry import OPTIM_WRAPPERS
 
+    from mmhgkd.runner.without_gpu import leave_precision_options_out
     from mmhgkd.utils import preflight
     from mmhgkd.utils.find_type import find_type
 
     wrapper = cfg.optim_wrapper
     if get_device() == 'cpu' and not preflight.computes_bfloat16(cfg):
         wrapper.type = f'mmhgkd.{preflight.BFLOAT16}'
-        for option in ('dtype', 'loss_scale'):
-            wrapper.pop(option, None)
+        leave_precision_options_out(wrapper)
     elif not preflight.is_mixed_precision(cfg):
         wrapper.type = 'AmpOptimWrapper'
     scope = cfg.get('default_scope')

@@ -1,6 +1,5 @@
 import os.path as osp
 import uuid
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -98,8 +97,8 @@ class ResumableRunner(Runner):
         check_named_modules(self)
         if self.world_size > 1:
             self.logger.info(time_out_words(self.cfg))
-        keep = freed_memory_kept if get_device() == 'cpu' else nullcontext
-        with safe_loading(), claimed(self.work_dir), keep():
+        kept = freed_memory_kept(get_device())
+        with safe_loading(), claimed(self.work_dir), kept:
             if self._resume:
                 self._choose_checkpoint()
             return super().train()

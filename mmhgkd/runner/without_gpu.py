@@ -37,7 +37,7 @@ def fall_back_to_full_precision(cfg: Config) -> None:
     wrapper = cfg.get('optim_wrapper')
     if is_plain(cfg):
         # Of the base of a config whose `type` somebody has changed.
-        _leave_options_out(wrapper)
+        leave_precision_options_out(wrapper)
     if not is_mixed_precision(cfg) or get_device() != 'cpu':
         return
     if computes_bfloat16(cfg):
@@ -47,11 +47,11 @@ def fall_back_to_full_precision(cfg: Config) -> None:
         )
         return
     wrapper.type = 'OptimWrapper'
-    _leave_options_out(wrapper)
+    leave_precision_options_out(wrapper)
     print_log('No GPU found: training in fp32 instead of mixed precision.')
 
 
-def _leave_options_out(wrapper: Config) -> None:
+def leave_precision_options_out(wrapper: Config) -> None:
     """Leave out what only mixed precision has."""
     for option in ('dtype', 'loss_scale', 'use_fsdp'):
         wrapper.pop(option, None)

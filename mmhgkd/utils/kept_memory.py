@@ -10,15 +10,18 @@ _M_MMAP_MAX, _MMAP_MAX = -4, 65536
 
 
 @contextmanager
-def freed_memory_kept() -> Iterator[bool]:
+def freed_memory_kept(device: str) -> Iterator[bool]:
     """Let this process keep the memory of freed tensors for those to come.
 
     A step of a training on a CPU allocates what the step before has freed.
     The GNU C library hands large blocks back to the system, which fills them
     with zeros, page by page, when the next step asks for them: up to a
     quarter of the time of a step. In the end all that is free goes back.
-    Environment variables for its ``malloc`` count more; with another C
-    library nothing changes.
+    Environment variables for its ``malloc`` count more; on another device,
+    or with another C library, nothing changes.
+
+    Args:
+        device (str): Where the tensors are, such as 'cpu'.
 
     Yields:
         bool: Whether the memory is kept.
@@ -28,7 +31,7 @@ def freed_memory_kept() -> Iterator[bool]:
         for name in os.environ
     )
     library = ctypes.CDLL(None) if sys.platform.startswith('linux') else None
-    if chosen or not hasattr(library, 'mallopt'):
+    if device != 'cpu' or chosen or not hasattr(library, 'mallopt'):
         yield False
         return
     assert library is not None

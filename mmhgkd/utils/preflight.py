@@ -168,9 +168,8 @@ def computes_bfloat16(cfg: Config) -> bool:
 
 def check_mixed_precision(cfg: Config) -> None:
     """Mixed precision has a device that it is for."""
-    if not is_mixed_precision(cfg) or get_device() != 'cpu':
-        return
-    if not computes_bfloat16(cfg):
+    on_cpu = is_mixed_precision(cfg) and get_device() == 'cpu'
+    if on_cpu and not computes_bfloat16(cfg):
         raise ConfigError(
             'mixed precision training needs a GPU, or a processor with '
             'products of bfloat16; leave `--amp` out, or add '

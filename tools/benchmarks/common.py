@@ -10,7 +10,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -167,17 +166,13 @@ def take_turns(
     return {row: numbers[1:] for row, numbers in steps.items()}
 
 
-def memory_of_training(device: str) -> AbstractContextManager[Any]:
-    """Keep memory as a training of this project does, for its peers, too."""
-    return freed_memory_kept() if device == 'cpu' else nullcontext()
-
-
 def _serve(
     build: Build, row: str, args: argparse.Namespace, pipe: Connection
 ) -> None:
     torch.set_num_threads(args.threads)
     before = peak_memory(args.device)
-    with memory_of_training(args.device):
+    # As in a training of this project; what it is compared with gets the same.
+    with freed_memory_kept(args.device):
         step = build(row, args)
         while pipe.recv():
             # A training runs step after step; this one finds the caches of

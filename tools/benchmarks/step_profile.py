@@ -26,6 +26,7 @@ from training_step import TrainingStep
 
 from mmhgkd.report import to_markdown
 from mmhgkd.utils import ConfigError, load_config
+from mmhgkd.utils.kept_memory import freed_memory_kept
 
 PARTS = (
     'data',
@@ -201,7 +202,7 @@ def run(args: argparse.Namespace) -> None:
         with data_loading.image_folder(
             args.data_root, args.images, SOURCE_SIZE[1], SOURCE_SIZE[0]
         ) as data_root:
-            with common.memory_of_training(args.device):
+            with freed_memory_kept(args.device):
                 parts = measure(cfg, data_root, args)
             loading = data_loading.measure(
                 cfg.train_dataloader.dataset,
